@@ -1,0 +1,1 @@
+//! Criterion micro benches and whole-path benches over in-memory links.

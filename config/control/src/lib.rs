@@ -1,0 +1,1 @@
+//! The control thread: admin API, reload, access log, publishing snapshots.

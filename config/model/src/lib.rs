@@ -1,0 +1,1 @@
+//! Validated configuration with stable ids; nothing compiled.

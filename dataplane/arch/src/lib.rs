@@ -1,0 +1,1 @@
+//! The machine behind safe functions: time-stamp counter, prefetch, thread pinning, mapped memory.

@@ -1,0 +1,1 @@
+//! Packet memory: Packet, Slice, Chain, pools, and the Device trait.

@@ -1,0 +1,1 @@
+//! One core's heartbeat: poll, budgets, snapshot adoption, counters, idle strategy.

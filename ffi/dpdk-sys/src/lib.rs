@@ -1,0 +1,1 @@
+//! Raw bindings to the installed libdpdk and a small C shim.

@@ -1,0 +1,1 @@
+//! Safe Eal, Pool, Port and queues over DPDK; implements Device.

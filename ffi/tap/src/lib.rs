@@ -1,0 +1,1 @@
+//! Linux TAP as a Device without DPDK: multi-queue, virtio-net header, epoll.

@@ -1,0 +1,1 @@
+//! What the protocols share: Head, Event, the Codec trait, errors.

@@ -1,0 +1,1 @@
+//! The filter trait, the chain, and the stock filters.

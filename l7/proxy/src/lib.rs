@@ -1,0 +1,1 @@
+//! One request's journey: codec, filters, route, balance, upstream pool, codec.

@@ -1,0 +1,1 @@
+//! Compiled match tables: from a request head to a route.

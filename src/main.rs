@@ -1,0 +1,3 @@
+//! The `sluice` binary: command line, process start and stop. No logic.
+
+fn main() {}

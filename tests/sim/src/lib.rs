@@ -1,0 +1,1 @@
+//! The deterministic simulator: hosts, links, faults, one seed.
