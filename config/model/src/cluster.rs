@@ -1,0 +1,60 @@
+//! `[[cluster]]`: a set of endpoints that answer the same requests.
+
+use std::net::SocketAddrV4;
+use std::time::Duration;
+
+use sluice_base::{ClusterId, EndpointId};
+
+use crate::Congestion;
+
+/// A set of endpoints, how one is chosen, and what connections to them are like.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Cluster {
+    /// Stable while the name stays.
+    pub id: ClusterId,
+    /// The operator's name for it; label of its metrics.
+    pub name: String,
+    /// Where its requests go. May be empty: requests then end with 503.
+    pub endpoints: Vec<Endpoint>,
+    /// How an endpoint is chosen.
+    pub load_balancing: LoadBalancing,
+    /// From SYN to established, beyond: the next endpoint or 503.
+    pub connect_timeout: Duration,
+    /// A connection that waits unused in the pool for this long is closed; `None`: never.
+    pub idle_timeout: Option<Duration>,
+    /// What is spoken to the endpoints.
+    pub http: HttpVersion,
+    /// Connections to all endpoints together, over all workers; beyond, requests wait.
+    pub max_connections: u32,
+    /// Requests that wait for a connection, over all workers; beyond: 503, flag UO.
+    pub max_pending: u32,
+    /// Congestion control of what we send to endpoints.
+    pub congestion: Congestion,
+}
+
+/// One address of a cluster.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Endpoint {
+    /// Stable while cluster and address stay.
+    pub id: EndpointId,
+    /// Where it listens.
+    pub address: SocketAddrV4,
+}
+
+/// How an endpoint is chosen.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum LoadBalancing {
+    /// One after the other, from a random start. The default, as Envoy's.
+    #[default]
+    RoundRobin,
+    /// The less loaded of two random ones (power of two choices).
+    LeastRequest,
+}
+
+/// What is spoken to the endpoints of a cluster.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum HttpVersion {
+    /// HTTP/1.1 with keep-alive.
+    #[default]
+    Http11,
+}

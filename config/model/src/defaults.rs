@@ -1,0 +1,70 @@
+//! What a key means when it is absent, and why.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
+
+/// `[runtime] cores`: one worker on core 1, which leaves core 0 to the kernel's interrupts and to
+/// the control thread.
+pub const WORKER_CORE: u32 = 1;
+
+/// `[runtime] control_core`: core 0, where Linux does its housekeeping anyway.
+pub const CONTROL_CORE: u32 = 0;
+
+/// `[runtime] drain_timeout`: what orchestrators grant between SIGTERM and SIGKILL.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// `[[interface]] mtu`: bytes of an IP packet in an Ethernet frame (RFC 894).
+pub const MTU: u16 = 1_500;
+
+/// `[[listener]] idle_timeout`: Envoy's; long enough for keep-alive clients, short enough that
+/// vanished ones are forgotten.
+pub const LISTENER_IDLE_TIMEOUT: Duration = Duration::from_secs(3_600);
+
+/// `[[listener]] header_timeout`: an honest head arrives in one round trip; a slow one (slowloris)
+/// must not hold a connection for long.
+pub const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// `[[listener]] stream_idle_timeout`: Envoy's; a stream that moves nothing for so long is dead.
+pub const STREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// `[[listener]] max_request_line`: bytes; what RFC 9112, 3 recommends as a minimum, and nginx and
+/// Apache allow.
+pub const MAX_REQUEST_LINE: u32 = 8 * 1_024;
+
+/// `[[listener]] max_header_bytes`: Envoy's 60 KiB, which fits the 64 KiB that a head may have.
+pub const MAX_HEADER_BYTES: u32 = 60 * 1_024;
+
+/// `[[listener]] max_headers`: Envoy's.
+pub const MAX_HEADERS: u16 = 100;
+
+/// `route timeout`: Envoy's.
+pub const ROUTE_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// `route retries`: once, since a connection that failed has carried nothing and another endpoint
+/// most likely works.
+pub const RETRIES: u8 = 1;
+
+/// `redirect status`: Envoy's, Moved Permanently.
+pub const REDIRECT_STATUS: u16 = 301;
+
+/// `[[cluster]] connect_timeout`: Envoy's; three SYNs of RFC 6298 (0, 1 and 3 seconds) fit.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// `[[cluster]] idle_timeout`: Envoy's.
+pub const CLUSTER_IDLE_TIMEOUT: Duration = Duration::from_secs(3_600);
+
+/// `[[cluster]] max_connections`: Envoy's.
+pub const MAX_CONNECTIONS: u32 = 1_024;
+
+/// `[[cluster]] max_pending`: Envoy's.
+pub const MAX_PENDING: u32 = 1_024;
+
+/// `[admin] address`: only this machine, since the admin API can stop the process; the port of
+/// Envoy's examples is 9901.
+pub const ADMIN_ADDRESS: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9_901);
+
+/// A head lives in one contiguous buffer of at most this many bytes.
+pub const HEAD_BYTES_MAX: u32 = 64 * 1_024;
+
+const _: () = assert!(MAX_HEADER_BYTES <= HEAD_BYTES_MAX);
+const _: () = assert!(MAX_REQUEST_LINE <= MAX_HEADER_BYTES);

@@ -1,0 +1,77 @@
+//! `[[listener]]`: an address that clients connect to.
+
+use std::net::SocketAddrV4;
+use std::time::Duration;
+
+use sluice_base::{ClusterId, ListenerId};
+
+use crate::VirtualHost;
+
+/// An address and port on which connections are accepted.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Listener {
+    /// Stable while the name stays.
+    pub id: ListenerId,
+    /// The operator's name for it; label of its metrics.
+    pub name: String,
+    /// An address of an interface, and the TCP port.
+    pub address: SocketAddrV4,
+    /// What is spoken on its connections.
+    pub protocol: Protocol,
+    /// A connection without any byte or stream for this long is closed; `None`: never.
+    pub idle_timeout: Option<Duration>,
+    /// Congestion control of what we send to clients.
+    pub congestion: Congestion,
+}
+
+impl Listener {
+    /// The HTTP part, if this listener speaks HTTP.
+    #[must_use]
+    pub const fn http(&self) -> Option<&HttpListener> {
+        match &self.protocol {
+            Protocol::Http(http) => Some(http),
+            Protocol::Tcp { .. } => None,
+        }
+    }
+}
+
+/// What a listener's connections carry.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Protocol {
+    /// HTTP/1.1 requests, routed one by one.
+    Http(HttpListener),
+    /// Bytes, relayed to a connection of the cluster.
+    Tcp {
+        /// Where connections go.
+        cluster: ClusterId,
+    },
+}
+
+/// What only an HTTP listener has: hosts, routes and limits.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct HttpListener {
+    /// The hosts it answers for; at least one.
+    pub virtual_hosts: Vec<VirtualHost>,
+    /// From the first byte of a request head to its end, beyond: 408; `None`: unlimited.
+    pub header_timeout: Option<Duration>,
+    /// A request or response that moves no byte for this long is ended; `None`: never.
+    pub stream_idle_timeout: Option<Duration>,
+    /// Bytes of a request line, beyond: 414.
+    pub max_request_line: u32,
+    /// Bytes of a request head with its request line, beyond: 431. At most 64 KiB.
+    pub max_header_bytes: u32,
+    /// Header fields of a request, beyond: 431.
+    pub max_headers: u16,
+    /// Bytes of a request body, beyond: 413; `None`: unlimited.
+    pub max_body: Option<u64>,
+}
+
+/// How fast TCP sends.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum Congestion {
+    /// RFC 9438; the default of every large system, so a fair neighbour.
+    #[default]
+    Cubic,
+    /// RFC 5681 and 6582.
+    NewReno,
+}
