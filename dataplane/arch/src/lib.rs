@@ -1,1 +1,17 @@
-//! The machine behind safe functions: time-stamp counter, prefetch, thread pinning, mapped memory.
+//! The machine behind safe functions.
+//!
+//! * [`cycles`]: the time-stamp counter, for stage costs. It decides nothing.
+//! * [`prefetch_read`]: a hint that a cache line will be read.
+//! * [`relax`]: the pause of a spinning loop.
+//!
+//! Every function has a portable fallback, so all of Sluice builds and runs (slower) elsewhere.
+
+#![expect(unsafe_code, reason = "processor instructions")]
+
+mod clock;
+mod cpu;
+mod thread;
+
+pub use clock::MonotonicClock;
+pub use cpu::{cycles, prefetch_read, relax};
+pub use thread::{PinError, pin_current_thread, set_timer_slack};
