@@ -1,0 +1,165 @@
+# The doors of the house. `make help` lists them; docs/hacking.md says more about each.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+.DEFAULT_GOAL := help
+
+# DPDK is linked statically by every target; FEATURES= builds without it, FEATURES=dpdk-shared
+# with the system's libdpdk.
+FEATURES ?= dpdk
+# The profile of what is run by hand and end to end: release code with thin LTO. PROFILE=release
+# is what users get, and takes minutes to link.
+PROFILE ?= ci
+
+CARGO ?= cargo
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+SLUICE := $(TARGET_DIR)/$(PROFILE)/sluice
+STEP := tests/scripts/step
+with_features = $(if $(FEATURES),--features $(FEATURES))
+# The crates of the DPDK feature are not default members: a plain build needs no system library.
+dpdk_crates := -p sluice -p sluice-dpdk -p sluice-dpdk-sys
+
+SEEDS ?= 200
+TIME ?= 60
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo "  FEATURES=dpdk|dpdk-shared|(empty)   PROFILE=ci|release   SEED= SEEDS= MINUTES= TIME="
+
+# Run
+
+.PHONY: run
+run: deps-build build ## Sluice on a TAP with two sample backends; Ctrl-C cleans up
+	@tests/scripts/demo $(SLUICE) examples/demo.toml
+
+.PHONY: build
+build: ## the binary, by PROFILE and FEATURES, in target/PROFILE/sluice
+	@$(STEP) 1500 "build ($(PROFILE))" $(CARGO) build --profile $(PROFILE) $(with_features)
+
+.PHONY: deps
+deps: ## install what building, testing and linting need; quick when all is there
+	@tests/scripts/deps all
+
+.PHONY: deps-build
+deps-build:
+	@$(if $(FEATURES),tests/scripts/deps build)
+
+# Check
+
+.PHONY: lint
+lint: fmt clippy docs deny ## formatting, clippy, rustdoc, licences and bans
+
+.PHONY: fmt
+fmt:
+	@$(STEP) 60 "cargo fmt --check" $(CARGO) fmt --all --check
+
+.PHONY: clippy
+clippy:
+	@$(STEP) 900 "clippy, static DPDK" $(CARGO) clippy --quiet --workspace --all-targets \
+		--features sluice/dpdk -- -D warnings
+	@$(STEP) 300 "clippy, no DPDK" $(CARGO) clippy --quiet --all-targets -- -D warnings
+
+.PHONY: deny
+deny:
+	@$(STEP) 120 "licences, bans, sources" $(CARGO) deny --log-level error \
+		check bans licenses sources
+	@if timeout 60 $(CARGO) deny --log-level off fetch db >/dev/null 2>&1; then \
+		$(STEP) 60 "advisories" $(CARGO) deny --log-level error check advisories; \
+	else \
+		echo "== advisories: not checked, the RustSec database cannot be reached"; \
+	fi
+
+.PHONY: docs
+docs: ## rustdoc of every crate, warnings are errors; target/doc/sluice/index.html
+	@RUSTDOCFLAGS="-D warnings" $(STEP) 600 "rustdoc" $(CARGO) doc --quiet --workspace \
+		--no-deps --document-private-items --features sluice/dpdk
+
+.PHONY: test
+test: deps test-unit test-features sim fuzz-replay miri test-e2e icount ## everything that must pass
+
+.PHONY: test-unit
+test-unit: ## unit, property and transcript tests of every crate, with static DPDK
+	@$(STEP) 1500 "build the tests" $(CARGO) test --quiet --workspace --features sluice/dpdk --no-run
+	@$(STEP) 600 "tests, static DPDK" $(CARGO) test --quiet --workspace --features sluice/dpdk
+
+.PHONY: test-features
+test-features: ## the binary without DPDK, and with the system's shared libdpdk
+	@$(STEP) 600 "tests, no DPDK" $(CARGO) test --quiet -p sluice
+	@$(STEP) 600 "tests, shared DPDK" $(CARGO) test --quiet $(dpdk_crates) \
+		--features sluice/dpdk-shared
+
+.PHONY: test-e2e
+test-e2e: build ## the binary against curl, wrk, nginx and DPDK devices, in network namespaces
+ifneq ($(wildcard tests/e2e),)
+	@$(STEP) 600 "build the end-to-end tests" $(CARGO) test --quiet --features dpdk --test e2e --no-run
+	@SLUICE_BIN=$(abspath $(SLUICE)) $(STEP) 600 "end to end" tests/scripts/netns \
+		$(CARGO) test --quiet --offline --features dpdk --test e2e
+else
+	@echo "== end to end: tests/e2e is not there yet"
+endif
+
+.PHONY: sim
+sim: ## the simulator: SEEDS=200, or one SEED=, or MINUTES= of fresh seeds
+ifneq ($(wildcard tests/sim/src/main.rs tests/sim/src/bin/sim.rs),)
+	@$(STEP) 900 "build the simulator" $(CARGO) build --quiet -p sluice-sim --bin sim
+	@$(STEP) $(if $(MINUTES),$$(($(MINUTES) * 60 + 120)),600) "simulator" \
+		$(TARGET_DIR)/debug/sim \
+		$(if $(SEED),--seed $(SEED),$(if $(MINUTES),--minutes $(MINUTES),--seeds $(SEEDS)))
+else
+	@echo "== simulator: tests/sim has no binary yet"
+endif
+
+.PHONY: miri
+miri: ## packet memory under Miri (nightly)
+	@MIRIFLAGS="$${MIRIFLAGS:--Zmiri-permissive-provenance}" $(STEP) 900 "miri" \
+		$(CARGO) +nightly miri test --quiet -p sluice-buf
+
+.PHONY: fuzz
+fuzz: ## TIME=60 seconds of fuzzing per target (nightly)
+ifneq ($(wildcard tests/fuzz/Cargo.toml),)
+	@tests/scripts/fuzz run $(TIME)
+else
+	@echo "== fuzz: tests/fuzz is not there yet"
+endif
+
+.PHONY: fuzz-replay
+fuzz-replay: ## every corpus file once, on stable
+ifneq ($(wildcard tests/fuzz/Cargo.toml),)
+	@$(STEP) 600 "fuzz corpora" tests/scripts/fuzz replay
+else
+	@echo "== fuzz corpora: tests/fuzz is not there yet"
+endif
+
+# Measure
+
+.PHONY: icount
+icount: ## instructions per forwarded packet and per proxied request, beside their budgets
+ifneq ($(wildcard bench/src/bin/icount.rs),)
+	@$(STEP) 900 "build the instruction counts" $(CARGO) build --quiet --profile ci \
+		-p sluice-bench --bins
+	@$(STEP) 600 "instruction counts" $(TARGET_DIR)/ci/icount
+else
+	@echo "== instruction counts: bench/src/bin/icount.rs is not there yet"
+endif
+
+.PHONY: bench
+bench: ## criterion micro benches, then the whole path over in-memory links
+	@$(STEP) 1800 "micro benches" $(CARGO) bench --quiet -p sluice-bench
+ifneq ($(wildcard bench/src/bin/path.rs),)
+	@$(STEP) 1200 "build the path bench" $(CARGO) build --quiet --release -p sluice-bench --bins
+	@$(STEP) 600 "whole path" $(TARGET_DIR)/release/path
+endif
+
+.PHONY: nightly
+nightly: ## the long run: everything, half an hour of seeds, ten minutes per fuzz target, benches
+	@$(MAKE) lint test
+	@$(MAKE) sim MINUTES=30
+	@$(MAKE) fuzz TIME=600
+	@$(MAKE) bench
+
+.PHONY: clean
+clean: ## remove what was built
+	@$(CARGO) clean
