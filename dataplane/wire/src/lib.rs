@@ -24,16 +24,22 @@ pub mod arp;
 pub mod checksum;
 mod error;
 pub mod ethernet;
+pub mod frame;
+pub mod icmp;
 pub mod ipv4;
 pub mod tcp;
+pub mod udp;
 pub mod vlan;
 
 pub use arp::{ArpError, ArpOperation, ArpPacket, ArpView};
 pub use checksum::Checksum;
 pub use ethernet::{EtherType, EthernetError, EthernetHeader, EthernetView, MacAddress};
+pub use frame::Frame;
+pub use icmp::{IcmpError, IcmpMessage, IcmpView, Quote};
 pub use ipv4::{IpProtocol, Ipv4Error, Ipv4Header, Ipv4View};
 pub use tcp::{
     FastOpenCookie, Flags, SackBlocks, SeqNumber, TcpError, TcpHeader, TcpOptions, TcpView,
     Timestamps,
 };
+pub use udp::{UdpError, UdpHeader, UdpView};
 pub use vlan::{TagProtocol, VlanId, VlanTag, VlanTags};

@@ -230,6 +230,32 @@ impl TcpHeader {
     pub fn display(&self, payload_len: u32) -> impl fmt::Display {
         Printer { header: *self, payload_len: Some(payload_len) }
     }
+
+    pub(crate) fn fmt_behind_ports(
+        &self,
+        payload_len: Option<u32>,
+        f: &mut fmt::Formatter<'_>,
+    ) -> fmt::Result {
+        let Self { seq, ack, flags, window, urgent, options, .. } = self;
+        write!(f, "Flags [{flags}], seq {seq}")?;
+        if let Some(len @ 1..) = payload_len {
+            write!(f, ":{}", *seq + len)?;
+        }
+        if flags.contains(Flags::ACK) {
+            write!(f, ", ack {ack}")?;
+        }
+        write!(f, ", win {window}")?;
+        if flags.contains(Flags::URG) {
+            write!(f, ", urg {urgent}")?;
+        }
+        if !options.is_empty() {
+            write!(f, ", options [{options}]")?;
+        }
+        match payload_len {
+            Some(len) => write!(f, ", length {len}"),
+            None => Ok(()),
+        }
+    }
 }
 
 impl fmt::Display for TcpHeader {
@@ -245,26 +271,8 @@ struct Printer {
 
 impl fmt::Display for Printer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let TcpHeader { src_port, dst_port, seq, ack, flags, window, urgent, options } =
-            &self.header;
-        write!(f, "{src_port} > {dst_port}: Flags [{flags}], seq {seq}")?;
-        if let Some(len @ 1..) = self.payload_len {
-            write!(f, ":{}", *seq + len)?;
-        }
-        if flags.contains(Flags::ACK) {
-            write!(f, ", ack {ack}")?;
-        }
-        write!(f, ", win {window}")?;
-        if flags.contains(Flags::URG) {
-            write!(f, ", urg {urgent}")?;
-        }
-        if !options.is_empty() {
-            write!(f, ", options [{options}]")?;
-        }
-        match self.payload_len {
-            Some(len) => write!(f, ", length {len}"),
-            None => Ok(()),
-        }
+        write!(f, "{} > {}: ", self.header.src_port, self.header.dst_port)?;
+        self.header.fmt_behind_ports(self.payload_len, f)
     }
 }
 
