@@ -191,11 +191,15 @@ impl TcpOptions {
     #[cold]
     fn encode(&self) -> Encoded {
         let aligned = self.encode_as(true);
-        if aligned.complete { aligned } else { self.encode_as(false) }
+        if aligned.left_out == 0 {
+            return aligned;
+        }
+        let packed = self.encode_as(false);
+        if packed.left_out < aligned.left_out { packed } else { aligned }
     }
 
     fn encode_as(&self, aligned: bool) -> Encoded {
-        let mut to = Encoded { bytes: [0; OPTIONS_LEN_MAX], len: 0, complete: true, aligned };
+        let mut to = Encoded { bytes: [0; OPTIONS_LEN_MAX], len: 0, left_out: 0, aligned };
         if let Some(mss) = self.mss {
             to.put(MSS, &[&mss.to_be_bytes()]);
         }
@@ -230,8 +234,8 @@ impl TcpOptions {
 struct Encoded {
     bytes: [u8; OPTIONS_LEN_MAX],
     len: usize,
-    /// Whether everything fitted.
-    complete: bool,
+    /// Bytes of options for which there was no room.
+    left_out: usize,
     /// Whether every option ends on a multiple of 4.
     aligned: bool,
 }
@@ -243,7 +247,7 @@ impl Encoded {
         let end = self.len + len;
         let nops = if self.aligned { end.next_multiple_of(4) - end } else { 0 };
         if end + nops > OPTIONS_LEN_MAX {
-            self.complete = false;
+            self.left_out += len;
             return;
         }
         self.bytes[self.len..self.len + nops].fill(NOP);
@@ -254,7 +258,7 @@ impl Encoded {
     fn put_tight(&mut self, kind: u8, parts: &[&[u8]]) {
         let len = 2 + parts.iter().map(|part| part.len()).sum::<usize>();
         if self.len + len > OPTIONS_LEN_MAX {
-            self.complete = false;
+            self.left_out += len;
             return;
         }
         self.bytes[self.len] = kind;
@@ -277,7 +281,7 @@ impl Encoded {
         let header_len = if self.aligned { 4 } else { 2 };
         let room = OPTIONS_LEN_MAX.saturating_sub(self.len + header_len) / 8;
         let blocks = sack.len().min(room);
-        self.complete &= blocks == sack.len();
+        self.left_out += 8 * (sack.len() - blocks);
         if blocks > 0 {
             self.put(SACK, &[&data[..8 * blocks]]);
         }
