@@ -148,7 +148,6 @@ impl Segment {
     field!(ol_flags, set_ol_flags, u64);
     field!(pkt_len, set_pkt_len, u32);
     field!(data_len, set_data_len, u16);
-    field!(vlan_tci, set_vlan_tci, u16);
     field!(hash, set_hash, [u32; 2]);
     field!(buf_len, set_buf_len, u16);
     field!(pool, set_pool, *mut c_void);

@@ -32,6 +32,7 @@ mod chain;
 mod device;
 mod header;
 mod heap;
+mod link;
 mod meta;
 mod nodes;
 mod packet;
@@ -42,6 +43,7 @@ pub use batch::{BURST, Batch};
 pub use chain::{Chain, Pieces};
 pub use device::{Capabilities, Device, DeviceStatistics, MacBytes};
 pub use header::{DATA_ROOM, HEADER_SIZE, HEADROOM, Header, PRIVATE_SIZE, Private, flags};
+pub use link::{LinkConfig, LinkHost, LinkPeer, link};
 pub use meta::{Gso, L4Checksum, RxChecksum, TxOffload};
 pub use nodes::{chain_nodes_in_use, reserve_chain_nodes};
 pub use packet::{COPY_MAX, Packet, SendPacket};
@@ -49,4 +51,5 @@ pub use pool::{Pool, PoolEmpty, PoolOps, Pressure};
 pub use slice::Slice;
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "some of these tests are about threads")]
 mod tests;
