@@ -1,5 +1,6 @@
 //! Holds the house together: the dependency direction of the architecture page, the lint table that
-//! every crate inherits, the crates that may contain unsafe code, and the size of files.
+//! every crate inherits, the crates that may contain unsafe code, the size of files, and the paths
+//! that the architecture page names.
 //!
 //! What it compares with is `TABLE`, the written form of the picture in `docs/architecture.md`. A
 //! change here is a change of the architecture: it goes with the page, in the same commit.
@@ -305,6 +306,29 @@ fn files_hold_one_concept() {
         .map(|(lines, path)| format!("{lines} lines: {}", path.display()))
         .collect();
     assert!(long.is_empty(), "look for the second concept in\n{}", long.join("\n"));
+}
+
+#[test]
+fn the_architecture_page_names_what_exists() {
+    let page = read(&root().join("docs/architecture.md"));
+    // Between backticks are names of all kinds; a path starts with one of our folders.
+    let paths: Vec<&str> = page
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|name| CODE.iter().any(|dir| name.starts_with(&format!("{dir}/"))))
+        .filter(|name| !name.contains('*'))
+        .collect();
+    assert!(paths.len() > TABLE.len(), "the code map and the life-of-a-packet table name paths");
+    for path in paths {
+        assert!(
+            root().join(path).exists(),
+            "docs/architecture.md names {path}, which is not there"
+        );
+    }
+    for krate in workspace() {
+        assert!(page.contains(&format!("`{}`", krate.name)), "the code map lacks {}", krate.name);
+    }
 }
 
 fn workspace() -> Vec<Crate> {
