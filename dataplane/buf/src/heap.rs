@@ -4,7 +4,6 @@ use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::cell::{Cell, UnsafeCell};
 use std::ffi::c_void;
 use std::ptr::{self, NonNull};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 use crate::header::{
@@ -40,7 +39,7 @@ unsafe impl Sync for HeapPool {}
 impl HeapPool {
     pub(crate) const OPS: PoolOps = PoolOps { alloc, free, available };
 
-    pub(crate) fn new(buffers: u32) -> Arc<Self> {
+    fn new(buffers: u32) -> NonNull<Self> {
         static OPS: PoolOps = HeapPool::OPS;
         let size = STRIDE * (buffers as usize).max(1);
         let layout = Layout::from_size_align(size, 64).expect("a pool is smaller than memory");
@@ -49,7 +48,7 @@ impl HeapPool {
         if base.is_null() {
             handle_alloc_error(layout);
         }
-        let pool = Arc::new(Self {
+        let pool = Box::leak(Box::new(Self {
             base,
             layout,
             local: UnsafeCell::new(ptr::null_mut()),
@@ -58,8 +57,9 @@ impl HeapPool {
             remote_count: AtomicU32::new(0),
             home: AtomicU64::new(NO_THREAD),
             capacity: buffers,
-        });
-        let raw: *mut c_void = Arc::as_ptr(&pool).cast_mut().cast();
+        }));
+        let pool = NonNull::from(pool);
+        let raw: *mut c_void = pool.as_ptr().cast();
         let mut first: *mut Header = ptr::null_mut();
         for index in (0..buffers as usize).rev() {
             // SAFETY: inside the allocation of `buffers` strides.
@@ -75,7 +75,7 @@ impl HeapPool {
             first = header;
         }
         // SAFETY: nobody else has the pool yet.
-        unsafe { *pool.local.get() = first };
+        unsafe { (*pool.as_ptr()).local = UnsafeCell::new(first) };
         pool
     }
 
@@ -168,11 +168,41 @@ impl HeapPool {
     }
 }
 
-impl Drop for HeapPool {
+/// What the handles of a pool share; the last one frees it.
+pub(crate) struct HeapOwner(NonNull<HeapPool>);
+
+// SAFETY: a pool is `Sync`, and the owner only reads it until it is the last one.
+unsafe impl Send for HeapOwner {}
+// SAFETY: as for `Send`.
+unsafe impl Sync for HeapOwner {}
+
+impl HeapOwner {
+    pub(crate) fn new(buffers: u32) -> Self {
+        Self(HeapPool::new(buffers))
+    }
+
+    pub(crate) fn as_raw(&self) -> *mut c_void {
+        self.0.as_ptr().cast()
+    }
+
+    pub(crate) fn pool(&self) -> &HeapPool {
+        // SAFETY: the pool is freed by our `drop` alone.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl Drop for HeapOwner {
+    /// A pool whose buffers are still out is kept for ever: a leak is counted, a dangling pointer
+    /// cannot be had back.
     fn drop(&mut self) {
-        debug_assert_eq!(self.available(), self.capacity, "`Pool::drop` keeps a pool with users");
-        // SAFETY: allocated with this layout, and every buffer is on a free list.
-        unsafe { dealloc(self.base, self.layout) };
+        if self.pool().available() != self.pool().capacity {
+            return;
+        }
+        let (base, layout) = (self.pool().base, self.pool().layout);
+        // SAFETY: made by `Box::leak`; no handle and no buffer is left that could refer to it.
+        drop(unsafe { Box::from_raw(self.0.as_ptr()) });
+        // SAFETY: allocated with this layout, and every buffer was on a free list.
+        unsafe { dealloc(base, layout) };
     }
 }
 
@@ -221,7 +251,7 @@ fn thread_token() -> u64 {
 }
 
 unsafe fn alloc(pool: *mut c_void, out: &mut [*mut Header]) -> usize {
-    // SAFETY: `pool` came from `Arc::as_ptr` and the handle that calls holds the `Arc`.
+    // SAFETY: `pool` came from `HeapOwner`, which the handle that calls keeps alive.
     let pool = unsafe { &*pool.cast_const().cast::<HeapPool>() };
     if !pool.is_home() {
         return 0;
@@ -248,7 +278,7 @@ unsafe fn free(head: NonNull<Header>) {
     if segment.ol_flags() & flags::INDIRECT != 0 {
         detach(segment);
     }
-    // SAFETY: the pool outlives its buffers: `Pool::drop` keeps the `Arc` while any of them is out.
+    // SAFETY: the pool outlives its buffers: `HeapOwner` keeps it while any of them is out.
     let pool = unsafe { &*segment.pool().cast_const().cast::<HeapPool>() };
     let home = pool.home.load(Ordering::Relaxed);
     if home == thread_token() {
@@ -276,7 +306,7 @@ fn detach(segment: Segment) {
 }
 
 unsafe fn available(pool: *mut c_void) -> u32 {
-    // SAFETY: `pool` came from `Arc::as_ptr` and the handle that calls holds the `Arc`.
+    // SAFETY: `pool` came from `HeapOwner`, which the handle that calls keeps alive.
     let pool = unsafe { &*pool.cast_const().cast::<HeapPool>() };
     pool.available()
 }

@@ -52,7 +52,6 @@ unsafe impl Send for Lent {}
 
 /// The end of the host that is measured or under test.
 pub struct LinkHost {
-    pool: Pool,
     mac: MacBytes,
     capabilities: Capabilities,
     frames: Producer<Lent>,
@@ -62,11 +61,12 @@ pub struct LinkHost {
     in_flight: usize,
     depth: usize,
     statistics: DeviceStatistics,
+    /// Last, so that the rings give their buffers back first.
+    pool: Pool,
 }
 
 /// The end that plays NIC and wire.
 pub struct LinkPeer {
-    pool: Pool,
     mac: MacBytes,
     capabilities: Capabilities,
     frames: Consumer<Lent>,
@@ -74,6 +74,8 @@ pub struct LinkPeer {
     filled: Producer<SendPacket>,
     empty: Consumer<SendPacket>,
     statistics: DeviceStatistics,
+    /// Last, so that the rings give their buffers back first.
+    pool: Pool,
 }
 
 /// A link; each end allocates from the pool of its own side.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::batch::Batch;
 use crate::header::{Header, Segment};
-use crate::heap::HeapPool;
+use crate::heap::{HeapOwner, HeapPool};
 use crate::packet::Packet;
 
 /// What a kind of pool can do; one static table per kind.
@@ -75,7 +75,7 @@ pub struct Pool {
 /// Keeps the pool's memory alive as long as a handle exists.
 #[derive(Clone)]
 enum Owner {
-    Heap(Arc<HeapPool>),
+    Heap(Arc<HeapOwner>),
     Foreign(#[expect(dead_code, reason = "held, not looked at")] Arc<dyn Send + Sync>),
 }
 
@@ -89,16 +89,17 @@ impl Pool {
     /// It serves the first thread that allocates from it; buffers may be freed anywhere.
     #[must_use]
     pub fn heap(buffers: u32) -> Self {
-        let heap = HeapPool::new(buffers);
-        let raw = Arc::as_ptr(&heap).cast_mut().cast();
-        Self::new(&HeapPool::OPS, raw, buffers, Owner::Heap(heap))
+        let heap = HeapOwner::new(buffers);
+        let raw = heap.as_raw();
+        Self::new(&HeapPool::OPS, raw, buffers, Owner::Heap(Arc::new(heap)))
     }
 
     /// A handle to a pool of another kind.
     ///
     /// # Safety
     /// `ops` fits `raw`, every buffer's [`Private::ops`](crate::Private) is `ops`, and the pool
-    /// lives as long as `owner` does and as long as any of its buffers.
+    /// lives as long as `owner` does and as long as any of its buffers: an owner that is dropped
+    /// while buffers are out keeps the memory (a leak is counted, a dangling pointer is not).
     #[must_use]
     pub unsafe fn from_raw(
         ops: &'static PoolOps,
@@ -228,17 +229,7 @@ impl Pool {
     /// Lets another thread allocate from a heap pool. Called by the thread that did so far.
     pub fn unbind(&self) {
         if let Owner::Heap(heap) = &self.owner {
-            heap.unbind();
-        }
-    }
-}
-
-impl Drop for Pool {
-    /// A pool whose buffers are still out is kept for ever: a leak is counted, a dangling pointer
-    /// cannot be had back.
-    fn drop(&mut self) {
-        if self.in_use() > 0 {
-            std::mem::forget(self.owner.clone());
+            heap.pool().unbind();
         }
     }
 }
