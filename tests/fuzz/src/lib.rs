@@ -1,0 +1,36 @@
+//! The bodies of all fuzz targets, as plain functions: bytes in, a panic if a promise is broken.
+//!
+//! Three things call them: libFuzzer through `fuzz_targets/NAME.rs` (`make fuzz`, nightly), the
+//! same binaries once per corpus file (`make fuzz-replay`, stable), and `tests/replay.rs`, which
+//! also runs every corpus file cut at each length and with each byte changed (`cargo test` here).
+//!
+//! To add a target `NAME`:
+//!
+//! 1. write `pub fn NAME(data: &[u8])` in the module named for the crate it is about (a new crate:
+//!    a new module, a `pub use` below, a dependency by path in `Cargo.toml`). Assert what must
+//!    hold beyond "does not panic": what was understood survives being written and read again,
+//!    lengths add up, bytes one at a time give the same events as all at once;
+//! 2. copy a three-line file in `fuzz_targets/` and a `[[bin]]` entry in `Cargo.toml`;
+//! 3. add it to [`TARGETS`];
+//! 4. put small files with telling names into `corpus/NAME/`. What the fuzzer finds is added there
+//!    in the same commit as its fix.
+//!
+//! `tests/replay.rs` fails when one of these is missing. A target is a function of `data` alone:
+//! no clock, no global, no randomness, so that a file replays for ever.
+
+mod wire;
+
+pub use wire::{wire_arp, wire_ethernet, wire_icmp, wire_ipv4, wire_tcp, wire_udp};
+
+/// A target: takes any bytes, panics when a promise is broken.
+pub type Target = fn(&[u8]);
+
+/// Every target by the name of its binary and of its corpus folder.
+pub const TARGETS: &[(&str, Target)] = &[
+    ("wire_arp", wire_arp),
+    ("wire_ethernet", wire_ethernet),
+    ("wire_icmp", wire_icmp),
+    ("wire_ipv4", wire_ipv4),
+    ("wire_tcp", wire_tcp),
+    ("wire_udp", wire_udp),
+];
