@@ -4,7 +4,7 @@
 //!   see the DPDK API reference.
 //! * `sluice_*` and `SLUICE_*` are the shim (`csrc/shim.h`): thread-local variables, static inline
 //!   functions and `RTE_BIT64` macros, which bindgen either misses or gets wrong.
-//! * [`rte_eth_fp_ops`] is DPDK's table of burst functions by port; calling through it from Rust
+//! * `rte_eth_fp_ops` is DPDK's table of burst functions by port; calling through it from Rust
 //!   costs the same as DPDK's inline `rte_eth_rx_burst`.
 //!
 //! bindgen asserts every structure's size and offsets at compile time, so a libdpdk whose layout
