@@ -1,0 +1,44 @@
+//! Bounds on what a file may hold, so that a wrong file is an error and not a hang.
+
+use std::time::Duration;
+
+/// Bytes of a file: 100,000 clusters with ten endpoints each take about 40 MiB.
+pub(crate) const FILE_BYTES_MAX: usize = 64 * 1_024 * 1_024;
+/// Sections of one kind in a file, and routes over all virtual hosts.
+pub(crate) const SECTIONS_MAX: usize = 100_000;
+/// Endpoints over all clusters.
+pub(crate) const ENDPOINTS_MAX: usize = 1_000_000;
+/// Interfaces: far more than a machine has ports, far fewer than their id can count.
+pub(crate) const INTERFACES_MAX: usize = 64;
+/// Addresses of one interface.
+pub(crate) const ADDRESSES_MAX: usize = 64;
+/// Next hops of one IP route.
+pub(crate) const NEXT_HOPS_MAX: usize = 16;
+/// Worker cores; bounded by what rings between all pairs of them cost.
+pub(crate) const CORES_MAX: usize = 128;
+/// The highest core number, as in Linux's `CPU_SETSIZE`.
+pub(crate) const CORE_MAX: u32 = 1_023;
+/// Buffers of one worker: 16 Mi of 2 KiB are 32 GiB.
+pub(crate) const BUFFERS: std::ops::RangeInclusive<i64> = 1_024..=16_777_216;
+/// Bytes of an IP packet: what every host must take (RFC 791, 3.1) to a common jumbo frame.
+pub(crate) const MTU: std::ops::RangeInclusive<i64> = 576..=9_216;
+/// Entries of one list of header or query rules; each is tried per request.
+pub(crate) const RULES_MAX: usize = 64;
+/// Clusters of one weighted route.
+pub(crate) const WEIGHTED_MAX: usize = 256;
+/// Domains of one virtual host.
+pub(crate) const DOMAINS_MAX: usize = 10_000;
+/// Bytes of a name.
+pub(crate) const NAME_BYTES_MAX: usize = 256;
+/// Bytes of a header value, a path or a rewrite.
+pub(crate) const VALUE_BYTES_MAX: usize = 4_096;
+/// Bytes of a fixed response's body; Envoy's limit.
+pub(crate) const BODY_BYTES_MAX: usize = 4_096;
+/// Bytes of a compiled regular expression.
+pub(crate) const REGEX_BYTES_MAX: usize = 1_024 * 1_024;
+/// Any duration.
+pub(crate) const DURATION_MAX: Duration = Duration::from_secs(365 * 24 * 3_600);
+/// Errors and warnings that are kept; whoever has fixed so many asks again.
+pub(crate) const PROBLEMS_MAX: usize = 50;
+/// Bytes of a line that is still shown in a picture.
+pub(crate) const PICTURE_LINE_BYTES_MAX: usize = 400;

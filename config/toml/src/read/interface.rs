@@ -1,0 +1,369 @@
+//! `[[interface]]` and `[[ip_route]]`.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use sluice_base::InterfaceId;
+use sluice_config_model::{DeviceSpec, Interface, IpRoute, Ipv4Cidr, defaults};
+use toml::de::DeValue;
+
+use crate::address;
+use crate::limits::{ADDRESSES_MAX, MTU, NEXT_HOPS_MAX};
+use crate::report::{At, Report, Span};
+use crate::section::Section;
+use crate::value::{Value, enumerate, shown};
+
+/// What later sections must know about interfaces.
+#[derive(Default)]
+pub(crate) struct Interfaces {
+    names: BTreeMap<String, Span>,
+    devices: BTreeMap<String, Span>,
+    /// Our addresses, with the name of their interface.
+    pub(crate) ours: Vec<(At<Ipv4Cidr>, String)>,
+    /// The kernel's addresses, with the name of their interface.
+    pub(crate) hosts: Vec<(At<Ipv4Cidr>, String)>,
+    /// An interface had an error, so that what is not found here may be what was wrong there.
+    pub(crate) incomplete: bool,
+}
+
+impl Interfaces {
+    /// Whether some interface is in the network of `address`.
+    pub(crate) fn reach(&self, address: Ipv4Addr) -> bool {
+        self.ours.iter().any(|(at, _)| at.value.contains(address))
+    }
+
+    /// The interface that has `address` itself.
+    pub(crate) fn owner(&self, address: Ipv4Addr) -> Option<&str> {
+        let found = self.ours.iter().find(|(at, _)| at.value.address == address);
+        found.map(|(_, name)| name.as_str())
+    }
+
+    /// The interface whose kernel end has `address`.
+    pub(crate) fn host_owner(&self, address: Ipv4Addr) -> Option<&str> {
+        let found = self.hosts.iter().find(|(at, _)| at.value.address == address);
+        found.map(|(_, name)| name.as_str())
+    }
+
+    /// Our addresses, for a hint.
+    pub(crate) fn listed(&self) -> String {
+        enumerate(self.ours.iter().map(|(at, _)| at.value.address))
+    }
+}
+
+pub(super) fn interface(
+    mut section: Section<'_>,
+    known: &mut Interfaces,
+    report: &mut Report<'_>,
+) -> Interface {
+    let id = InterfaceId(u16::try_from(known.names.len()).unwrap_or(u16::MAX));
+    let name = section.require("name", report).and_then(|value| value.name(report));
+    if let Some(at) = &name {
+        if let Some(first) = known.names.get(&at.value) {
+            let line = report.line(*first);
+            report
+                .error(at.span, format!("interface `{}` exists already", at.value))
+                .hint(format!("the first one is at line {line}; names are unique"));
+        }
+        known.names.insert(at.value.clone(), at.span);
+    }
+    let name = name.map(|at| at.value).unwrap_or_default();
+    let device_value = section.require("device", report);
+    let device_span = device_value.as_ref().map(Value::span);
+    let device = device_value.and_then(|value| device(value, report));
+    if let (Some(device), Some(span)) = (&device, device_span)
+        && let Some(first) = known.devices.insert(device.to_string(), span)
+    {
+        let line = report.line(first);
+        report
+            .error(span, format!("device `{device}` is used already"))
+            .hint(format!("the first interface with it is at line {line}"));
+    }
+    let value = section.require("addresses", report);
+    let addresses = value.map(|value| addresses(value, true, report)).unwrap_or_default();
+    let host_value = section.take("host_addresses");
+    let is_tap = device.as_ref().is_none_or(|device| !device.needs_dpdk());
+    if let Some(value) = host_value.as_ref().filter(|_| !is_tap) {
+        report.error(value.key_span, "`host_addresses` is for a tap device alone").hint(
+            "the kernel's end of any other device gets its addresses from the kernel (ip addr)",
+        );
+    }
+    let hosts = host_value.map(|value| self::addresses(value, false, report)).unwrap_or_default();
+    for host in &hosts {
+        if !addresses.is_empty()
+            && !addresses.iter().any(|at| at.value.contains(host.value.address))
+        {
+            report
+                .warning(host.span, format!("{} is in no network of this interface", host.value))
+                .hint("the kernel's end and `addresses` reach each other in a common network");
+        }
+    }
+    let mtu = section.take("mtu").and_then(|value| value.integer(MTU, report));
+    section.close(report);
+    known.incomplete |= addresses.is_empty();
+    let interface = Interface {
+        id,
+        device: device.unwrap_or(DeviceSpec::Tap { name: String::new() }),
+        addresses: addresses.iter().map(|at| at.value).collect(),
+        host_addresses: hosts.iter().map(|at| at.value).collect(),
+        mtu: mtu.map_or(defaults::MTU, |at| at.value),
+        name,
+    };
+    keep_unique(known, addresses, hosts, &interface.name, report);
+    interface
+}
+
+/// Adds addresses to the known ones; an address exists once, on our side or the kernel's.
+fn keep_unique(
+    known: &mut Interfaces,
+    ours: Vec<At<Ipv4Cidr>>,
+    hosts: Vec<At<Ipv4Cidr>>,
+    name: &str,
+    report: &mut Report<'_>,
+) {
+    let tagged =
+        ours.into_iter().map(|at| (at, true)).chain(hosts.into_iter().map(|at| (at, false)));
+    for (at, is_ours) in tagged {
+        let mut others = known.ours.iter().chain(&known.hosts);
+        if let Some((first, other)) =
+            others.find(|(other, _)| other.value.address == at.value.address)
+        {
+            let line = report.line(first.span);
+            report
+                .error(at.span, format!("address {} is used already", at.value.address))
+                .hint(format!("interface `{other}` has it, line {line}"));
+            continue;
+        }
+        let overlap = known.ours.iter().find(|(other, interface)| {
+            is_ours
+                && interface != name
+                && (other.value.contains(at.value.address)
+                    || at.value.contains(other.value.address))
+        });
+        if let Some((other, interface)) = overlap {
+            let (network, other) = (at.value, other.value);
+            report
+                .warning(at.span, format!("the network of {network} overlaps that of {other}"))
+                .hint(format!(
+                    "packets for both leave by the longer prefix; {other} is on `{interface}`"
+                ));
+        }
+        if is_ours { &mut known.ours } else { &mut known.hosts }.push((at, name.to_owned()));
+    }
+}
+
+fn addresses(value: Value<'_>, required: bool, report: &mut Report<'_>) -> Vec<At<Ipv4Cidr>> {
+    let (key, span) = (value.key, value.span());
+    let is_list = matches!(value.value.get_ref(), DeValue::Array(_));
+    let entries = value.list(ADDRESSES_MAX, report);
+    if entries.is_empty() && required && is_list {
+        report
+            .error(span, format!("`{key}` needs at least one address"))
+            .hint("as in [\"10.9.0.2/24\"]");
+    }
+    entries.into_iter().filter_map(|entry| own_address(entry, report)).collect()
+}
+
+/// An address that a host can have, with its network.
+fn own_address(value: Value<'_>, report: &mut Report<'_>) -> Option<At<Ipv4Cidr>> {
+    let at = address::cidr(value, report)?;
+    let cidr = at.value;
+    // RFC 3021: in a network of 31 bits both addresses are hosts.
+    let has_ends = cidr.prefix_len < 31;
+    let reason = if let Some(kind) = not_a_host(cidr.address) {
+        kind
+    } else if cidr.prefix_len == 0 {
+        "in a network of every address"
+    } else if has_ends && cidr.address == cidr.network() {
+        "the network itself"
+    } else if has_ends && cidr.address == cidr.broadcast() {
+        "the broadcast address of its network"
+    } else {
+        return Some(at);
+    };
+    report
+        .error(at.span, format!("{cidr} cannot be the address of an interface: it is {reason}"))
+        .hint("give the address of this host in the network, as in \"10.9.0.2/24\"");
+    None
+}
+
+/// Why no single host answers to `address`.
+pub(super) fn not_a_host(address: Ipv4Addr) -> Option<&'static str> {
+    if address.octets()[0] == 0 {
+        Some("unspecified")
+    } else if address.is_loopback() {
+        Some("a loopback address")
+    } else if address.is_multicast() {
+        Some("a multicast address")
+    } else if address.octets()[0] >= 240 {
+        Some("reserved")
+    } else {
+        None
+    }
+}
+
+const DEVICES: &str = "\"tap:sl0\", \"pci:0000:3b:00.0\", \"af_packet:eth1\", \"af_xdp:eth1\", \
+                       \"pcap:in.pcap,out.pcap\", \"memif:/run/x.sock\" or \"vdev:net_null0\"";
+
+fn device(value: Value<'_>, report: &mut Report<'_>) -> Option<DeviceSpec> {
+    let At { value: text, span } = value.text(report)?;
+    let Some((kind, rest)) = text.split_once(':') else {
+        report
+            .error(span, format!("`device` has no kind: \"{}\"", shown(&text)))
+            .hint(format!("a device is {DEVICES}"));
+        return None;
+    };
+    let mut refuse = |what: &str, hint: &str| {
+        report.error(span, format!("`device`: {what}")).hint(hint);
+        None
+    };
+    let interface = is_interface_name(rest);
+    let not_an_interface = "this is not the name of a network interface";
+    let name_rule = "1 to 15 bytes without blanks, slashes and colons";
+    match kind {
+        "tap" if interface => Some(DeviceSpec::Tap { name: rest.to_owned() }),
+        "af_packet" if interface => Some(DeviceSpec::AfPacket { interface: rest.to_owned() }),
+        "af_xdp" if interface => Some(DeviceSpec::AfXdp { interface: rest.to_owned() }),
+        "tap" | "af_packet" | "af_xdp" => refuse(not_an_interface, name_rule),
+        "pci" => match pci_address(rest) {
+            Some(address) => Some(DeviceSpec::Pci { address }),
+            None => refuse(
+                "this is not a PCI address",
+                "as in \"pci:0000:3b:00.0\"; `lspci -D` lists them",
+            ),
+        },
+        "pcap" => {
+            let (input, output) = rest.split_once(',').unwrap_or((rest, "-"));
+            if input.is_empty() || output.is_empty() || output.contains(',') || rest.contains('=') {
+                return refuse(
+                    "pcap takes one or two files",
+                    "the file to read and, behind a comma, the file to write: \"pcap:in.pcap,out.pcap\"",
+                );
+            }
+            let output = rest.contains(',').then(|| PathBuf::from(output));
+            Some(DeviceSpec::Pcap { input: PathBuf::from(input), output })
+        }
+        // sun_path of a UNIX socket holds 108 bytes with the NUL.
+        "memif" if rest.starts_with('/') && rest.len() < 108 && !rest.contains(',') => {
+            Some(DeviceSpec::Memif { socket: PathBuf::from(rest) })
+        }
+        "memif" => refuse(
+            "memif takes the absolute path of a socket",
+            "as in \"memif:/run/x.sock\", at most 107 bytes and without commas",
+        ),
+        "vdev" if !rest.is_empty() && !rest.contains(char::is_whitespace) => {
+            Some(DeviceSpec::Vdev { arguments: rest.to_owned() })
+        }
+        "vdev" => refuse(
+            "vdev takes the name and arguments of a DPDK virtual device",
+            "as in \"vdev:net_tap0,iface=dt0\", without blanks",
+        ),
+        _ => {
+            let message = format!("the kind \"{}\" is not known", shown(kind));
+            refuse(&message, &format!("a device is {DEVICES}"))
+        }
+    }
+}
+
+/// What Linux takes as the name of a network interface (`dev_valid_name`).
+fn is_interface_name(text: &str) -> bool {
+    let allowed = |c: char| !c.is_whitespace() && !c.is_control() && !matches!(c, '/' | ':' | ',');
+    (1..=15).contains(&text.len()) && text.chars().all(allowed) && !matches!(text, "." | "..")
+}
+
+/// `[DOMAIN:]BUS:DEVICE.FUNCTION` in hexadecimal, completed and in lower case.
+fn pci_address(text: &str) -> Option<String> {
+    let hex = |text: &str, len: usize, max: u32| {
+        let digits = text.len() == len && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        u32::from_str_radix(text, 16).ok().filter(|&number| digits && number <= max)
+    };
+    let (front, function) = text.rsplit_once('.')?;
+    let mut parts = front.rsplit(':');
+    let (device, bus) = (parts.next()?, parts.next()?);
+    let domain = parts.next().unwrap_or("0000");
+    if parts.next().is_some() {
+        return None;
+    }
+    let domain = hex(domain, 4, 0xffff)?;
+    let (bus, device) = (hex(bus, 2, 0xff)?, hex(device, 2, 0x1f)?);
+    let function = hex(function, 1, 7)?;
+    Some(format!("{domain:04x}:{bus:02x}:{device:02x}.{function:x}"))
+}
+
+pub(super) fn ip_route(
+    mut section: Section<'_>,
+    interfaces: &Interfaces,
+    seen: &mut BTreeMap<Ipv4Cidr, Span>,
+    report: &mut Report<'_>,
+) -> Option<IpRoute> {
+    let to = section.require("to", report).and_then(|value| address::cidr(value, report));
+    if let Some(at) = &to {
+        let network = at.value.network();
+        if network != at.value.address {
+            report
+                .error(at.span, format!("`to` has bits behind its prefix: {}", at.value))
+                .hint(format!("the network is \"{network}/{}\"", at.value.prefix_len));
+        }
+        if let Some(first) = seen.insert(at.value, at.span) {
+            let line = report.line(first);
+            report
+                .error(at.span, format!("there is a route to {} already", at.value))
+                .hint(format!("add the next hop to `via` of line {line} for equal-cost paths"));
+        }
+    }
+    let via = section.require("via", report).map(|value| next_hops(value, interfaces, report));
+    section.close(report);
+    Some(IpRoute { to: to?.value, via: via? })
+}
+
+fn next_hops(value: Value<'_>, interfaces: &Interfaces, report: &mut Report<'_>) -> Vec<Ipv4Addr> {
+    let span = value.span();
+    let is_list = matches!(value.value.get_ref(), DeValue::Array(_));
+    let entries = if is_list { value.list(NEXT_HOPS_MAX, report) } else { vec![value] };
+    if entries.is_empty() {
+        report.error(span, "`via` needs at least one address");
+    }
+    let mut hops = Vec::new();
+    for entry in entries {
+        let Some(at) = address::ipv4(entry, report) else { continue };
+        let hop = at.value;
+        if let Some(name) = interfaces.owner(hop) {
+            report
+                .error(at.span, format!("{hop} is our own address, on interface `{name}`"))
+                .hint("`via` is the address of the next router");
+        } else if let Some(kind) = not_a_host(hop) {
+            report.error(at.span, format!("{hop} cannot be a next hop: it is {kind}"));
+        } else if !interfaces.reach(hop) && !interfaces.incomplete {
+            report.error(at.span, format!("{hop} is in no interface's network")).hint(format!(
+                "a next hop is a neighbour; our addresses are {}",
+                interfaces.listed()
+            ));
+        } else if hops.contains(&hop) {
+            report.error(at.span, format!("next hop {hop} is listed twice"));
+        }
+        hops.push(hop);
+    }
+    hops
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pci_addresses_are_completed() {
+        assert_eq!(pci_address("3b:00.0").as_deref(), Some("0000:3b:00.0"));
+        assert_eq!(pci_address("0000:3B:1f.7").as_deref(), Some("0000:3b:1f.7"));
+        for bad in ["", "3b:00", "3b:20.0", "3b:00.8", "1:0000:3b:00.0", "3b:0.0", "+b:00.0"] {
+            assert_eq!(pci_address(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn interface_names_end_at_fifteen_bytes() {
+        assert!(is_interface_name("123456789012345"));
+        for bad in ["", "1234567890123456", "a b", "a/b", "a:b", ".", ".."] {
+            assert!(!is_interface_name(bad), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! Every key, as data: what readers may ask for, and what the reference must describe.
+
+/// A table of the file: its keys, and names that a later version will know.
+#[derive(Debug)]
+pub struct Schema {
+    /// As it stands in the file or, for a nested table, as the reference calls it.
+    pub title: &'static str,
+    /// Its keys.
+    pub keys: &'static [Key],
+    /// Keys of features that do not exist yet, and the sentence that says so.
+    pub later: &'static [(&'static str, &'static str)],
+}
+
+/// One key.
+#[derive(Debug)]
+pub struct Key {
+    /// Its name in the file.
+    pub name: &'static str,
+    /// What its value is, with the unit.
+    pub kind: &'static str,
+    /// What holds when it is absent.
+    pub default: Default,
+}
+
+/// What holds when a key is absent.
+#[derive(Debug)]
+pub enum Default {
+    /// The file is refused.
+    Required,
+    /// The same as this TOML value.
+    Value(&'static str),
+    /// What this phrase says.
+    Phrase(&'static str),
+}
+
+impl std::fmt::Display for Default {
+    /// As it stands in the reference.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Required => f.write_str("required"),
+            Self::Value(value) => write!(f, "`{value}`"),
+            Self::Phrase(phrase) => f.write_str(phrase),
+        }
+    }
+}
+
+const fn required(name: &'static str, kind: &'static str) -> Key {
+    Key { name, kind, default: Default::Required }
+}
+
+const fn value(name: &'static str, kind: &'static str, value: &'static str) -> Key {
+    Key { name, kind, default: Default::Value(value) }
+}
+
+const fn phrase(name: &'static str, kind: &'static str, phrase: &'static str) -> Key {
+    Key { name, kind, default: Default::Phrase(phrase) }
+}
+
+/// All tables, in the order of the reference.
+pub const SCHEMAS: &[&Schema] = &[
+    &FILE,
+    &NODE,
+    &RUNTIME,
+    &INTERFACE,
+    &IP_ROUTE,
+    &LISTENER,
+    &VIRTUAL_HOST,
+    &ROUTE,
+    &MATCHER,
+    &WEIGHTED_CLUSTER,
+    &REDIRECT,
+    &DIRECT_RESPONSE,
+    &HEADER,
+    &CLUSTER,
+    &ADMIN,
+    &ACCESS_LOG,
+];
+
+/// The file itself.
+pub const FILE: Schema = Schema {
+    title: "the file",
+    keys: &[
+        phrase("node", "section", "an unnamed node"),
+        phrase("runtime", "section", "the defaults of its keys"),
+        required("interface", "sections"),
+        phrase("ip_route", "sections", "only the interfaces' own networks"),
+        phrase("listener", "sections", "nothing is accepted"),
+        phrase("cluster", "sections", "nothing to send requests to"),
+        phrase("admin", "section", "the defaults of its keys"),
+        phrase("access_log", "section", "no access log"),
+    ],
+    later: &[(
+        "xds",
+        "[xds] is not supported yet: the xDS client comes with a later version of Sluice",
+    )],
+};
+
+/// `[node]`
+pub const NODE: Schema = Schema {
+    title: "[node]",
+    keys: &[value("id", "name", "\"\""), value("cluster", "name", "\"\"")],
+    later: &[],
+};
+
+/// `[runtime]`
+pub const RUNTIME: Schema = Schema {
+    title: "[runtime]",
+    keys: &[
+        value("cores", "list of core numbers", "[1]"),
+        value("control_core", "core number", "0"),
+        value("hugepages", "\"auto\", \"required\" or \"off\"", "\"auto\""),
+        value("buffers", "\"auto\" or a number of buffers", "\"auto\""),
+        value("idle", "\"spin\", \"adaptive\" or \"interrupt\"", "\"adaptive\""),
+        value("drain_timeout", "duration", "\"30s\""),
+    ],
+    later: &[],
+};
+
+/// `[[interface]]`
+pub const INTERFACE: Schema = Schema {
+    title: "[[interface]]",
+    keys: &[
+        required("name", "name"),
+        required("device", "device"),
+        required("addresses", "list of IPv4 addresses with prefix length"),
+        value("host_addresses", "list of IPv4 addresses with prefix length", "[]"),
+        value("mtu", "bytes", "1500"),
+    ],
+    later: &[
+        ("rule", "[[interface.rule]] is not supported yet: packet rules come with a later version"),
+        ("kernel_twin", "`kernel_twin` is not supported yet: it comes with a later version"),
+        ("vlan", "`vlan` is not supported yet: it comes with a later version"),
+        ("addresses_v6", "`addresses_v6` is not supported yet: IPv6 comes with a later version"),
+    ],
+};
+
+/// `[[ip_route]]`
+pub const IP_ROUTE: Schema = Schema {
+    title: "[[ip_route]]",
+    keys: &[required("to", "IPv4 network"), required("via", "IPv4 address, or a list of them")],
+    later: &[],
+};
+
+/// `[[listener]]`
+pub const LISTENER: Schema = Schema {
+    title: "[[listener]]",
+    keys: &[
+        required("name", "name"),
+        required("address", "IPv4 address and port"),
+        value("protocol", "\"http\" or \"tcp\"", "\"http\""),
+        phrase("cluster", "name of a cluster", "required by \"tcp\", refused by \"http\""),
+        phrase("virtual_host", "sections", "required by \"http\", refused by \"tcp\""),
+        value("idle_timeout", "duration", "\"1h\""),
+        value("header_timeout", "duration", "\"10s\""),
+        value("stream_idle_timeout", "duration", "\"5m\""),
+        value("max_request_line", "size", "\"8KiB\""),
+        value("max_header_bytes", "size", "\"60KiB\""),
+        value("max_headers", "number", "100"),
+        value("max_body", "size or \"unlimited\"", "\"unlimited\""),
+        value("congestion", "\"cubic\" or \"newreno\"", "\"cubic\""),
+    ],
+    later: &[("tls", "`tls` is not supported yet: TLS comes with a later version")],
+};
+
+/// `[[listener.virtual_host]]`
+pub const VIRTUAL_HOST: Schema = Schema {
+    title: "[[listener.virtual_host]]",
+    keys: &[
+        phrase("name", "name", "its first domain"),
+        required("domains", "list of domains"),
+        required("route", "sections"),
+    ],
+    later: &[],
+};
+
+/// `[[listener.virtual_host.route]]`
+pub const ROUTE: Schema = Schema {
+    title: "[[listener.virtual_host.route]]",
+    keys: &[
+        phrase("name", "name", "known by its position"),
+        phrase("path", "path", "one of `path`, `prefix`, `regex` is required"),
+        phrase("prefix", "path", "one of `path`, `prefix`, `regex` is required"),
+        phrase("regex", "regular expression", "one of `path`, `prefix`, `regex` is required"),
+        phrase("method", "method", "any method"),
+        value("headers", "list of matchers", "[]"),
+        value("query", "list of matchers", "[]"),
+        phrase("cluster", "name of a cluster", "one of the four actions is required"),
+        phrase(
+            "weighted_clusters",
+            "list of weighted clusters",
+            "one of the four actions is required",
+        ),
+        phrase("redirect", "redirect", "one of the four actions is required"),
+        phrase("direct_response", "direct response", "one of the four actions is required"),
+        phrase("host_rewrite", "host", "the host stays"),
+        phrase("prefix_rewrite", "path", "the path stays"),
+        value("request_headers_add", "list of headers", "[]"),
+        value("request_headers_remove", "list of header names", "[]"),
+        value("response_headers_add", "list of headers", "[]"),
+        value("response_headers_remove", "list of header names", "[]"),
+        value("timeout", "duration", "\"15s\""),
+        value("retries", "number", "1"),
+    ],
+    later: &[],
+};
+
+/// An entry of `headers` or `query`.
+pub const MATCHER: Schema = Schema {
+    title: "matcher",
+    keys: &[
+        required("name", "name of a header or query parameter"),
+        phrase("exact", "text", "one of the four conditions is required"),
+        phrase("prefix", "text", "one of the four conditions is required"),
+        phrase("regex", "regular expression", "one of the four conditions is required"),
+        phrase("present", "boolean", "one of the four conditions is required"),
+    ],
+    later: &[],
+};
+
+/// An entry of `weighted_clusters`.
+pub const WEIGHTED_CLUSTER: Schema = Schema {
+    title: "weighted cluster",
+    keys: &[required("cluster", "name of a cluster"), required("weight", "number")],
+    later: &[],
+};
+
+/// `redirect`
+pub const REDIRECT: Schema = Schema {
+    title: "redirect",
+    keys: &[
+        phrase("scheme", "\"http\" or \"https\"", "the request's"),
+        phrase("host", "host", "the request's"),
+        phrase("port", "port", "the request's, or the default of a new `scheme`"),
+        phrase("path", "path", "the request's"),
+        phrase("prefix_rewrite", "path", "the request's path"),
+        value("strip_query", "boolean", "false"),
+        value("status", "301, 302, 303, 307 or 308", "301"),
+    ],
+    later: &[],
+};
+
+/// `direct_response`
+pub const DIRECT_RESPONSE: Schema = Schema {
+    title: "direct response",
+    keys: &[required("status", "200 to 599"), value("body", "text", "\"\"")],
+    later: &[],
+};
+
+/// An entry of `request_headers_add` or `response_headers_add`.
+pub const HEADER: Schema = Schema {
+    title: "header",
+    keys: &[required("name", "header name"), required("value", "text")],
+    later: &[],
+};
+
+/// `[[cluster]]`
+pub const CLUSTER: Schema = Schema {
+    title: "[[cluster]]",
+    keys: &[
+        required("name", "name"),
+        required("endpoints", "list of IPv4 addresses and ports"),
+        value("load_balancing", "\"round_robin\" or \"least_request\"", "\"round_robin\""),
+        value("connect_timeout", "duration", "\"5s\""),
+        value("idle_timeout", "duration", "\"1h\""),
+        value("http", "\"1.1\"", "\"1.1\""),
+        value("max_connections", "number", "1024"),
+        value("max_pending", "number", "1024"),
+        value("congestion", "\"cubic\" or \"newreno\"", "\"cubic\""),
+    ],
+    later: &[
+        ("tls", "`tls` is not supported yet: TLS comes with a later version"),
+        ("health_check", "`health_check` is not supported yet: it comes with a later version"),
+        (
+            "outlier_detection",
+            "`outlier_detection` is not supported yet: it comes with a later version",
+        ),
+    ],
+};
+
+/// `[admin]`
+pub const ADMIN: Schema = Schema {
+    title: "[admin]",
+    keys: &[value("address", "IP address and port", "\"127.0.0.1:9901\"")],
+    later: &[],
+};
+
+/// `[access_log]`
+pub const ACCESS_LOG: Schema = Schema {
+    title: "[access_log]",
+    keys: &[
+        value("path", "\"-\" or the path of a file", "\"-\""),
+        value("format", "\"text\" or \"json\"", "\"text\""),
+    ],
+    later: &[],
+};
