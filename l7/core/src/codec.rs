@@ -1,0 +1,140 @@
+//! The trait that every protocol implements.
+
+use sluice_base::Instant;
+use sluice_buf::{Chain, Pool};
+
+use crate::{
+    BodyLength, EncodeError, Event, Head, HeadLimits, HeadPool, ProtocolError, ResetReason,
+    StreamId,
+};
+
+/// Which side of the connection a codec plays.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Role {
+    /// Receives requests: the listener's side.
+    Server,
+    /// Sends requests: the upstream side.
+    Client,
+}
+
+/// What a codec works with during a call; it holds none of it.
+pub struct CodecContext<'a> {
+    /// Bytes to send, in order; the codec appends.
+    pub output: &'a mut Chain,
+    /// Where heads and framing are written.
+    pub pool: &'a Pool,
+    /// Where heads come from.
+    pub heads: &'a mut HeadPool,
+    /// Limits on heads received.
+    pub limits: &'a HeadLimits,
+    /// The time of this heartbeat.
+    pub now: Instant,
+}
+
+impl std::fmt::Debug for CodecContext<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CodecContext")
+            .field("output", &self.output)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}
+
+/// One connection of one protocol, in one role: bytes to events, message parts to bytes.
+///
+/// See the crate's page for the order of calls. Stream arguments name the exchange; a ping-pong
+/// codec has one at a time and does not look at them.
+pub trait Codec {
+    /// The next event in `input`. None: more bytes are needed, or (ping-pong) the exchange in
+    /// progress must end first; then what has not been taken stays in `input`.
+    ///
+    /// # Errors
+    /// The peer broke the protocol. Nothing further is decoded; a server still may `encode_head` an
+    /// answer (to any stream), after which the connection must close.
+    fn decode(
+        &mut self,
+        input: &mut Chain,
+        cx: &mut CodecContext<'_>,
+    ) -> Result<Option<Event>, ProtocolError>;
+
+    /// The peer sends no more: call when `decode` has returned None on all that arrived.
+    ///
+    /// Ends a body that lasts until the connection's end. None: no message was in progress.
+    ///
+    /// # Errors
+    /// The connection ended in the middle of a message.
+    fn handle_end_of_input(
+        &mut self,
+        cx: &mut CodecContext<'_>,
+    ) -> Result<Option<Event>, ProtocolError>;
+
+    /// Received bytes that nobody needs any more, since the last call: give them back to TCP.
+    fn take_credit(&mut self) -> usize;
+
+    /// `bytes` of a stream's `Event::Body` are gone: the peer may send as many more.
+    fn credit(&mut self, stream: StreamId, bytes: usize, cx: &mut CodecContext<'_>);
+
+    /// Starts an exchange (client role). None: no more now, see [`Codec::is_reusable`].
+    fn open_stream(&mut self) -> Option<StreamId>;
+
+    /// Writes a head: a request, a 1xx, or a final response. What the head says about framing and
+    /// persistence is replaced by what `body` and the connection's state ask for.
+    ///
+    /// # Errors
+    /// See [`EncodeError`]; nothing was written.
+    fn encode_head(
+        &mut self,
+        stream: StreamId,
+        head: &Head,
+        body: BodyLength,
+        cx: &mut CodecContext<'_>,
+    ) -> Result<(), EncodeError>;
+
+    /// Writes body bytes, taking from `bytes` what flow control allows; returns how many. Slices
+    /// move, bytes are not copied.
+    ///
+    /// # Errors
+    /// See [`EncodeError`]; nothing was written and `bytes` is as it was.
+    fn encode_body(
+        &mut self,
+        stream: StreamId,
+        bytes: &mut Chain,
+        cx: &mut CodecContext<'_>,
+    ) -> Result<usize, EncodeError>;
+
+    /// Ends a message whose body was not `None`. In a tunnel: the writing side is to be closed.
+    ///
+    /// # Errors
+    /// See [`EncodeError`]; nothing was written.
+    fn encode_end(
+        &mut self,
+        stream: StreamId,
+        trailers: Option<&Head>,
+        cx: &mut CodecContext<'_>,
+    ) -> Result<(), EncodeError>;
+
+    /// Gives a stream up. Ping-pong: the connection must close after what was written.
+    fn encode_reset(&mut self, stream: StreamId, reason: ResetReason, cx: &mut CodecContext<'_>);
+
+    /// Body bytes that flow control allows now; `usize::MAX` where TCP alone does it.
+    fn body_room(&self, stream: StreamId) -> usize;
+
+    /// Takes no new streams from now on: `Connection: close` with the next response, or GOAWAY.
+    fn drain(&mut self, cx: &mut CodecContext<'_>);
+
+    /// Whether no exchange is in progress.
+    fn is_idle(&self) -> bool;
+
+    /// Client role: whether `open_stream` would give a stream now.
+    fn is_reusable(&self) -> bool;
+
+    /// Whether the connection is to be closed as soon as what was written has been sent.
+    fn must_close(&self) -> bool;
+
+    /// Exchanges that may be in progress at once: 1 for ping-pong, the peer's setting otherwise.
+    fn streams_max(&self) -> u32;
+
+    /// Whether a 101 or a 2xx to CONNECT turned the connection into a tunnel: bytes pass as `Body`
+    /// both ways, `End` and `encode_end` stand for the end of each direction.
+    fn is_upgraded(&self) -> bool;
+}

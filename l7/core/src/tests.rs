@@ -1,0 +1,129 @@
+//! Heads: what edits do to them, and what becomes of their memory.
+
+use sluice_buf::{Chain, Pool, chain_nodes_in_use};
+
+use super::*;
+
+/// A head over `text` as a decoder would build it: `name: value` lines joined by CRLF.
+fn received(text: &str, pool: &Pool) -> Head {
+    let mut head = Head::new();
+    let mut at = 0;
+    for line in text.split_inclusive("\r\n") {
+        let colon = line.find(": ").expect("name: value");
+        head.push_field(Field {
+            id: NameId::lookup(&line.as_bytes()[..colon]),
+            name: Span::received(at, colon),
+            value: Span::received(at + colon + 2, line.len() - colon - 4),
+        });
+        at += line.len();
+    }
+    let mut chain = Chain::copy_from(text.as_bytes(), pool).expect("room");
+    head.set_received(chain.pop_front().expect("one slice"));
+    head
+}
+
+#[test]
+fn fields_are_found_by_number_and_by_name_in_any_case() {
+    let pool = Pool::heap(1);
+    let head = received("Accept: a\r\nX-Own: b\r\nACCEPT: c\r\n", &pool);
+    assert_eq!(head.get(NameId::ACCEPT), Some(&b"a"[..]));
+    assert_eq!(head.get_all(NameId::ACCEPT).collect::<Vec<_>>(), [b"a", b"c"]);
+    assert_eq!(head.find(b"x-own"), Some(&b"b"[..]));
+    assert_eq!(head.find(b"x-owner"), None);
+    assert_eq!(head.get(NameId::HOST), None);
+    assert_eq!(format!("{head:?}"), "trailers | Accept: a | X-Own: b | ACCEPT: c");
+    drop(head);
+    assert_eq!((pool.in_use(), chain_nodes_in_use()), (0, 0));
+}
+
+#[test]
+fn edits_leave_received_bytes_alone_and_keep_order() {
+    let pool = Pool::heap(1);
+    let mut head = received("Accept: a\r\nX-Own: b\r\nVia: c\r\nX-Own: d\r\n", &pool);
+    assert_eq!(head.remove("x-OWN"), 2);
+    assert_eq!(head.remove(NameId::COOKIE), 0);
+    head.append(NameId::VIA, b"e");
+    head.append("X-New", b"f");
+    head.set(b"accept", b"g");
+    assert_eq!(format!("{head:?}"), "trailers | Via: c | via: e | X-New: f | accept: g");
+    head.retain(|id, _, value| id != NameId::VIA || value == b"e");
+    assert_eq!(format!("{head:?}"), "trailers | via: e | X-New: f | accept: g");
+}
+
+#[test]
+fn a_detached_head_says_the_same_and_holds_no_buffer() {
+    let pool = Pool::heap(2);
+    let mut head = received("Accept: a\r\nX-Own: b\r\n", &pool);
+    head.append("added", b"before");
+    let said = format!("{head:?}");
+    let mut copy = Head::new();
+    copy.copy_from(&head);
+    head.detach();
+    assert_eq!(pool.in_use(), 0);
+    assert_eq!((format!("{head:?}"), format!("{copy:?}")), (said.clone(), said));
+    head.append("added", b"after");
+    assert_eq!(head.iter().last(), Some((&b"added"[..], &b"after"[..])));
+}
+
+#[test]
+fn the_authority_is_the_host_field_of_a_request_alone() {
+    let mut head = Head::new();
+    head.reset_to_request(Method::Get, b"", b"/");
+    assert_eq!(head.get(NameId::HOST), None);
+    head.append("Host", b"a.example");
+    assert_eq!((head.authority(), head.fields().len()), (&b"a.example"[..], 0));
+    assert_eq!(head.find(b"host"), Some(&b"a.example"[..]));
+    assert_eq!(head.get_all(NameId::HOST).count(), 1);
+    head.reset_to_response(204);
+    head.append(NameId::HOST, b"odd");
+    assert_eq!((head.authority(), head.get(NameId::HOST)), (&b""[..], Some(&b"odd"[..])));
+}
+
+#[test]
+fn tokens_are_members_of_lists_in_any_case() {
+    let mut head = Head::new();
+    head.append(NameId::CONNECTION, b"keep-alive, Upgrade");
+    head.append(NameId::CONNECTION, b" x-own\t,");
+    for token in [&b"upgrade"[..], b"KEEP-ALIVE", b"x-own"] {
+        assert!(head.has_token(NameId::CONNECTION, token));
+    }
+    assert!(!head.has_token(NameId::CONNECTION, b"keep"));
+}
+
+#[test]
+fn large_buffers_go_from_head_to_head() {
+    let pool = Pool::heap(8);
+    let mut heads = HeadPool::new(1, 2);
+    let chain = Chain::copy_from(&[b'x'; 9_000], &pool).expect("room");
+    for _ in 0..3 {
+        let mut head = heads.take();
+        head.copy_received(&chain, 8_999, &mut heads);
+        assert_eq!(head.own_text().len(), 8_999);
+        assert_eq!(head.own_mut().capacity(), HEAD_BYTES_MAX as usize);
+        let mut other = heads.take();
+        assert!(other.own_mut().capacity() < 8_999, "only a head that needs it has a large buffer");
+        other.append("x", &[b'y'; 5_000]);
+        heads.put(other);
+        heads.put(head);
+        assert_eq!(heads.available(), 2, "the limit");
+    }
+}
+
+#[test]
+fn every_mistake_has_a_status() {
+    use ProtocolErrorKind as Kind;
+    let table = [
+        (Kind::Malformed, 400),
+        (Kind::RequestLineTooLong, 414),
+        (Kind::HeadTooLarge, 431),
+        (Kind::UnknownTransferCoding, 501),
+        (Kind::UnknownVersion, 505),
+        (Kind::Truncated, 400),
+        (Kind::Excessive, 429),
+    ];
+    for (kind, status) in table {
+        let error = ProtocolError::new(kind, "reason");
+        assert_eq!(error.status(), status);
+        assert!(!status::reason_phrase(status).is_empty());
+    }
+}
