@@ -156,6 +156,10 @@ pub fn ones_complement_sum(bytes: &[u8]) -> u16 {
 }
 
 /// RFC 1624, 3, equation 3: the checksum after one 16-bit word changed from `old` to `new`.
+///
+/// Where everything covered is zero after the change, this gives 0x0000 and recomputation 0xffff.
+/// IP headers and pseudo headers are never zero; an ICMP message can be, see
+/// [`crate::icmp::reply_in_place`].
 #[inline]
 #[must_use]
 pub const fn update_u16(checksum: u16, old: u16, new: u16) -> u16 {

@@ -230,9 +230,14 @@ pub fn reply_in_place(header: &mut [u8]) -> bool {
     let [ECHO_REQUEST, 0, high, low, ..] = *header else { return false };
     let old = u16::from_be_bytes([ECHO_REQUEST, 0]);
     let new = u16::from_be_bytes([ECHO_REPLY, 0]);
-    let checksum = update_u16(u16::from_be_bytes([high, low]), old, new).to_be_bytes();
+    let checksum = match update_u16(u16::from_be_bytes([high, low]), old, new) {
+        // A reply may be zero throughout, and then only the other zero of one's complement adds
+        // up; where 0 was right, 0xffff is right too.
+        0 => 0xffff,
+        checksum => checksum,
+    };
     header[0] = ECHO_REPLY;
-    header[CHECKSUM_OFFSET..CHECKSUM_OFFSET + 2].copy_from_slice(&checksum);
+    header[CHECKSUM_OFFSET..CHECKSUM_OFFSET + 2].copy_from_slice(&checksum.to_be_bytes());
     true
 }
 

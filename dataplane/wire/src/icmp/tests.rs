@@ -62,6 +62,16 @@ fn echo_becomes_its_reply_in_place() {
 }
 
 #[test]
+fn a_reply_of_zeros_alone_still_adds_up() {
+    // RFC 1624's update gives 0x0000 here, where recomputation gives 0xffff.
+    let mut bytes = [8, 0, 0, 0, 0, 0, 0, 0];
+    fill_checksum(&mut bytes);
+    assert!(reply_in_place(&mut bytes));
+    assert_eq!(bytes, [0, 0, 0xff, 0xff, 0, 0, 0, 0]);
+    assert!(IcmpView::parse(&bytes).expect("valid").checksum_ok());
+}
+
+#[test]
 fn a_damaged_request_gives_a_damaged_reply() {
     let mut bytes = ECHO;
     fill_checksum(&mut bytes);
