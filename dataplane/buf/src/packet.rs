@@ -147,6 +147,17 @@ impl Packet {
         Some(unsafe { self.head.bytes_mut(offset, len) })
     }
 
+    /// The room behind the first segment's data, for a device to write into before it says by
+    /// [`Packet::append`] how much it wrote.
+    #[inline]
+    #[must_use]
+    pub fn tail_mut(&mut self) -> &mut [u8] {
+        let offset = usize::from(self.head.data_off()) + usize::from(self.head.data_len());
+        // SAFETY: the first segment is exclusively owned (type invariant); pools hand out
+        // initialised memory.
+        unsafe { self.head.bytes_mut(offset, self.head.tailroom()) }
+    }
+
     /// Appends a copy of `bytes`; false (and nothing done) if there is no room for all.
     #[inline]
     pub fn append_bytes(&mut self, bytes: &[u8]) -> bool {
