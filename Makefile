@@ -16,6 +16,8 @@ CARGO ?= cargo
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 SLUICE := $(TARGET_DIR)/$(PROFILE)/sluice
 STEP := tests/scripts/step
+# A workspace of its own, so that libFuzzer stays out of the product's build.
+fuzz := tests/fuzz/Cargo.toml
 with_features = $(if $(FEATURES),--features $(FEATURES))
 # The crates of the DPDK feature are not default members: a plain build needs no system library.
 dpdk_crates := -p sluice -p sluice-dpdk -p sluice-dpdk-sys
@@ -55,12 +57,15 @@ lint: fmt clippy docs deny ## formatting, clippy, rustdoc, licences and bans
 .PHONY: fmt
 fmt:
 	@$(STEP) 60 "cargo fmt --check" $(CARGO) fmt --all --check
+	@$(STEP) 60 "cargo fmt --check, fuzz targets" $(CARGO) fmt --manifest-path $(fuzz) --check
 
 .PHONY: clippy
 clippy:
 	@$(STEP) 900 "clippy, static DPDK" $(CARGO) clippy --quiet --workspace --all-targets \
 		--features sluice/dpdk -- -D warnings
 	@$(STEP) 300 "clippy, no DPDK" $(CARGO) clippy --quiet --all-targets -- -D warnings
+	@$(STEP) 300 "clippy, fuzz targets" $(CARGO) clippy --quiet --manifest-path $(fuzz) \
+		--target-dir $(TARGET_DIR) --all-targets -- -D warnings
 
 .PHONY: deny
 deny:
@@ -126,19 +131,11 @@ miri: ## packet memory under Miri (nightly)
 
 .PHONY: fuzz
 fuzz: ## TIME=60 seconds of fuzzing per target (nightly)
-ifneq ($(wildcard tests/fuzz/Cargo.toml),)
 	@tests/scripts/fuzz run $(TIME)
-else
-	@echo "== fuzz: tests/fuzz is not there yet"
-endif
 
 .PHONY: fuzz-replay
 fuzz-replay: ## every corpus file once, on stable
-ifneq ($(wildcard tests/fuzz/Cargo.toml),)
 	@$(STEP) 600 "fuzz corpora" tests/scripts/fuzz replay
-else
-	@echo "== fuzz corpora: tests/fuzz is not there yet"
-endif
 
 # Measure
 
