@@ -68,6 +68,14 @@ int sluice_tx_descriptor_status(uint16_t port, uint16_t queue, uint16_t offset) 
 
 unsigned int sluice_ring_count(const struct rte_ring *ring) { return rte_ring_count(ring); }
 
+unsigned int sluice_ring_free_count(const struct rte_ring *ring) {
+	return rte_ring_free_count(ring);
+}
+
+int sluice_ring_dequeue(struct rte_ring *ring, void **object) {
+	return rte_ring_dequeue(ring, object);
+}
+
 const uint64_t SLUICE_TX_OFFLOAD_VLAN_INSERT = RTE_ETH_TX_OFFLOAD_VLAN_INSERT;
 const uint64_t SLUICE_TX_OFFLOAD_IPV4_CKSUM = RTE_ETH_TX_OFFLOAD_IPV4_CKSUM;
 const uint64_t SLUICE_TX_OFFLOAD_UDP_CKSUM = RTE_ETH_TX_OFFLOAD_UDP_CKSUM;

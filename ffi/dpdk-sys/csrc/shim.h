@@ -45,6 +45,8 @@ int sluice_tx_descriptor_status(uint16_t port, uint16_t queue, uint16_t offset);
 
 /* Rings. */
 unsigned int sluice_ring_count(const struct rte_ring *ring);
+unsigned int sluice_ring_free_count(const struct rte_ring *ring);
+int sluice_ring_dequeue(struct rte_ring *ring, void **object);
 
 /* RTE_BIT64() macros, of which bindgen sees nothing. */
 extern const uint64_t SLUICE_TX_OFFLOAD_VLAN_INSERT;
