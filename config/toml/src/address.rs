@@ -119,7 +119,7 @@ fn parse_ipv4(key: &str, text: &str, span: Span, report: &mut Report<'_>) -> Opt
         report
             .error(
                 span,
-                format!("`{key}` is a host name, not an IPv4 address: \"{}\"", shown(text)),
+                format!("`{key}` holds a host name, not an IPv4 address: \"{}\"", shown(text)),
             )
             .label("a host name")
             .hint(NO_RESOLVER);

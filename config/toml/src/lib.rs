@@ -15,9 +15,9 @@
 //!   help: did you mean `address`?
 //! ```
 //!
-//! The way of a file: [`source`] reads it within bounds; the `toml` crate makes a tree in which
-//! everything knows its span; [`read`] takes the tree apart section by section, each [`section`]
-//! knowing its keys from [`schema`]; [`check`] looks at what spans sections; [`assign`] asks the
+//! The way of a file: `source` reads it within bounds; the `toml` crate makes a tree in which
+//! everything knows its span; `read` takes the tree apart section by section, each `section`
+//! knowing its keys from [`schema`]; `check` looks at what spans sections; `assign` asks the
 //! [`IdRegistry`] for ids. The registry is not touched when there is an error, so a bad file
 //! leaves a running process as it was.
 //!

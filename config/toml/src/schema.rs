@@ -25,8 +25,8 @@ pub struct Key {
 /// What holds when a key is absent.
 #[derive(Debug)]
 pub enum Default {
-    /// The file is refused.
-    Required,
+    /// The file is refused; this is a line that would do.
+    Required(&'static str),
     /// The same as this TOML value.
     Value(&'static str),
     /// What this phrase says.
@@ -37,15 +37,15 @@ impl std::fmt::Display for Default {
     /// As it stands in the reference.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Required => f.write_str("required"),
+            Self::Required(_) => f.write_str("required"),
             Self::Value(value) => write!(f, "`{value}`"),
             Self::Phrase(phrase) => f.write_str(phrase),
         }
     }
 }
 
-const fn required(name: &'static str, kind: &'static str) -> Key {
-    Key { name, kind, default: Default::Required }
+const fn required(name: &'static str, kind: &'static str, example: &'static str) -> Key {
+    Key { name, kind, default: Default::Required(example) }
 }
 
 const fn value(name: &'static str, kind: &'static str, value: &'static str) -> Key {
@@ -82,7 +82,7 @@ pub const FILE: Schema = Schema {
     keys: &[
         phrase("node", "section", "an unnamed node"),
         phrase("runtime", "section", "the defaults of its keys"),
-        required("interface", "sections"),
+        required("interface", "sections", "[[interface]]"),
         phrase("ip_route", "sections", "only the interfaces' own networks"),
         phrase("listener", "sections", "nothing is accepted"),
         phrase("cluster", "sections", "nothing to send requests to"),
@@ -120,9 +120,13 @@ pub const RUNTIME: Schema = Schema {
 pub const INTERFACE: Schema = Schema {
     title: "[[interface]]",
     keys: &[
-        required("name", "name"),
-        required("device", "device"),
-        required("addresses", "list of IPv4 addresses with prefix length"),
+        required("name", "name", "name = \"net0\""),
+        required("device", "device", "device = \"tap:sl0\""),
+        required(
+            "addresses",
+            "list of IPv4 addresses with prefix length",
+            "addresses = [\"10.9.0.2/24\"]",
+        ),
         value("host_addresses", "list of IPv4 addresses with prefix length", "[]"),
         value("mtu", "bytes", "1500"),
     ],
@@ -137,7 +141,10 @@ pub const INTERFACE: Schema = Schema {
 /// `[[ip_route]]`
 pub const IP_ROUTE: Schema = Schema {
     title: "[[ip_route]]",
-    keys: &[required("to", "IPv4 network"), required("via", "IPv4 address, or a list of them")],
+    keys: &[
+        required("to", "IPv4 network", "to = \"0.0.0.0/0\""),
+        required("via", "IPv4 address, or a list of them", "via = \"10.9.0.1\""),
+    ],
     later: &[],
 };
 
@@ -145,8 +152,8 @@ pub const IP_ROUTE: Schema = Schema {
 pub const LISTENER: Schema = Schema {
     title: "[[listener]]",
     keys: &[
-        required("name", "name"),
-        required("address", "IPv4 address and port"),
+        required("name", "name", "name = \"web\""),
+        required("address", "IPv4 address and port", "address = \"10.9.0.2:80\""),
         value("protocol", "\"http\" or \"tcp\"", "\"http\""),
         phrase("cluster", "name of a cluster", "required by \"tcp\", refused by \"http\""),
         phrase("virtual_host", "sections", "required by \"http\", refused by \"tcp\""),
@@ -167,8 +174,8 @@ pub const VIRTUAL_HOST: Schema = Schema {
     title: "[[listener.virtual_host]]",
     keys: &[
         phrase("name", "name", "its first domain"),
-        required("domains", "list of domains"),
-        required("route", "sections"),
+        required("domains", "list of domains", "domains = [\"*\"]"),
+        required("route", "sections", "[[listener.virtual_host.route]]"),
     ],
     later: &[],
 };
@@ -208,7 +215,7 @@ pub const ROUTE: Schema = Schema {
 pub const MATCHER: Schema = Schema {
     title: "matcher",
     keys: &[
-        required("name", "name of a header or query parameter"),
+        required("name", "name of a header or query parameter", "name = \"x-team\""),
         phrase("exact", "text", "one of the four conditions is required"),
         phrase("prefix", "text", "one of the four conditions is required"),
         phrase("regex", "regular expression", "one of the four conditions is required"),
@@ -220,7 +227,10 @@ pub const MATCHER: Schema = Schema {
 /// An entry of `weighted_clusters`.
 pub const WEIGHTED_CLUSTER: Schema = Schema {
     title: "weighted cluster",
-    keys: &[required("cluster", "name of a cluster"), required("weight", "number")],
+    keys: &[
+        required("cluster", "name of a cluster", "cluster = \"app\""),
+        required("weight", "number", "weight = 50"),
+    ],
     later: &[],
 };
 
@@ -242,14 +252,17 @@ pub const REDIRECT: Schema = Schema {
 /// `direct_response`
 pub const DIRECT_RESPONSE: Schema = Schema {
     title: "direct response",
-    keys: &[required("status", "200 to 599"), value("body", "text", "\"\"")],
+    keys: &[required("status", "200 to 599", "status = 200"), value("body", "text", "\"\"")],
     later: &[],
 };
 
 /// An entry of `request_headers_add` or `response_headers_add`.
 pub const HEADER: Schema = Schema {
     title: "header",
-    keys: &[required("name", "header name"), required("value", "text")],
+    keys: &[
+        required("name", "header name", "name = \"x-team\""),
+        required("value", "text", "value = \"blue\""),
+    ],
     later: &[],
 };
 
@@ -257,8 +270,12 @@ pub const HEADER: Schema = Schema {
 pub const CLUSTER: Schema = Schema {
     title: "[[cluster]]",
     keys: &[
-        required("name", "name"),
-        required("endpoints", "list of IPv4 addresses and ports"),
+        required("name", "name", "name = \"app\""),
+        required(
+            "endpoints",
+            "list of IPv4 addresses and ports",
+            "endpoints = [\"10.9.0.1:8080\"]",
+        ),
         value("load_balancing", "\"round_robin\" or \"least_request\"", "\"round_robin\""),
         value("connect_timeout", "duration", "\"5s\""),
         value("idle_timeout", "duration", "\"1h\""),

@@ -4,7 +4,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::report::{Report, Span};
-use crate::schema::Schema;
+use crate::schema::{Default, Schema};
 use crate::value::{Value, describe};
 
 /// A table whose keys are known; what nobody has taken at [`Section::close`] is an error.
@@ -57,14 +57,24 @@ impl<'i> Section<'i> {
         report: &mut Report<'_>,
     ) -> Option<Value<'i>> {
         let value = self.take(key);
-        if value.is_none() {
+        // A misspelt key is reported as unknown, with the right name; once is enough.
+        let is_misspelt = |name: &str| {
+            !self.schema.keys.iter().any(|known| known.name == name)
+                && did_you_mean(name, std::iter::once(key)).is_some()
+        };
+        if value.is_none() && !self.table.keys().any(|name| is_misspelt(name.get_ref())) {
             let (span, title) = (self.span, self.schema.title);
-            let problem = report.error(span, format!("{title} needs the key `{key}`"));
+            let message = match title {
+                "the file" => format!("the file has no [[{key}]]"),
+                title => format!("{title} needs the key `{key}`"),
+            };
+            let problem = report.error(span, message);
             problem.label("the key is missing here");
-            let known = self.schema.keys.iter().find(|known| known.name == key);
-            if let Some(known) = known {
-                problem.hint(format!("`{key}` is a {}", known.kind));
-            }
+            match self.schema.keys.iter().find(|known| known.name == key).map(|key| &key.default) {
+                Some(Default::Required(line)) => problem.hint(format!("for example: {line}")),
+                Some(Default::Phrase(phrase)) => problem.hint(format!("`{key}` is {phrase}")),
+                Some(Default::Value(_)) | None => problem,
+            };
         }
         value
     }

@@ -34,6 +34,14 @@ pub(crate) fn file(text: &str, report: &mut Report<'_>) -> Config {
         // What was recovered is incomplete, and complaints about it would be noise.
         for error in syntax_errors {
             let span = error.span().map(Span::from).unwrap_or_default();
+            let written = text.get(span.start..span.end).unwrap_or_default();
+            if is_bare_word(written) && error.message().starts_with("invalid float") {
+                report
+                    .error(span, format!("`{written}` is not a value"))
+                    .label("not valid TOML")
+                    .hint(format!("a text stands in quotes: \"{written}\""));
+                continue;
+            }
             let message = error.message().replace('\n', ", ");
             report.error(span, message).label("not valid TOML");
         }
@@ -98,4 +106,13 @@ pub(crate) fn file(text: &str, report: &mut Report<'_>) -> Config {
     root.close(report);
     check::across_sections(&config, &interfaces, &clusters, report);
     config
+}
+
+/// Whether a text was most likely meant as a string without its quotes.
+fn is_bare_word(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_alphabetic())
+        && text.len() <= 64
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
 }
