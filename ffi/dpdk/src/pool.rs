@@ -77,7 +77,7 @@ impl Eal {
         if buffers < BUFFERS_MIN {
             return Err(PoolError::TooSmall { buffers });
         }
-        let memory = PoolError::Memory { buffers, mib: u64::from(buffers) * 2_560 >> 20 };
+        let memory = PoolError::Memory { buffers, mib: (u64::from(buffers) * 2_560) >> 20 };
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let Ok(name) = CString::new(format!("sluice-pool-{number}")) else { return Err(memory) };
         // rte_mempool: the cache is at most two thirds of the pool; ours is at most an eighth.
@@ -204,18 +204,20 @@ unsafe fn available(pool: *mut c_void) -> u32 {
 fn count_available(pool: NonNull<sys::rte_mempool>) -> u32 {
     // SAFETY: the pool is alive as long as its handles are.
     let shared = unsafe { sys::rte_mempool_ops_get_count(pool.as_ptr()) };
-    // SAFETY: a live pool's header is readable.
-    let (caches, cache_size) =
-        unsafe { ((*pool.as_ptr()).local_cache, (*pool.as_ptr()).cache_size) };
-    if cache_size == 0 || caches.is_null() {
+    // SAFETY: a live pool's header is readable, and after the pool is made nobody writes it.
+    let header = unsafe { pool.as_ref() };
+    let caches = header.local_cache;
+    if header.cache_size == 0 || caches.is_null() {
         return shared;
     }
     let lcores = highest_lcore() as usize;
     let cached = (0..=lcores).map(|lcore| {
         // SAFETY: a pool has RTE_MAX_LCORE caches, and lcore numbers are below that.
         let cache = unsafe { caches.add(lcore) };
+        // SAFETY: inside the cache.
+        let len = unsafe { &raw const (*cache).len };
         // SAFETY: another thread may be writing the count; a stale value is as good as a fresh one.
-        unsafe { std::ptr::read_volatile(&raw const (*cache).len) }
+        unsafe { len.read_volatile() }
     });
     shared + cached.sum::<u32>()
 }

@@ -54,6 +54,9 @@ pub enum PortError {
     /// The kernel has no AF_XDP.
     #[error("this kernel has no AF_XDP sockets (CONFIG_XDP_SOCKETS): use af_packet: instead")]
     NoAfXdp,
+    /// The kernel has no TUN device.
+    #[error("/dev/net/tun is missing: `modprobe tun`, or pass the device to the container")]
+    NoTun,
     /// The kernel's interface carries smaller packets.
     #[error(
         "MTU {mtu} is more than the {max} that `{device}` carries: lower mtu, or raise the interface's"
@@ -89,6 +92,15 @@ pub enum PortError {
         device: String,
         /// DPDK's log.
         cause: String,
+    },
+    /// The name of the kernel interface to be made is taken.
+    #[error(
+        "network interface `{interface}` exists and cannot be opened as a TAP: choose another name, \
+         stop the process that holds it, or delete it with `ip link del {interface}`"
+    )]
+    InterfaceTaken {
+        /// The interface.
+        interface: String,
     },
     /// A live server, or a file of another kind, is at the path.
     #[error("memif socket {path} is taken: stop the process that serves it, or choose another path", path = path.display())]

@@ -57,11 +57,9 @@ pub(crate) fn find(
     }
     let mut result = plug(spec, &vdev);
     // A kernel interface with fewer channels than wanted queues (a veth has one) refuses the number.
-    let is_refused = matches!(result, Err(PortError::Probe { .. }));
-    if is_refused && options.queues > 1 && matches!(spec, DeviceSpec::AfXdp { .. }) {
-        if let Some(single) = spec.vdev(1)? {
-            result = plug(spec, &single);
-        }
+    let is_refused = matches!(result, Err(PortError::Probe { .. })) && options.queues > 1;
+    if let (true, DeviceSpec::AfXdp { .. }, Some(single)) = (is_refused, spec, spec.vdev(1)?) {
+        result = plug(spec, &single);
     }
     let vdev = c_string(&vdev.name)?;
     Ok(Found { number: result?, device: spec.to_string(), vdev: Some(vdev), input_packets })
@@ -107,13 +105,53 @@ fn plug_error(spec: &DeviceSpec, vdev: &Vdev, result: c_int) -> PortError {
         // EAL reads the name by asking every driver of the bus whether it knows it.
         PortError::UnknownDriver { driver: vdev.driver().to_owned() }
     } else if cause.contains("Operation not permitted") || cause.contains("Permission denied") {
-        let (action, capabilities) = ("create the device", "CAP_NET_ADMIN and CAP_NET_RAW");
+        let (action, capabilities) = ("open the device", "CAP_NET_ADMIN and CAP_NET_RAW");
         PortError::NoPermission { action, capabilities }
+    } else if let Some(error) = tun_error(vdev) {
+        error
+    } else if let Some(interface) = tap_interface(vdev).filter(|name| exists(name)) {
+        PortError::InterfaceTaken { interface: interface.to_owned() }
     } else if cause.contains("resource busy") {
         PortError::Busy { device, cause }
     } else {
         PortError::Probe { device, error: error_text(result), cause }
     }
+}
+
+/// What keeps net_tap from making interfaces; it does not log it.
+fn tun_error(vdev: &Vdev) -> Option<PortError> {
+    const TUN: &str = "/dev/net/tun";
+    const CAP_NET_ADMIN: u32 = 12;
+    if !vdev.name.starts_with("net_tap") {
+        return None;
+    }
+    match fs::OpenOptions::new().read(true).write(true).open(TUN) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Some(PortError::NoTun),
+        Ok(_) if has_capability(CAP_NET_ADMIN) => None,
+        Ok(_) | Err(_) => {
+            let (action, capabilities) = ("create a TAP interface", "CAP_NET_ADMIN");
+            Some(PortError::NoPermission { action, capabilities })
+        }
+    }
+}
+
+/// Whether this process has the capability; assumed where it cannot be read.
+fn has_capability(number: u32) -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let set = effective.and_then(|text| u64::from_str_radix(text.trim(), 16).ok());
+    set.is_none_or(|set| set >> number & 1 == 1)
+}
+
+/// The kernel interface that a net_tap device makes.
+fn tap_interface(vdev: &Vdev) -> Option<&str> {
+    let arguments = vdev.name.starts_with("net_tap").then_some(&vdev.arguments)?;
+    arguments.split(',').find_map(|argument| argument.strip_prefix("iface="))
+}
+
+fn exists(interface: &str) -> bool {
+    // SAFETY: the name is a C string.
+    CString::new(interface).is_ok_and(|name| unsafe { libc::if_nametoindex(name.as_ptr()) } != 0)
 }
 
 fn port_by_name(name: &CString) -> Option<u16> {
@@ -134,8 +172,7 @@ fn check_interface(
     options: &PortOptions,
 ) -> Result<(), PortError> {
     let name = c_string(interface)?;
-    // SAFETY: the name is a C string.
-    if unsafe { libc::if_nametoindex(name.as_ptr()) } == 0 {
+    if !exists(interface) {
         return Err(PortError::NoInterface { interface: interface.to_owned() });
     }
     let is_xdp = matches!(spec, DeviceSpec::AfXdp { .. });

@@ -5,6 +5,7 @@
 //! `rte_eth_fp_ops`, as DPDK's own inline functions do.
 
 use std::cell::Cell;
+use std::ffi::c_void;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
@@ -122,8 +123,7 @@ impl RxQueue {
         let Some(receive) = (unsafe { (*ops).rx_pkt_burst }) else { return 0 };
         // SAFETY: as above.
         let queues = unsafe { (*ops).rxq.data };
-        // SAFETY: the queue is configured, so the table has an entry for it.
-        let queue = unsafe { *queues.add(usize::from(self.queue)) };
+        let queue = queue_data(queues, self.queue);
         // SAFETY: this pair alone uses the queue; there is room for `wanted` pointers.
         usize::from(unsafe { receive(queue, burst.as_mut_ptr().cast(), wanted) })
     }
@@ -177,16 +177,11 @@ impl TxQueue {
         let ops = fp_ops(&self.port);
         // SAFETY: the port is started, so its row is filled in.
         let Some(transmit) = (unsafe { (*ops).tx_pkt_burst }) else { return 0 };
-        let queue = self.data(ops);
+        // SAFETY: as above.
+        let queues = unsafe { (*ops).txq.data };
+        let queue = queue_data(queues, self.queue);
         // SAFETY: this pair alone uses the queue; the driver takes over the packets it counts.
         usize::from(unsafe { transmit(queue, burst.as_mut_ptr().cast(), count as u16) })
-    }
-
-    fn data(&self, ops: *const sys::rte_eth_fp_ops) -> *mut std::ffi::c_void {
-        // SAFETY: the port is started, so its row is filled in.
-        let queues = unsafe { (*ops).txq.data };
-        // SAFETY: the queue is configured, so the table has an entry for it.
-        unsafe { *queues.add(usize::from(self.queue)) }
     }
 
     /// Lets the driver bring headers into the form its hardware wants; drops what it refuses.
@@ -196,7 +191,9 @@ impl TxQueue {
         let ops = fp_ops(&self.port);
         // SAFETY: the port is started, so its row is filled in.
         let Some(prepare) = (unsafe { (*ops).tx_pkt_prepare }) else { return count };
-        let queue = self.data(ops);
+        // SAFETY: as above.
+        let queues = unsafe { (*ops).txq.data };
+        let queue = queue_data(queues, self.queue);
         let (mut count, mut done) = (count, 0);
         while done < count {
             let rest: *mut *mut sys::rte_mbuf = burst[done..count].as_mut_ptr().cast();
@@ -223,6 +220,15 @@ fn fp_ops(port: &PortInner) -> *const sys::rte_eth_fp_ops {
     let table: *const sys::rte_eth_fp_ops = (&raw const sys::rte_eth_fp_ops).cast();
     // SAFETY: port numbers are below RTE_MAX_ETHPORTS, the length of the table.
     unsafe { table.add(usize::from(port.number)) }
+}
+
+/// The driver's own data of one queue, from its table.
+#[inline]
+pub(crate) fn queue_data(table: *mut *mut c_void, queue: u16) -> *mut c_void {
+    // SAFETY: the queue is configured, so the table has an entry for it.
+    let entry = unsafe { table.add(usize::from(queue)) };
+    // SAFETY: as above.
+    unsafe { *entry }
 }
 
 /// Makes the first segment hold what a parser may ask of it; false if that cannot be had.

@@ -4,6 +4,7 @@ use sluice_buf::BURST;
 use sluice_dpdk_sys as sys;
 
 use crate::port::PortInner;
+use crate::queue::queue_data;
 
 /// The best source that the driver offers.
 #[derive(Debug)]
@@ -60,8 +61,7 @@ fn free_descriptors(ops: *const sys::rte_eth_fp_ops, queue: u16) -> usize {
     let Some(status) = (unsafe { (*ops).tx_descriptor_status }) else { return BURST };
     // SAFETY: as above.
     let queues = unsafe { (*ops).txq.data };
-    // SAFETY: the queue is configured, so the table has an entry for it.
-    let data = unsafe { *queues.add(usize::from(queue)) };
+    let data = queue_data(queues, queue);
     let mut count = BURST;
     while count > 0 {
         // SAFETY: the queue is ours; an offset beyond the ring is answered with an error.

@@ -201,13 +201,38 @@ fn what_cannot_be_opened_says_why() {
         assert!(refused(&memif(MemifRole::Client), &options).contains("is taken"));
 
         // A name that another process, or the kernel, already has.
-        ip("link add dev taken0 type dummy");
+        ip("link add dev taken0 type veth peer name other0");
         let tap = vdev("net_tap0,iface=taken0");
         let sentence = refused(&tap, &options);
-        assert!(sentence.contains("vdev:net_tap0,iface=taken0"), "{sentence}");
+        assert!(sentence.contains("interface `taken0` exists and cannot be opened"), "{sentence}");
         ip("link set dev taken0 mtu 1400");
         let small = DeviceSpec::AfPacket { interface: "taken0".into() };
         assert!(refused(&small, &options).contains("MTU 1500 is more than the 1400"));
         assert_all_home(&[&pools[0]]);
+    });
+}
+
+#[test]
+fn without_privileges_files_work_and_the_rest_says_what_is_missing() {
+    let name = "devices::without_privileges_files_work_and_the_rest_says_what_is_missing";
+    isolated(name, Place::Unprivileged, || {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let eal = eal();
+        let pools = [eal.pool(1024).expect("memory")];
+        let input = directory.path().join("in.pcap");
+        write_pcap(&input, &[vec![1; 60]]);
+        let pcap = DeviceSpec::Pcap { input, output: None, infinite: false };
+        let options = PortOptions::default();
+        drop(Port::open(&eal, &pcap, &options, &pools).expect("a file takes no privileges"));
+        let cases = [
+            (DeviceSpec::AfPacket { interface: "lo".into() }, "no permission to open AF_PACKET"),
+            (DeviceSpec::AfXdp { interface: "lo".into() }, "no permission to open AF_XDP sockets"),
+            (DeviceSpec::Vdev("net_tap0,iface=dtap0".into()), "no permission to create"),
+        ];
+        for (spec, expected) in cases {
+            let refused = Port::open(&eal, &spec, &options, &pools).map(drop);
+            let sentence = refused.expect_err("refused").to_string();
+            assert!(sentence.contains(expected), "{sentence}");
+        }
     });
 }

@@ -14,6 +14,8 @@ pub(crate) enum Place {
     Process,
     /// In a network namespace that vanishes with the child. Takes root.
     Namespace,
+    /// Here, as a user without rights. Takes root to become that.
+    Unprivileged,
 }
 
 /// Runs `body` in a process of its own, as the test `name` of this file.
@@ -29,6 +31,12 @@ pub(crate) fn isolated(name: &str, place: Place, body: impl FnOnce()) {
             assert!(is_root(), "this test makes a network namespace: run it as root");
             let mut command = Command::new("unshare");
             command.arg("--net").arg(exe);
+            command
+        }
+        Place::Unprivileged => {
+            assert!(is_root(), "this test changes its user: run it as root");
+            let mut command = Command::new("setpriv");
+            command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(exe);
             command
         }
     };
