@@ -158,7 +158,7 @@ fn generate_bindings(clang_args: &[String], target: &Path) -> Result<(), String>
         .allowlist_function("rte_thread_(un)?register")
         .allowlist_function("rte_(log_set_(global_)?level|openlog_stream)")
         .allowlist_function("rte_(eal_hotplug_.*|dev_probe|dev_remove|dev_name)")
-        .allowlist_function("rte_mempool_(free|(avail|in_use)_count|ops_get_count|obj_iter)")
+        .allowlist_function("rte_mempool_(free|(avail|in_use)_count|obj_iter)")
         .allowlist_function("rte_pktmbuf_pool_create.*")
         .allowlist_function("rte_ring_(create|free|lookup)")
         .allowlist_function("rte_eth_dev_(count_avail|get_port_by_name|get_name_by_port|info_get)")

@@ -48,6 +48,10 @@ void sluice_mempool_put_bulk(struct rte_mempool *pool, void *const *objects, uns
 /* With a null cache DPDK takes the calling thread's own. */
 void sluice_mempool_cache_flush(struct rte_mempool *pool) { rte_mempool_cache_flush(NULL, pool); }
 
+unsigned int sluice_mempool_shared_count(const struct rte_mempool *pool) {
+	return rte_mempool_get_ops(pool->ops_index)->get_count(pool);
+}
+
 uint32_t sluice_mempool_size(const struct rte_mempool *pool) { return pool->size; }
 
 uint16_t sluice_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t count) {

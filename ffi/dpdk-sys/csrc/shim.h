@@ -35,6 +35,8 @@ uint16_t sluice_mbuf_data_room_size(struct rte_mempool *pool);
 int sluice_mempool_get_bulk(struct rte_mempool *pool, void **objects, unsigned int count);
 void sluice_mempool_put_bulk(struct rte_mempool *pool, void *const *objects, unsigned int count);
 void sluice_mempool_cache_flush(struct rte_mempool *pool);
+/* Objects in no thread's cache; rte_mempool_ops_get_count is not exported by the shared library. */
+unsigned int sluice_mempool_shared_count(const struct rte_mempool *pool);
 uint32_t sluice_mempool_size(const struct rte_mempool *pool);
 
 /* Ports. */

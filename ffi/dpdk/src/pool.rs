@@ -203,7 +203,7 @@ unsafe fn available(pool: *mut c_void) -> u32 {
 /// do not exist.
 fn count_available(pool: NonNull<sys::rte_mempool>) -> u32 {
     // SAFETY: the pool is alive as long as its handles are.
-    let shared = unsafe { sys::rte_mempool_ops_get_count(pool.as_ptr()) };
+    let shared = unsafe { sys::sluice_mempool_shared_count(pool.as_ptr()) };
     // SAFETY: a live pool's header is readable, and after the pool is made nobody writes it.
     let header = unsafe { pool.as_ref() };
     let caches = header.local_cache;

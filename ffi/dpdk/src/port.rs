@@ -55,6 +55,7 @@ pub(crate) struct PortInner {
     pub(crate) segments_max: u16,
     pub(crate) frame_bytes_max: u32,
     pub(crate) mac: MacBytes,
+    queue_count: u16,
     /// Packets in the input file, if there is one that ends.
     pub(crate) input_packets: Option<u64>,
     /// The name to unplug it by.
@@ -98,6 +99,7 @@ impl Port {
             segments_max: 1,
             frame_bytes_max: u32::from(options.mtu) + FRAME_OVERHEAD,
             mac: [0; 6],
+            queue_count: 0,
             input_packets,
             vdev,
             is_started: false,
@@ -105,10 +107,10 @@ impl Port {
             pools: pools.to_vec(),
             _eal: eal.inner(),
         };
-        let queues = inner.configure(options)?;
+        inner.configure(options)?;
         inner.start(options)?;
         let inner = Arc::new(inner);
-        let queues = (0..queues).map(|queue| QueuePair::new(&inner, queue)).collect();
+        let queues = (0..inner.queue_count).map(|queue| QueuePair::new(&inner, queue)).collect();
         Ok(Self { inner, queues })
     }
 
@@ -116,6 +118,12 @@ impl Port {
     /// asked for. They can be taken once.
     pub fn take_queues(&mut self) -> Vec<QueuePair> {
         std::mem::take(&mut self.queues)
+    }
+
+    /// How many queue pairs were made: as many as were asked for, or as the device has.
+    #[must_use]
+    pub fn queue_count(&self) -> u16 {
+        self.inner.queue_count
     }
 
     /// The device as the configuration spells it.
@@ -203,8 +211,8 @@ pub struct PortStatistics {
 
 /// Control.
 impl PortInner {
-    /// Everything up to the start; returns the number of queue pairs.
-    fn configure(&mut self, options: &PortOptions) -> Result<u16, PortError> {
+    /// Everything up to the start.
+    fn configure(&mut self, options: &PortOptions) -> Result<(), PortError> {
         let mut info = sys::rte_eth_dev_info::default();
         // SAFETY: the port exists and `info` is written.
         self.check("reading its properties", unsafe {
@@ -216,6 +224,7 @@ impl PortInner {
         self.check_pools(options, &plan)?;
         (self.capabilities, self.segments_max) = (plan.capabilities, plan.segments_max);
         let queues = plan.queues;
+        self.queue_count = queues;
         // SAFETY: the port exists, is stopped, and `conf` is read during the call.
         self.check("configuration", unsafe {
             sys::rte_eth_dev_configure(self.number, queues, queues, &raw const plan.conf)
@@ -231,15 +240,21 @@ impl PortInner {
             let pool = pool.raw();
             let number = self.number;
             // SAFETY: the queue is configured; `self.pools` keeps the pool until after the close.
-            self.check("setting up a receive queue", unsafe {
+            let result = unsafe {
                 sys::rte_eth_rx_queue_setup(number, queue, rx, node, std::ptr::null(), pool)
-            })?;
+            };
+            // net_af_xdp makes its socket here.
+            if result < 0 && self.quirks.first_segment_only {
+                let (error, cause) = (error_text(result), log::take_cause());
+                return Err(PortError::AfXdp { device: self.device.clone(), error, cause });
+            }
+            self.check("setting up a receive queue", result)?;
             // SAFETY: the queue is configured.
             self.check("setting up a transmit queue", unsafe {
                 sys::rte_eth_tx_queue_setup(number, queue, tx, node, std::ptr::null())
             })?;
         }
-        Ok(queues)
+        Ok(())
     }
 
     fn check_mtu(

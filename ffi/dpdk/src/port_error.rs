@@ -69,6 +69,20 @@ pub enum PortError {
         /// MTU possible.
         max: u32,
     },
+    /// The kernel refused an AF_XDP socket.
+    #[error(
+        "{device}: the kernel refused the AF_XDP socket ({error}): it takes root outside of user \
+         namespaces, `ulimit -l` above the receive pool's size, and no other XDP program on the \
+         interface (`ip link` shows one); DPDK said: {cause}"
+    )]
+    AfXdp {
+        /// The device.
+        device: String,
+        /// The error number in words.
+        error: String,
+        /// DPDK's log.
+        cause: String,
+    },
     /// The driver's name is unknown.
     #[error(
         "`{driver}` is not a driver of this build: it has net_af_packet, net_af_xdp, net_memif, \

@@ -186,7 +186,6 @@ impl TxQueue {
 
     /// Lets the driver bring headers into the form its hardware wants; drops what it refuses.
     /// Returns how many are left.
-    #[cold]
     fn prepare(&mut self, burst: &mut Burst, lens: &mut [u32; BURST], count: usize) -> usize {
         let ops = fp_ops(&self.port);
         // SAFETY: the port is started, so its row is filled in.

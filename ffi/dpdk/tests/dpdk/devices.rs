@@ -236,3 +236,33 @@ fn without_privileges_files_work_and_the_rest_says_what_is_missing() {
         }
     });
 }
+
+#[test]
+fn a_closed_device_opens_again() {
+    isolated("devices::a_closed_device_opens_again", Place::Namespace, || {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let (input, socket) = (directory.path().join("in.pcap"), directory.path().join("m.sock"));
+        write_pcap(&input, &[vec![1; 60]]);
+        ip("link add dev ours0 type veth peer name other0");
+        ip("link set dev ours0 up");
+        let eal = eal();
+        let pools = [eal.pool(2048).expect("memory")];
+        let specs = [
+            DeviceSpec::AfPacket { interface: "ours0".into() },
+            DeviceSpec::Vdev("net_tap0,iface=dtap0".into()),
+            DeviceSpec::Memif { socket, role: MemifRole::Server, id: 0 },
+            DeviceSpec::Pcap { input, output: None, infinite: false },
+            DeviceSpec::Vdev("net_ring0".into()),
+        ];
+        for round in 0..3 {
+            for spec in &specs {
+                let port = Port::open(&eal, spec, &PortOptions::default(), &pools);
+                let (_port, mut device) =
+                    single(port.unwrap_or_else(|error| panic!("round {round}: {error}")));
+                device.rx_burst(&mut Batch::burst());
+                assert_ne!(device.mac(), [0; 6]);
+            }
+            assert_all_home(&[&pools[0]]);
+        }
+    });
+}

@@ -18,6 +18,13 @@ fn echo_with_the_kernel(device: &mut QueuePair, tx: &Pool) {
     let socket = UdpSocket::bind("10.77.0.1:0").expect("the kernel's end has its address");
     socket.set_read_timeout(Some(Duration::from_secs(5))).expect("a timeout");
     socket.connect("10.77.0.2:7").expect("a route to us");
+    socket.send(&[0x33; 65]).expect("the kernel takes it");
+    let mut batch = Batch::burst();
+    batch.push(turned_around(next_datagram(device, tx)));
+    assert_eq!(device.tx_burst(&mut batch), 1);
+    let mut answer = [0; 100];
+    assert_eq!(socket.recv(&mut answer).expect("the kernel accepts the answer"), 65);
+    assert_eq!(answer[..65], [0x33; 65]);
     for len in [1_usize, 100, 700, 1472] {
         let payload: Vec<u8> = (0..len).map(|at| (at * 7 + len) as u8).collect();
         socket.send(&payload).expect("the kernel takes it");
@@ -58,6 +65,24 @@ fn next_datagram(device: &mut QueuePair, tx: &Pool) -> Packet {
             _ => {}
         }
     }
+}
+
+/// The datagram on its way back, in the buffer it arrived in.
+fn turned_around(mut datagram: Packet) -> Packet {
+    datagram.set_tx_offload(TxOffload::default());
+    let len = 14 + usize::from(datagram.head()[17]);
+    let bytes = &mut datagram.head_mut()[..len];
+    for (one, other, count) in [(0, 6, 6), (26, 30, 4), (34, 36, 2)] {
+        for at in 0..count {
+            bytes.swap(one + at, other + at);
+        }
+    }
+    // On a veth the kernel leaves the checksum to hardware that is not there.
+    bytes[40..42].fill(0);
+    let udp = len as u32 - 34;
+    let checksum = !fold(sum(&bytes[26..]) + 17 + udp);
+    bytes[40..42].copy_from_slice(&checksum.to_be_bytes());
+    datagram
 }
 
 /// The answer to a datagram: a head of our own, and the payload where it arrived, shared with the
@@ -207,7 +232,7 @@ fn net_tap_with_two_queues_and_its_own_mtu() {
         let options = PortOptions { queues: 2, mtu: 1400, ..PortOptions::default() };
         let mut port = Port::open(&eal, &spec, &options, &pools).expect("net_tap opens");
         let queues = port.take_queues();
-        assert_eq!(queues.len(), 2);
+        assert_eq!((port.queue_count(), queues.len()), (2, 2));
         assert_ne!(queues[0].wake_fd(), queues[1].wake_fd());
         let output = std::process::Command::new("ip").args(["link", "show", "dtap0"]).output();
         let output = String::from_utf8(output.expect("iproute2 is installed").stdout);
