@@ -68,6 +68,12 @@ pub trait Device: Send {
         None
     }
 
+    /// Whether something waits in memory that the wake-up descriptor does not tell of; asked once
+    /// more before sleeping.
+    fn has_pending(&self) -> bool {
+        false
+    }
+
     /// Whether the link is up.
     fn link_up(&self) -> bool {
         true

@@ -190,13 +190,20 @@ impl Device for LinkHost {
     }
 }
 
-impl Device for LinkPeer {
-    fn rx_burst(&mut self, into: &mut Batch) -> usize {
+impl LinkPeer {
+    /// As `rx_burst`, but the frames keep the host's requests to the device, for a peer that sends
+    /// them on.
+    pub fn take_frames(&mut self, into: &mut Batch) -> usize {
+        self.copy_out(into, |frame, copy| copy.set_tx_offload(frame.tx_offload()))
+    }
+
+    fn copy_out(&mut self, into: &mut Batch, carry: impl Fn(&Packet, &mut Packet)) -> usize {
         let before = into.len();
         while !into.is_full() && self.completions.slots() > 0 {
             let Ok(frame) = self.frames.pop() else { break };
             match copy_frame(&frame.0, || self.pool.alloc().ok()) {
-                Some(packet) => {
+                Some(mut packet) => {
+                    carry(&frame.0, &mut packet);
                     self.statistics.rx_packets += 1;
                     self.statistics.rx_bytes += packet.len() as u64;
                     into.push(packet);
@@ -207,6 +214,12 @@ impl Device for LinkPeer {
             debug_assert!(returned.is_ok(), "a place for the completion was seen above");
         }
         into.len() - before
+    }
+}
+
+impl Device for LinkPeer {
+    fn rx_burst(&mut self, into: &mut Batch) -> usize {
+        self.copy_out(into, carry_meaning)
     }
 
     fn tx_burst(&mut self, packets: &mut Batch) -> usize {
@@ -223,6 +236,10 @@ impl Device for LinkPeer {
                 break;
             }
             let copy = copy_frame(&packet, || self.empty.pop().ok().map(SendPacket::into_packet));
+            let copy = copy.map(|mut copy| {
+                carry_meaning(&packet, &mut copy);
+                copy
+            });
             let Some(Ok(copy)) = copy.map(Packet::try_into_send) else {
                 debug_assert!(false, "enough buffers were seen above, and they are nobody else's");
                 continue;
@@ -246,6 +263,10 @@ impl Device for LinkPeer {
 
     fn mac(&self) -> MacBytes {
         self.mac
+    }
+
+    fn has_pending(&self) -> bool {
+        !self.frames.is_empty()
     }
 
     fn statistics(&self) -> DeviceStatistics {
@@ -274,7 +295,7 @@ impl Drop for LinkPeer {
 /// Bytes of a frame that one fresh buffer takes.
 const PIECE: usize = DATA_ROOM - HEADROOM;
 
-/// A frame's bytes and meaning in fresh buffers; None when those run out.
+/// A frame's bytes in fresh buffers; None when those run out.
 fn copy_frame(frame: &Packet, mut fresh: impl FnMut() -> Option<Packet>) -> Option<Packet> {
     let mut copy = fresh()?;
     let mut offset = frame.copy_to(0, copy.append(frame.len().min(PIECE))?);
@@ -283,6 +304,11 @@ fn copy_frame(frame: &Packet, mut fresh: impl FnMut() -> Option<Packet>) -> Opti
         offset += frame.copy_to(offset, piece.append((frame.len() - offset).min(PIECE))?);
         copy.append_packet(piece);
     }
+    Some(copy)
+}
+
+/// What was left to the sender's device is known to the receiver as left open.
+fn carry_meaning(frame: &Packet, copy: &mut Packet) {
     let request = frame.tx_offload();
     if request.l4_checksum != L4Checksum::None {
         copy.set_rx_checksum(RxChecksum::Partial);
@@ -290,7 +316,6 @@ fn copy_frame(frame: &Packet, mut fresh: impl FnMut() -> Option<Packet>) -> Opti
     if request.segment_size > 0 {
         copy.set_gso(Gso { segment_size: request.segment_size });
     }
-    Some(copy)
 }
 
 #[cfg(test)]
