@@ -115,18 +115,15 @@ pub enum EalError {
     },
 }
 
-/// DPDK, running. Clones are handles; the last one to go, after every port and pool, stops it.
+/// DPDK, running. Clones are handles.
+///
+/// It runs until the process ends. `rte_eal_cleanup` of 22.11 unmaps memory that EAL's interrupt
+/// thread still reads, and there is nothing to clean: ports close when they are dropped, memory is
+/// the kernel's again with the last breath, files there are none.
 #[derive(Clone, Debug)]
 pub struct Eal {
-    inner: Arc<EalInner>,
-}
-
-#[derive(Debug)]
-pub(crate) struct EalInner {
     memory: Memory,
-    pci: Vec<PciAddress>,
-    /// A pool could not be freed because buffers are still out, so memory must stay mapped.
-    leaked: AtomicBool,
+    pci: Arc<[PciAddress]>,
 }
 
 static STARTED: AtomicBool = AtomicBool::new(false);
@@ -159,8 +156,8 @@ impl Eal {
             .and_then(|thread| thread.join().ok());
         match started {
             Some(Ok(())) => {
-                let (pci, leaked) = (options.pci.clone(), AtomicBool::new(false));
-                Ok(Self { inner: Arc::new(EalInner { memory, pci, leaked }) })
+                remove_runtime_directory();
+                Ok(Self { memory, pci: options.pci.clone().into() })
             }
             Some(Err(errno)) => Err(init_error(errno, options.memory_mib)),
             None => {
@@ -173,7 +170,7 @@ impl Eal {
     /// What packet memory lives on. If [`Memory::is_fallback`], print it for the operator.
     #[must_use]
     pub fn memory(&self) -> Memory {
-        self.inner.memory
+        self.memory
     }
 
     /// What DPDK logged since the last call, one message per line; for the control thread to log.
@@ -184,33 +181,13 @@ impl Eal {
 
     /// Whether `address` was given at start.
     pub(crate) fn has_pci(&self, address: PciAddress) -> bool {
-        self.inner.pci.contains(&address)
-    }
-
-    pub(crate) fn inner(&self) -> Arc<EalInner> {
-        Arc::clone(&self.inner)
-    }
-}
-
-impl EalInner {
-    /// Says that packet memory is still referred to and must never be unmapped.
-    pub(crate) fn note_leak(&self) {
-        self.leaked.store(true, Ordering::Relaxed);
-    }
-}
-
-impl Drop for EalInner {
-    fn drop(&mut self) {
-        if !self.leaked.load(Ordering::Relaxed) {
-            // SAFETY: EAL runs, and every port and pool held a handle to it, so none is left.
-            unsafe { sys::rte_eal_cleanup() };
-        }
+        self.pci.contains(&address)
     }
 }
 
 impl fmt::Display for Eal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, {}", version(), self.inner.memory)
+        write!(f, "{}, {}", version(), self.memory)
     }
 }
 
@@ -325,6 +302,16 @@ fn init(arguments: &[String]) -> Result<(), c_int> {
     }
     // SAFETY: reads this thread's variable.
     Err(unsafe { sys::sluice_errno() })
+}
+
+/// EAL makes a directory for files that it then, told to share nothing, does not write.
+fn remove_runtime_directory() {
+    // SAFETY: EAL runs; returns a static C string.
+    let path = unsafe { sys::rte_eal_get_runtime_dir() };
+    // SAFETY: as above.
+    let path = unsafe { std::ffi::CStr::from_ptr(path) };
+    // It goes only if it is empty; if it stays, nothing is lost.
+    let _ = std::fs::remove_dir(path.to_string_lossy().as_ref());
 }
 
 fn init_error(errno: c_int, needed_mib: u64) -> EalError {

@@ -16,7 +16,8 @@
 //! 4. Each worker pins itself and calls [`Eal::register_thread`], which gives it mempool caches.
 //!
 //! Teardown is by dropping, in any order: a port closes when it and its queue pairs are gone, a pool
-//! is freed after the ports that use it, EAL stops last. A pool with buffers still out is not freed.
+//! is freed after the ports that use it. A pool with buffers still out is not freed, and EAL runs until
+//! the process ends.
 //!
 //! What DPDK logs is kept in memory: errors quote it, [`Eal::take_log`] hands over the rest. Every
 //! error's `Display` says what happened and what to do.

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use sluice_buf::{DATA_ROOM, Header, PRIVATE_SIZE, Pool, PoolOps, Private};
 use sluice_dpdk_sys as sys;
 
-use crate::eal::{Eal, EalInner};
+use crate::eal::Eal;
 use crate::worker::highest_lcore;
 
 /// Why a pool was not made.
@@ -50,7 +50,6 @@ pub struct MbufPool {
 pub(crate) struct PoolInner {
     raw: NonNull<sys::rte_mempool>,
     buffers: u32,
-    eal: Arc<EalInner>,
 }
 
 // SAFETY: a mempool serves every thread: its ring is multi-producer and multi-consumer, its caches
@@ -98,7 +97,7 @@ impl Eal {
         unsafe {
             sys::rte_mempool_obj_iter(raw.as_ptr(), Some(write_private), std::ptr::null_mut())
         };
-        Ok(MbufPool { inner: Arc::new(PoolInner { raw, buffers, eal: self.inner() }) })
+        Ok(MbufPool { inner: Arc::new(PoolInner { raw, buffers }) })
     }
 }
 
@@ -135,8 +134,6 @@ impl Drop for PoolInner {
         if count_available(self.raw) == self.buffers {
             // SAFETY: every buffer is back and this was the last handle.
             unsafe { sys::rte_mempool_free(self.raw.as_ptr()) };
-        } else {
-            self.eal.note_leak();
         }
     }
 }

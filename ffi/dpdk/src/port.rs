@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use sluice_buf::{Capabilities, MacBytes, Pool};
 use sluice_dpdk_sys as sys;
 
-use crate::eal::{Eal, EalInner, error_text};
+use crate::eal::{Eal, error_text};
 use crate::log;
 use crate::plan::{FRAME_OVERHEAD, Plan, Quirks, RECEIVE_BYTES};
 use crate::pool::MbufPool;
@@ -64,7 +64,6 @@ pub(crate) struct PortInner {
     // What the driver may still refer to until the port is closed, in this order of going away.
     rings: Option<Arc<Rings>>,
     pools: Vec<MbufPool>,
-    _eal: Arc<EalInner>,
 }
 
 impl Port {
@@ -79,12 +78,11 @@ impl Port {
         pools: &[MbufPool],
     ) -> Result<Self, PortError> {
         let found = probe::find(eal, spec, options)?;
-        Self::set_up(eal, found, options, pools, None)
+        Self::set_up(found, options, pools, None)
     }
 
     /// Configures and starts what was found.
     pub(crate) fn set_up(
-        eal: &Eal,
         found: Found,
         options: &PortOptions,
         pools: &[MbufPool],
@@ -105,7 +103,6 @@ impl Port {
             is_started: false,
             rings,
             pools: pools.to_vec(),
-            _eal: eal.inner(),
         };
         inner.configure(options)?;
         inner.start(options)?;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use sluice_dpdk_sys as sys;
 
-use crate::eal::{Eal, EalInner, error_text};
+use crate::eal::{Eal, error_text};
 use crate::log;
 use crate::pool::MbufPool;
 use crate::port::{Port, PortOptions};
@@ -24,7 +24,6 @@ pub(crate) struct Rings {
     /// The first end's name.
     first: String,
     _pools: Vec<MbufPool>,
-    _eal: Arc<EalInner>,
 }
 
 // SAFETY: rings are made for two threads; which two, the queue pairs' ownership says.
@@ -40,7 +39,7 @@ unsafe impl Sync for Rings {}
 /// # Errors
 /// [`PortError`].
 pub fn ring_link(
-    eal: &Eal,
+    _eal: &Eal,
     options: &PortOptions,
     pools: (&[MbufPool], &[MbufPool]),
 ) -> Result<(Port, Port), PortError> {
@@ -52,7 +51,6 @@ pub fn ring_link(
         back: Vec::new(),
         first: format!("ring:{}", names[0]),
         _pools: pools.0.iter().chain(pools.1).cloned().collect(),
-        _eal: eal.inner(),
     };
     for queue in 0..options.queues {
         rings.there.push(make_ring(&format!("{}{queue}", names[0]), options)?);
@@ -63,7 +61,7 @@ pub fn ring_link(
     let halves = [(&rings.back, &rings.there), (&rings.there, &rings.back)];
     for ((name, (rx, tx)), pools) in names.iter().zip(halves).zip([pools.0, pools.1]) {
         let found = make_port(name, rx, tx)?;
-        ends.push(Port::set_up(eal, found, options, pools, Some(Arc::clone(&rings)))?);
+        ends.push(Port::set_up(found, options, pools, Some(Arc::clone(&rings)))?);
     }
     match (ends.pop(), ends.pop()) {
         (Some(second), Some(first)) => Ok((first, second)),

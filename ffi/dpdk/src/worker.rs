@@ -1,12 +1,11 @@
 //! A worker thread's registration with DPDK, which gives it its own mempool caches.
 
 use std::marker::PhantomData;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use sluice_dpdk_sys as sys;
 
-use crate::eal::{Eal, EalInner, error_text};
+use crate::eal::{Eal, error_text};
 
 /// Why a thread could not be registered.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -23,8 +22,6 @@ pub struct RegisterError {
 /// 20 instead of 77 cycles a pair). Pin the thread first.
 #[derive(Debug)]
 pub struct RegisteredThread {
-    /// EAL must outlive the registration.
-    eal: Arc<EalInner>,
     /// Registration belongs to the thread, so the guard stays on it.
     not_send: PhantomData<*const ()>,
 }
@@ -49,7 +46,7 @@ impl Eal {
         if lcore < sys::RTE_MAX_LCORE {
             HIGHEST_LCORE.fetch_max(lcore, Ordering::Relaxed);
         }
-        Ok(RegisteredThread { eal: self.inner(), not_send: PhantomData })
+        Ok(RegisteredThread { not_send: PhantomData })
     }
 }
 
@@ -57,7 +54,6 @@ impl RegisteredThread {
     /// The number DPDK knows this thread by.
     #[must_use]
     pub fn lcore(&self) -> u32 {
-        debug_assert!(Arc::strong_count(&self.eal) > 0, "EAL outlives the registration");
         // SAFETY: reads this thread's variable.
         unsafe { sys::sluice_lcore_id() }
     }
@@ -65,7 +61,7 @@ impl RegisteredThread {
 
 impl Drop for RegisteredThread {
     fn drop(&mut self) {
-        // SAFETY: the guard is on the thread that registered, and EAL still runs.
+        // SAFETY: the guard is on the thread that registered, and EAL runs.
         unsafe { sys::rte_thread_unregister() };
     }
 }

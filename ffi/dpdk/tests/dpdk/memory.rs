@@ -23,6 +23,10 @@ fn eal_starts_once_and_says_where_memory_is() {
             assert!(eal.memory().is_fallback(), "{sentence}");
             assert!(sentence.contains("NORMAL pages"), "{sentence}");
         }
+        let directory = format!("dpdk/sluice-{}", std::process::id());
+        for parent in ["/var/run", "/tmp"] {
+            assert!(!std::path::Path::new(parent).join(&directory).exists(), "no file is left");
+        }
         assert_eq!(Eal::start(&options).expect_err("once"), EalError::AlreadyStarted);
         let _ = eal.take_log();
         assert!(eal.take_log().is_empty(), "a log is read once");
