@@ -1,1 +1,70 @@
-//! One TCP connection as a sans-IO machine.
+//! One TCP connection as a sans-IO machine, in the order of RFC 9293, 3.10.
+//!
+//! A [`Connection`] is plain data: segments, application calls and the clock go in, segments come
+//! out. It has no socket, thread or pointer; many share a [`Config`] and a [`Context`]. Listening,
+//! ports, checksums, IP and the timer wheel belong to the stack.
+//!
+//! # The order of calls
+//!
+//! 1. [`Connection::connect`], or [`Connection::accept`] with a SYN. Either owes a segment.
+//! 2. [`Connection::poll_output`] while there is room to transmit, until it says `None`. What it
+//!    returns counts as sent. Afterwards look at [`Connection::next_deadline`].
+//! 3. [`Connection::handle_segment`] for what arrives, [`Connection::handle_timer`] when the
+//!    deadline has come. Both are cheap to call and answer with [`Signals`].
+//! 4. [`Connection::read`] what is readable and [`Connection::credit`] it when it is gone;
+//!    [`Connection::write`] within [`Connection::send_room`].
+//! 5. [`Connection::close`] sends a FIN behind what was written; reading goes on.
+//!    [`Connection::abort`] sends a RST.
+//! 6. After [`Signals::CLOSED`], or [`Signals::TIME_WAIT`] (then keep [`Connection::time_wait`]), and
+//!    once [`Connection::has_output`] is false, the connection may be dropped.
+//!
+//! # Where things are
+//!
+//! `open`, `input/`, `output`, `close` are the RFC's event processing; `send` and `recv` the two
+//! halves of sequence space with their pictures; `recovery`, `congestion/`, `rtt` what happens on
+//! loss; `timer` the deadlines; `limits` the bound on everything that a peer can make us hold.
+//!
+//! # What it follows
+//!
+//! RFC 9293; 1122 (delayed ACK, silly window); 1337; 3042; 5681 with 6582 (NewReno) and 6928;
+//! 5961; 6191; 6298; 6528; 7323; 9438 (CUBIC). Departures are named where they are made.
+//!
+//! # What it costs
+//!
+//! A predicted segment touches three cache lines and allocates nothing. An idle connection is
+//! [`size_of::<Connection>()`](Connection) bytes, at most 320; a hole in the received data
+//! allocates one table until it is filled.
+
+mod close;
+mod config;
+mod congestion;
+mod connection;
+mod context;
+mod counters;
+mod input;
+mod isn;
+pub mod limits;
+mod open;
+mod options;
+mod output;
+mod recovery;
+mod recv;
+mod reset;
+mod rtt;
+mod send;
+mod signals;
+mod state;
+mod time_wait;
+mod timer;
+
+pub use config::Config;
+pub use congestion::CongestionKind;
+pub use connection::Connection;
+pub use context::{ChallengeAcks, Context};
+pub use counters::TcpCounters;
+pub use isn::initial_sequence;
+pub use output::Outgoing;
+pub use reset::reset_for;
+pub use signals::Signals;
+pub use state::{CloseReason, State};
+pub use time_wait::{TimeWait, TimeWaitAction};

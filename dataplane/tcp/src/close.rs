@@ -1,0 +1,102 @@
+//! Writing, closing, aborting (RFC 9293, 3.10.2, 3.10.4 and 3.10.5).
+
+use sluice_buf::Chain;
+
+use crate::connection::Connection;
+use crate::context::Context;
+use crate::output::Owed;
+use crate::send::Fin;
+use crate::signals::Signals;
+use crate::state::{CloseReason, State};
+use crate::timer::Timer;
+
+impl Connection {
+    /// RFC 9293, 3.10.2, SEND: takes all of `bytes`. After `close` or an end they are dropped.
+    ///
+    /// In SYN-SENT and SYN-RECEIVED they wait for the connection.
+    #[inline]
+    pub fn write(&mut self, bytes: &mut Chain, cx: &Context<'_>) -> Signals {
+        if !self.state.may_write() || self.send.fin != Fin::None {
+            drop(std::mem::take(bytes));
+            return Signals::NONE;
+        }
+        self.send.queue.append(bytes);
+        self.is_write_blocked = self.send_room(cx.config) == 0;
+        self.settle_send_timers(cx);
+        self.finish(Signals::NONE, cx)
+    }
+
+    /// RFC 9293, 3.10.4, CLOSE: our FIN follows what is queued. Reading goes on.
+    pub fn close(&mut self, cx: &Context<'_>) -> Signals {
+        match self.state {
+            // Nobody knows of it yet: nothing to tell.
+            State::SynSent => self.become_closed(CloseReason::Aborted),
+            // Queued until the SYN is acknowledged.
+            State::SynReceived => self.send.fin = Fin::Queued,
+            State::Established => {
+                self.send.fin = Fin::Queued;
+                self.state = State::FinWait1;
+            }
+            State::CloseWait => {
+                self.send.fin = Fin::Queued;
+                self.state = State::LastAck;
+            }
+            State::FinWait1
+            | State::FinWait2
+            | State::Closing
+            | State::LastAck
+            | State::TimeWait
+            | State::Closed => {}
+        }
+        self.settle_send_timers(cx);
+        self.finish(Signals::NONE, cx)
+    }
+
+    /// RFC 9293, 3.10.5, ABORT: both queues are dropped; a RST is owed where the peer may still
+    /// wait for something.
+    pub fn abort(&mut self, cx: &Context<'_>) -> Signals {
+        let is_reset_owed = match self.state {
+            State::SynReceived
+            | State::Established
+            | State::FinWait1
+            | State::FinWait2
+            | State::CloseWait => true,
+            State::SynSent | State::Closing | State::LastAck | State::TimeWait => false,
+            State::Closed => return self.finish(Signals::NONE, cx),
+        };
+        self.become_closed(CloseReason::Aborted);
+        if is_reset_owed {
+            self.owed |= Owed::RESET;
+        }
+        self.finish(Signals::NONE, cx)
+    }
+
+    /// Our FIN is acknowledged (RFC 9293, 3.10.7.4, fifth).
+    pub(crate) fn handle_fin_acknowledged(&mut self, cx: &Context<'_>) {
+        match self.state {
+            State::FinWait1 => {
+                self.state = State::FinWait2;
+                if self.is_read_closed {
+                    self.arm_linger(crate::config::nanos(cx.config.fin_wait_2), cx.now);
+                }
+            }
+            State::Closing => self.become_time_wait(cx),
+            State::LastAck => self.become_closed(CloseReason::Normal),
+            State::SynSent
+            | State::SynReceived
+            | State::Established
+            | State::FinWait2
+            | State::CloseWait
+            | State::TimeWait
+            | State::Closed => {}
+        }
+    }
+
+    /// Both FINs are acknowledged and ours was first: wait for old segments to die out.
+    pub(crate) fn become_time_wait(&mut self, cx: &Context<'_>) {
+        self.state = State::TimeWait;
+        self.timers.cancel(Timer::Retransmit);
+        self.timers.cancel(Timer::Persist);
+        self.arm_linger(crate::config::nanos(cx.config.time_wait), cx.now);
+    }
+}

@@ -1,0 +1,87 @@
+//! What many connections share.
+
+use std::time::Duration;
+
+use crate::congestion::CongestionKind;
+use crate::limits;
+
+/// Settings of a listener's or a cluster's connections. Passed in by reference, never stored.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Config {
+    /// What we announce as largest segment: MTU less 40, bytes.
+    pub mss: u16,
+    /// Receive memory of one connection, in pool buffers: queued, out of order, and read but not
+    /// credited.
+    pub receive_buffers: u32,
+    /// Bytes after which `send_room` is 0. Soft: a `write` is always taken whole.
+    pub send_queue_max: u32,
+    /// Shift of the windows we announce (RFC 7323, 2), at most 14.
+    pub window_scale: u8,
+    /// Whether to offer timestamps (RFC 7323, 3): protection against wrapped sequence numbers for
+    /// 12 bytes a segment.
+    pub timestamps: bool,
+    /// How the sending rate is found.
+    pub congestion: CongestionKind,
+    /// How long TIME-WAIT lasts (2 MSL).
+    pub time_wait: Duration,
+    /// How long FIN-WAIT-2 may wait for a peer once the application stopped reading.
+    pub fin_wait_2: Duration,
+    /// How often a SYN or SYN+ACK is repeated before the attempt times out.
+    pub syn_retries: u8,
+    /// How often in a row data, a FIN or a window probe goes unanswered before giving up.
+    pub data_retries: u8,
+    /// How long an ACK may wait for company (RFC 9293, 3.8.6.3: at most 500 ms).
+    pub delayed_ack: Duration,
+    /// Retransmission timeout before the first measurement (RFC 6298, 2.1: 1 s).
+    pub rto_initial: Duration,
+    /// Least retransmission timeout. RFC 6298, 2.4 says 1 s; 200 ms is what the deployed stacks use,
+    /// and stays above their delayed ACK.
+    pub rto_min: Duration,
+    /// Largest retransmission timeout (RFC 6298, 2.5: at least 60 s).
+    pub rto_max: Duration,
+}
+
+impl Config {
+    /// The least shift under which `receive_buffers` full segments of `mss` bytes can be announced.
+    #[must_use]
+    pub fn window_scale_for(receive_buffers: u32, mss: u16) -> u8 {
+        let bytes = u64::from(receive_buffers) * u64::from(mss);
+        let bits = (u64::BITS - (bytes >> 16).leading_zeros()) as u8;
+        bits.min(limits::WINDOW_SCALE_MAX)
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let (mss, receive_buffers) = (1460, 512);
+        Self {
+            mss,
+            receive_buffers,
+            send_queue_max: 512 * 1024,
+            window_scale: Self::window_scale_for(receive_buffers, mss),
+            timestamps: true,
+            congestion: CongestionKind::Cubic,
+            time_wait: Duration::from_secs(60),
+            fin_wait_2: Duration::from_secs(60),
+            syn_retries: 6,
+            data_retries: 10,
+            delayed_ack: Duration::from_millis(40),
+            rto_initial: Duration::from_secs(1),
+            rto_min: Duration::from_millis(200),
+            rto_max: Duration::from_secs(60),
+        }
+    }
+}
+
+/// A duration as nanoseconds, for [`Instant::plus_nanos`](sluice_base::Instant::plus_nanos) on the
+/// hot path: no check, 584 years are enough.
+#[inline]
+pub(crate) const fn nanos(duration: Duration) -> u64 {
+    duration.as_nanos() as u64
+}
+
+/// A duration as microseconds in the width that connections keep, saturating at 71 minutes.
+#[inline]
+pub(crate) fn micros(duration: Duration) -> u32 {
+    u32::try_from(duration.as_micros()).unwrap_or(u32::MAX)
+}

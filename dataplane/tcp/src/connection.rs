@@ -1,0 +1,293 @@
+//! One connection: its parts, and the verbs that belong to no RFC step.
+
+use sluice_base::Instant;
+use sluice_buf::{Chain, Pressure};
+
+use crate::config::{Config, nanos};
+use crate::congestion::Congestion;
+use crate::context::Context;
+use crate::options::Negotiated;
+use crate::output::Owed;
+use crate::recovery::Recovery;
+use crate::recv::ReceiveQueue;
+use crate::rtt::RttEstimator;
+use crate::send::{Fin, SendQueue};
+use crate::signals::Signals;
+use crate::state::{CloseReason, State};
+use crate::timer::{Timer, Timers};
+
+use sluice_wire::SeqNumber;
+
+/// One TCP connection: plain data and chains. See the crate's tour.
+///
+/// The fields that a predicted segment touches come first.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Connection {
+    pub(crate) state: State,
+    /// Segments owed for another reason than data.
+    pub(crate) owed: Owed,
+    /// Consecutive time-outs or probes without an answer.
+    pub(crate) retries: u8,
+    /// `send_room` was 0 when the application last wrote.
+    pub(crate) is_write_blocked: bool,
+    /// The application stopped reading: data that still arrives is answered with a RST.
+    pub(crate) is_read_closed: bool,
+    /// We were there first: the SYN came to a listener.
+    pub(crate) is_passive: bool,
+    /// CLOSED or TIME_WAIT was said.
+    pub(crate) is_end_reported: bool,
+    pub(crate) close_reason: Option<CloseReason>,
+    pub(crate) receive: ReceiveQueue,
+    pub(crate) send: SendQueue,
+    pub(crate) options: Negotiated,
+    pub(crate) recovery: Recovery,
+    pub(crate) timers: Timers,
+    pub(crate) rtt: RttEstimator,
+    /// When data last left, in ticks of 2^20 ns.
+    pub(crate) sent_at: u32,
+    /// The number of a RST that is owed for an unacceptable ACK while the SYN is on its way.
+    pub(crate) stray_reset: SeqNumber,
+    pub(crate) congestion: Congestion,
+}
+
+const _: () = assert!(size_of::<Connection>() <= 320, "an idle connection stays under 400 bytes");
+
+impl Connection {
+    /// RFC 9293, 3.10.3, RECEIVE: takes up to `max` in-order bytes. They stay charged to the
+    /// connection's receive memory until [`credit`](Self::credit)ed.
+    #[inline]
+    pub fn read(&mut self, max: usize) -> Chain {
+        self.receive.read(max)
+    }
+
+    /// In-order bytes that wait to be read.
+    #[inline]
+    #[must_use]
+    pub fn readable(&self) -> usize {
+        self.receive.queue.len()
+    }
+
+    /// The application let go of `bytes` that it read: the window may open again.
+    #[inline]
+    pub fn credit(&mut self, bytes: usize, cx: &Context<'_>) -> Signals {
+        self.receive.credit(bytes);
+        let shift = self.options.receive_shift;
+        if self.state.may_receive() && self.receive.is_update_due(shift, cx.config, cx.pressure) {
+            self.owed |= Owed::ACK;
+        }
+        self.finish(Signals::NONE, cx)
+    }
+
+    /// The application will not read any more: what is queued is dropped, and data that still
+    /// arrives is answered with a RST (RFC 9293, 3.6.1, as amended by RFC 1122, 4.2.2.13).
+    pub fn stop_reading(&mut self, cx: &Context<'_>) -> Signals {
+        let unread = !self.receive.queue.is_empty();
+        self.is_read_closed = true;
+        self.receive.queue = Chain::new();
+        self.receive.drop_reassembly();
+        self.receive.credit(usize::MAX);
+        if unread && self.state.is_synchronized() && self.state != State::TimeWait {
+            // The peer must learn that its data was lost (RFC 2525, 2.17).
+            return self.abort(cx);
+        }
+        if self.state == State::FinWait2 {
+            self.arm_linger(nanos(cx.config.fin_wait_2), cx.now);
+        }
+        self.finish(Signals::NONE, cx)
+    }
+
+    /// Frees what can be freed under pressure: the reassembly queue, and the slack in small slices.
+    /// True if any buffer went.
+    pub fn shed(&mut self, cx: &Context<'_>) -> bool {
+        let dropped = self.receive.drop_reassembly();
+        if dropped {
+            cx.counters.reassembly_dropped.increment();
+        }
+        self.receive.compact(cx.pool) || dropped
+    }
+
+    /// Does what is due. May be called early: then it does nothing.
+    pub fn handle_timer(&mut self, cx: &Context<'_>) -> Signals {
+        if cx.now < self.timers.next() {
+            return Signals::NONE;
+        }
+        while let Some(timer) = self.timers.pop_expired(cx.now) {
+            match timer {
+                Timer::Retransmit => self.handle_retransmit_timer(cx),
+                Timer::Persist => self.handle_persist_timer(cx),
+                Timer::DelayedAck => {
+                    cx.counters.delayed_acks.increment();
+                    self.owed |= Owed::ACK;
+                }
+                Timer::Linger => self.handle_linger_timer(),
+            }
+        }
+        self.settle_send_timers(cx);
+        self.timers.settle();
+        self.finish(Signals::NONE, cx)
+    }
+
+    /// When [`handle_timer`](Self::handle_timer) wants to be called; may be earlier than needed.
+    #[inline]
+    #[must_use]
+    pub fn next_deadline(&self) -> Instant {
+        self.timers.next()
+    }
+
+    /// The bytes that [`Outgoing`](crate::Outgoing) refers to.
+    #[inline]
+    #[must_use]
+    pub fn send_queue(&self) -> &Chain {
+        &self.send.queue
+    }
+
+    /// Bytes that the application should write at most; 0 means wait for
+    /// [`WRITABLE`](Signals::WRITABLE).
+    #[inline]
+    #[must_use]
+    pub fn send_room(&self, config: &Config) -> usize {
+        (config.send_queue_max as usize).saturating_sub(self.send.queue.len())
+    }
+
+    /// Bytes written and not yet acknowledged.
+    #[inline]
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        self.send.queue.len()
+    }
+
+    /// Bytes written and not yet sent.
+    #[inline]
+    #[must_use]
+    pub fn unsent(&self) -> usize {
+        self.send.unsent() as usize
+    }
+
+    /// Where the connection is.
+    #[inline]
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// Why it is closed, once it is.
+    #[inline]
+    #[must_use]
+    pub fn close_reason(&self) -> Option<CloseReason> {
+        self.close_reason
+    }
+
+    /// Receive buffers charged to it: queued, ahead of a hole, read and not credited.
+    #[inline]
+    #[must_use]
+    pub fn buffers_held(&self) -> u32 {
+        self.receive.held()
+    }
+
+    /// Congestion window, bytes; for listings.
+    #[must_use]
+    pub fn congestion_window(&self) -> u32 {
+        self.congestion.window
+    }
+
+    /// Smoothed round-trip time in microseconds, once measured; for listings.
+    #[must_use]
+    pub fn round_trip_us(&self) -> Option<u32> {
+        self.rtt.smoothed_us()
+    }
+
+    /// Ends a public verb: adds what every verb may have brought about.
+    #[inline]
+    pub(crate) fn finish(&mut self, mut signals: Signals, cx: &Context<'_>) -> Signals {
+        if self.state as u8 >= State::TimeWait as u8 {
+            signals |= self.report_end();
+        }
+        if self.has_output(cx.now) {
+            signals |= Signals::OUTPUT;
+        }
+        if self.timers.take_moved() {
+            signals |= Signals::TIMER;
+        }
+        self.check(cx.config);
+        signals
+    }
+
+    /// Says once that the connection is over, when there is nothing left to read.
+    fn report_end(&mut self) -> Signals {
+        if self.is_end_reported || !self.receive.queue.is_empty() {
+            return Signals::NONE;
+        }
+        self.is_end_reported = true;
+        if self.state == State::TimeWait { Signals::TIME_WAIT } else { Signals::CLOSED }
+    }
+
+    /// Ends the connection now. Both queues go, except what a normal end leaves to be read.
+    pub(crate) fn become_closed(&mut self, reason: CloseReason) {
+        // TIME-WAIT was an end already; leaving it is another.
+        self.is_end_reported &= self.state != State::TimeWait;
+        self.state = State::Closed;
+        self.close_reason = Some(reason);
+        self.owed = self.owed.without(Owed::ANY);
+        self.timers.cancel_all();
+        self.send.queue = Chain::new();
+        self.send.fin = Fin::None;
+        self.send.is_syn_pending = false;
+        self.send.unacknowledged = self.send.max;
+        self.send.next = self.send.max;
+        self.receive.drop_reassembly();
+        if reason != CloseReason::Normal {
+            self.receive.queue = Chain::new();
+        }
+    }
+
+    pub(crate) fn arm_linger(&mut self, duration_ns: u64, now: Instant) {
+        self.timers.arm(Timer::Linger, now.plus_nanos(duration_ns));
+    }
+
+    /// TIME-WAIT or an orphaned FIN-WAIT-2 is over.
+    fn handle_linger_timer(&mut self) {
+        match self.state {
+            State::TimeWait => self.become_closed(CloseReason::Normal),
+            State::FinWait2 => self.become_closed(CloseReason::TimedOut),
+            _ => {}
+        }
+    }
+
+    /// Whether receive memory is so scarce that what lies ahead of a hole must go.
+    #[inline]
+    pub(crate) fn must_drop_reassembly(pressure: Pressure) -> bool {
+        pressure >= Pressure::Scarce
+    }
+
+    #[inline]
+    fn check(&self, config: &Config) {
+        if cfg!(debug_assertions) {
+            self.invariants();
+            self.receive.invariants(config);
+        }
+    }
+
+    /// What holds after every verb; checked on the way out of each in debug builds.
+    pub fn invariants(&self) {
+        self.send.invariants();
+        self.timers.invariants();
+        self.rtt.invariants();
+        self.congestion.invariants();
+        let is_closed = self.state == State::Closed;
+        debug_assert_eq!(is_closed, self.close_reason.is_some(), "an end has a reason");
+        if is_closed {
+            debug_assert!(self.send.queue.is_empty(), "nothing is sent after the end");
+            debug_assert!(!self.timers.is_armed(Timer::Retransmit));
+        }
+        let is_syn_state = matches!(self.state, State::SynSent | State::SynReceived);
+        debug_assert_eq!(is_syn_state, self.send.is_syn_pending, "the SYN is what these wait for");
+        if self.send.in_flight() > 0 && self.state.may_transmit() {
+            debug_assert!(self.timers.is_armed(Timer::Retransmit), "something under way is timed");
+            debug_assert!(!self.timers.is_armed(Timer::Persist), "or probed for, not both");
+        }
+        if self.state.may_write() && self.state != State::SynReceived {
+            debug_assert!(self.send.fin == Fin::None, "only `close` queues a FIN");
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! RFC 9293, 3.10.7.4, first: check the sequence number. Timestamps are looked at before.
+
+use sluice_wire::{Flags, TcpHeader};
+
+use super::{Done, Step};
+use crate::connection::Connection;
+use crate::context::Context;
+use crate::output::Owed;
+use crate::state::State;
+
+impl Connection {
+    /// RFC 7323, 5.3, R1: a segment from before the last one is acknowledged and dropped. A RST is
+    /// never judged by its timestamp (RFC 7323, 5.2).
+    pub(super) fn check_timestamps(
+        &mut self,
+        header: &TcpHeader,
+        segment_len: u32,
+        cx: &Context<'_>,
+    ) -> Step {
+        if !self.options.has_timestamps || header.flags.contains(Flags::RST) {
+            return Ok(());
+        }
+        let Some(stamp) = header.options.timestamps else {
+            // RFC 7323, 3.2. A SYN goes on to be challenged.
+            if header.flags.contains(Flags::SYN) {
+                return Ok(());
+            }
+            cx.counters.missing_timestamp.increment();
+            return Err(Done);
+        };
+        // RFC 7323, 4.3: only a segment that reaches the last ACK sent may renew TS.Recent.
+        let is_current = self.is_in_window(header, segment_len);
+        let acknowledged = self.receive.acknowledged;
+        let seq = if is_current { header.seq } else { acknowledged + 1 };
+        if self.options.check(stamp, seq, acknowledged, cx.now).is_err() {
+            cx.counters.old_timestamp.increment();
+            self.owed |= Owed::ACK;
+            return Err(Done);
+        }
+        Ok(())
+    }
+
+    /// RFC 9293, 3.10.7.4, first: a segment outside the window is acknowledged and dropped.
+    pub(super) fn check_sequence(
+        &mut self,
+        header: &TcpHeader,
+        segment_len: u32,
+        cx: &Context<'_>,
+    ) -> Step {
+        if self.is_in_window(header, segment_len) {
+            return Ok(());
+        }
+        if header.flags.contains(Flags::RST) {
+            // RFC 5961, 3.2: silently.
+            cx.counters.reset_ignored.increment();
+            return Err(Done);
+        }
+        cx.counters.outside_window.increment();
+        let is_again = header.seq + 1 == self.receive.next;
+        if self.state == State::SynReceived && is_again && header.flags == Flags::SYN {
+            // The peer did not get our SYN+ACK; an ACK alone would tell it nothing.
+            self.owed |= Owed::SYN;
+            return Err(Done);
+        }
+        if self.state == State::TimeWait && header.flags.contains(Flags::FIN) {
+            // RFC 9293, 3.10.7.4, eighth, TIME-WAIT: the peer missed our last ACK.
+            self.arm_linger(crate::config::nanos(cx.config.time_wait), cx.now);
+        }
+        if segment_len > 0 || is_again {
+            // Data, a FIN, or a probe: whoever sent it waits for an answer.
+            self.owed |= Owed::ACK;
+        } else {
+            // Two ends that disagree would answer each other's bare ACKs for ever.
+            self.challenge(cx);
+        }
+        Err(Done)
+    }
+
+    /// The table of RFC 9293, 3.10.7.4. A segment of no length is also good at the very edge: it is
+    /// what a peer sends whose data filled the window and was lost.
+    fn is_in_window(&self, header: &TcpHeader, segment_len: u32) -> bool {
+        let (start, window) = (self.receive.next, self.receive.window());
+        match (segment_len, window) {
+            (0, _) => header.seq.since(start) <= window,
+            (_, 0) => false,
+            (len, _) => {
+                let last = header.seq + (len - 1);
+                header.seq.in_window(start, window) || last.in_window(start, window)
+            }
+        }
+    }
+
+    /// RFC 5961: an ACK that makes an honest peer prove itself. Rate limited per stack.
+    pub(super) fn challenge(&mut self, cx: &Context<'_>) {
+        if cx.challenges.take(cx.now) {
+            cx.counters.challenge_acks.increment();
+            self.owed |= Owed::ACK;
+        } else {
+            cx.counters.challenge_acks_limited.increment();
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Opening (RFC 9293, 3.10.1 and 3.10.7.2).
+
+use sluice_wire::{SeqNumber, TcpHeader};
+
+use crate::congestion::Congestion;
+use crate::connection::Connection;
+use crate::context::Context;
+use crate::options::Negotiated;
+use crate::output::Owed;
+use crate::recovery::Recovery;
+use crate::recv::ReceiveQueue;
+use crate::rtt::RttEstimator;
+use crate::send::{Fin, SendQueue};
+use crate::signals::Signals;
+use crate::state::State;
+use crate::timer::Timers;
+
+impl Connection {
+    /// RFC 9293, 3.10.1, active OPEN: a SYN is owed, so the connection belongs on the output list.
+    #[must_use]
+    pub fn connect(iss: SeqNumber, cx: &Context<'_>) -> Self {
+        Self::new(State::SynSent, iss, cx)
+    }
+
+    /// RFC 9293, 3.10.7.2, third: `syn` came to a listener. A SYN+ACK is owed. Data on the SYN is
+    /// left for the peer to send again.
+    #[must_use]
+    pub fn accept(iss: SeqNumber, syn: &TcpHeader, cx: &Context<'_>) -> Self {
+        let mut connection = Self::new(State::SynReceived, iss, cx);
+        connection.is_passive = true;
+        connection.take_syn(syn, cx);
+        connection
+    }
+
+    fn new(state: State, iss: SeqNumber, cx: &Context<'_>) -> Self {
+        let options = Negotiated::new(iss);
+        Self {
+            state,
+            owed: Owed::SYN,
+            retries: 0,
+            is_write_blocked: false,
+            is_read_closed: false,
+            is_passive: false,
+            is_end_reported: false,
+            close_reason: None,
+            receive: ReceiveQueue::new(cx.config),
+            send: SendQueue::new(iss),
+            recovery: Recovery::new(iss),
+            timers: Timers::NONE,
+            rtt: RttEstimator::new(cx.config),
+            sent_at: 0,
+            stray_reset: SeqNumber::ZERO,
+            congestion: Congestion::new(cx.config.congestion, options.mss.into()),
+            options,
+        }
+    }
+
+    /// Takes over what the peer's SYN says: IRS, options, window.
+    pub(crate) fn take_syn(&mut self, syn: &TcpHeader, cx: &Context<'_>) {
+        self.receive.start(syn.seq, cx.config);
+        self.options.agree(&syn.options, cx.config, cx.now);
+        // RFC 7323, 2.2: the window of a SYN is not scaled.
+        self.send.take_window(syn.seq, syn.ack, syn.window.into());
+    }
+
+    /// Both SYNs are acknowledged.
+    pub(crate) fn become_established(&mut self, cx: &Context<'_>) -> Signals {
+        let was_syn_lost = self.retries > 0;
+        self.retries = 0;
+        self.owed = self.owed.without(Owed::SYN);
+        self.congestion.on_connected(self.options.mss.into(), was_syn_lost);
+        if was_syn_lost {
+            self.rtt.on_lost_syn(cx.config);
+        }
+        self.recovery.recover = self.send.unacknowledged - 1;
+        // RFC 9293, 3.10.4, SYN-RECEIVED: a close in the meantime was queued for this moment.
+        self.state = match self.send.fin {
+            Fin::None => State::Established,
+            Fin::Queued | Fin::Acknowledged => State::FinWait1,
+        };
+        Signals::CONNECTED
+    }
+}

@@ -1,0 +1,192 @@
+//! What the SYNs agreed on: MSS (RFC 9293, 3.7.1), window scale and timestamps (RFC 7323).
+//!
+//! SACK (RFC 2018) is understood by the wire crate and not offered yet: the recovery that would use
+//! the blocks comes with it.
+
+use sluice_base::Instant;
+use sluice_wire::{SeqNumber, TcpOptions, Timestamps};
+
+use crate::config::Config;
+use crate::limits;
+
+/// Bytes that the timestamps option takes in every segment.
+const TIMESTAMPS_LEN: u16 = 12;
+/// RFC 7323, 5.5: a timestamp that is 24 days old is no longer compared with.
+const RECENT_VALID_TICKS: u32 = 24 * 24 * 60 * 60 * 954;
+
+/// A timestamp from before the last one: an old duplicate (RFC 7323, 5.3).
+pub(crate) struct IsOld;
+
+#[derive(Debug)]
+pub(crate) struct Negotiated {
+    /// Largest payload that we send, bytes.
+    pub(crate) mss: u16,
+    /// Shift of the peer's windows (Snd.Wind.Shift).
+    pub(crate) send_shift: u8,
+    /// Shift of ours (Rcv.Wind.Shift).
+    pub(crate) receive_shift: u8,
+    pub(crate) has_timestamps: bool,
+    /// The peer's SYN offered a scale, so our SYN+ACK may.
+    pub(crate) has_window_scale: bool,
+    /// TS.Recent.
+    recent: u32,
+    /// When `recent` was stored, in ticks of 2^20 ns (wraps in 52 days).
+    recent_at: u32,
+    /// Added to our clock, so that it does not tell how long we run (RFC 7323, 5.4).
+    offset: u32,
+}
+
+impl Negotiated {
+    pub(crate) fn new(iss: SeqNumber) -> Self {
+        Self {
+            mss: limits::PEER_MSS_DEFAULT,
+            send_shift: 0,
+            receive_shift: 0,
+            has_timestamps: false,
+            has_window_scale: false,
+            recent: 0,
+            recent_at: 0,
+            // The number is keyed; multiplied, since it is itself seen on the wire.
+            offset: iss.0.wrapping_mul(0x9e37_79b9).rotate_left(13),
+        }
+    }
+
+    /// The options of our first SYN: everything we can do.
+    pub(crate) fn offer(&self, config: &Config, now: Instant) -> TcpOptions {
+        TcpOptions {
+            mss: Some(config.mss),
+            window_scale: Some(config.window_scale.min(limits::WINDOW_SCALE_MAX)),
+            timestamps: config.timestamps.then(|| self.stamp(now)),
+            ..TcpOptions::NONE
+        }
+    }
+
+    /// The options of our SYN+ACK: what the peer offered too.
+    pub(crate) fn answer(&self, config: &Config, now: Instant) -> TcpOptions {
+        TcpOptions {
+            mss: Some(config.mss),
+            window_scale: self.has_window_scale.then_some(self.receive_shift),
+            timestamps: self.has_timestamps.then(|| self.stamp(now)),
+            ..TcpOptions::NONE
+        }
+    }
+
+    /// Takes over what the peer's SYN offers and we do too.
+    pub(crate) fn agree(&mut self, peer: &TcpOptions, config: &Config, now: Instant) {
+        let announced = peer.mss.unwrap_or(limits::PEER_MSS_DEFAULT).max(limits::PEER_MSS_MIN);
+        // Our own links bound what we send just as they bound what we take.
+        self.mss = announced.min(config.mss.max(limits::PEER_MSS_MIN));
+        if let Some(shift) = peer.window_scale {
+            self.has_window_scale = true;
+            self.send_shift = shift.min(limits::WINDOW_SCALE_MAX);
+            self.receive_shift = config.window_scale.min(limits::WINDOW_SCALE_MAX);
+        }
+        if let (true, Some(stamp)) = (config.timestamps, peer.timestamps) {
+            self.has_timestamps = true;
+            self.remember(stamp.value, now);
+            // RFC 6691, 3: the announced size does not count options, a segment's payload does.
+            self.mss -= TIMESTAMPS_LEN;
+        }
+    }
+
+    /// RFC 7323, 5.3, R1 to R3: compares with TS.Recent and renews it. `acknowledged` is
+    /// Last.ACK.sent: a segment behind it must not renew, lest a delayed ACK be measured short.
+    #[inline]
+    pub(crate) fn check(
+        &mut self,
+        stamp: Timestamps,
+        seq: SeqNumber,
+        acknowledged: SeqNumber,
+        now: Instant,
+    ) -> Result<(), IsOld> {
+        let distance = stamp.value.wrapping_sub(self.recent).cast_signed();
+        if distance < 0 && ticks(now).wrapping_sub(self.recent_at) < RECENT_VALID_TICKS {
+            return Err(IsOld);
+        }
+        if seq.at_or_before(acknowledged) {
+            self.remember(stamp.value, now);
+        }
+        Ok(())
+    }
+
+    /// Our clock, and the peer's as last heard.
+    #[inline]
+    pub(crate) fn stamp(&self, now: Instant) -> Timestamps {
+        let value = (now.as_millis() as u32).wrapping_add(self.offset);
+        Timestamps { value, echo: self.recent }
+    }
+
+    /// The options of an ordinary segment.
+    #[inline]
+    pub(crate) fn ordinary(&self, now: Instant) -> TcpOptions {
+        if !self.has_timestamps {
+            return TcpOptions::NONE;
+        }
+        let Timestamps { value, echo } = self.stamp(now);
+        TcpOptions::with_timestamps(value, echo)
+    }
+
+    pub(crate) fn recent(&self) -> u32 {
+        self.recent
+    }
+
+    pub(crate) fn offset(&self) -> u32 {
+        self.offset
+    }
+
+    #[inline]
+    fn remember(&mut self, value: u32, now: Instant) {
+        self.recent = value;
+        self.recent_at = ticks(now);
+    }
+}
+
+/// About milliseconds: 2^20 ns.
+#[inline]
+pub(crate) fn ticks(now: Instant) -> u32 {
+    (now.as_nanos() >> 20) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn agreed(peer: &TcpOptions) -> Negotiated {
+        let mut options = Negotiated::new(SeqNumber(1));
+        options.agree(peer, &Config::default(), Instant::ZERO);
+        options
+    }
+
+    #[test]
+    fn nothing_offered_is_nothing_agreed() {
+        let options = agreed(&TcpOptions::NONE);
+        assert_eq!((options.mss, options.send_shift, options.receive_shift), (536, 0, 0));
+        let answer = options.answer(&Config::default(), Instant::ZERO);
+        assert_eq!((answer.window_scale, answer.timestamps), (None, None));
+    }
+
+    #[test]
+    fn the_smaller_segment_size_wins_and_is_bounded_below() {
+        let with = |mss| agreed(&TcpOptions { mss: Some(mss), ..TcpOptions::NONE }).mss;
+        assert_eq!(with(9_000), 1_460);
+        assert_eq!(with(1_200), 1_200);
+        assert_eq!(with(limits::PEER_MSS_MIN), limits::PEER_MSS_MIN);
+        assert_eq!(with(limits::PEER_MSS_MIN - 1), limits::PEER_MSS_MIN);
+        assert_eq!(with(0), limits::PEER_MSS_MIN);
+    }
+
+    #[test]
+    fn old_timestamps_are_refused_until_they_are_too_old_to_compare_with() {
+        let stamp = |value| Timestamps { value, echo: 0 };
+        let peer = TcpOptions { timestamps: Some(stamp(1_000)), ..TcpOptions::NONE };
+        let mut options = agreed(&peer);
+        let (here, soon) = (SeqNumber(5), Instant::from_millis(10));
+        assert!(options.check(stamp(999), here, here, soon).is_err());
+        assert!(options.check(stamp(1_000), here, here, soon).is_ok());
+        // A segment ahead of the last ACK passes and renews nothing.
+        assert!(options.check(stamp(2_000), here + 1, here, soon).is_ok());
+        assert!(options.check(stamp(1_500), here, here, soon).is_ok());
+        let late = Instant::from_millis(25 * 24 * 60 * 60 * 1_000);
+        assert!(options.check(stamp(999), here, here, late).is_ok());
+    }
+}

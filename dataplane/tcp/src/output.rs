@@ -1,0 +1,434 @@
+//! What leaves, and why.
+//!
+//! The reasons to send, in the order in which they are served:
+//!
+//! 1. a RST ends everything else
+//! 2. a SYN or SYN+ACK, first or repeated
+//! 3. the segment that fast retransmit found missing
+//! 4. a probe of a closed window
+//! 5. data, new or after a time-out again, with a FIN if it is the last; it carries the ACK
+//! 6. a FIN alone
+//! 7. an ACK alone: every second full segment, out-of-order data, a window update, a challenge
+//!
+//! A segment is decided and built in one step, when the caller has room for it: ACK and window are
+//! never stale, and nothing is ever built twice.
+
+use sluice_base::Instant;
+use sluice_wire::{Flags, SeqNumber, TcpHeader, TcpOptions};
+
+use crate::config::nanos;
+use crate::connection::Connection;
+use crate::context::Context;
+use crate::limits;
+use crate::options::ticks;
+use crate::state::State;
+use crate::timer::Timer;
+
+/// A segment to be sent now. The caller fills in the ports.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Outgoing {
+    /// Header with ports 0.
+    pub header: TcpHeader,
+    /// Where the payload starts in [`Connection::send_queue`].
+    pub payload_offset: usize,
+    /// Bytes of payload.
+    pub payload_len: usize,
+    /// Cut the payload into segments of this many bytes; 0: it is one segment.
+    pub segment_size: u16,
+    /// May use the transmit reserve: ACK, RST, SYN, probe, retransmission.
+    pub reserved: bool,
+}
+
+/// A set of reasons to send that are not data.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Owed(u8);
+
+impl Owed {
+    pub(crate) const ACK: Self = Self(1);
+    pub(crate) const RESET: Self = Self(1 << 1);
+    pub(crate) const SYN: Self = Self(1 << 2);
+    pub(crate) const STRAY_RESET: Self = Self(1 << 3);
+    pub(crate) const RETRANSMISSION: Self = Self(1 << 4);
+    pub(crate) const PROBE: Self = Self(1 << 5);
+    /// The next data segment may be smaller than silly window avoidance likes.
+    pub(crate) const SMALL: Self = Self(1 << 6);
+    pub(crate) const ANY: Self = Self(u8::MAX);
+    /// What goes before data.
+    const URGENT: Self = Self(
+        Self::RESET.0 | Self::SYN.0 | Self::STRAY_RESET.0 | Self::RETRANSMISSION.0 | Self::PROBE.0,
+    );
+
+    #[inline]
+    pub(crate) const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    #[inline]
+    const fn intersects(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    #[inline]
+    pub(crate) const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+}
+
+impl std::ops::BitOrAssign for Owed {
+    #[inline]
+    fn bitor_assign(&mut self, other: Self) {
+        self.0 |= other.0;
+    }
+}
+
+impl Connection {
+    /// The next segment, if one is owed and allowed. What it returns counts as sent, so the caller
+    /// must have a buffer and room in the transmit queue before it asks.
+    ///
+    /// `max_payload` is what the device can cut into segments by itself, bytes; 0 means one segment
+    /// at a time. Afterwards [`next_deadline`](Self::next_deadline) may be earlier than before.
+    #[inline]
+    pub fn poll_output(&mut self, max_payload: u32, cx: &Context<'_>) -> Option<Outgoing> {
+        if self.owed.intersects(Owed::URGENT) {
+            return self.poll_urgent(cx);
+        }
+        let outgoing = match self.data_to_send() {
+            len @ 1.. => self.emit_data(len, max_payload, cx),
+            0 if self.is_fin_to_send() => self.emit_fin(cx),
+            0 if self.owed.contains(Owed::ACK) => self.emit_ack(cx),
+            0 => return None,
+        };
+        self.finish_output(cx);
+        Some(outgoing)
+    }
+
+    /// Whether [`poll_output`](Self::poll_output) has a segment to give.
+    #[inline]
+    #[must_use]
+    pub fn has_output(&self, _now: Instant) -> bool {
+        self.owed.intersects(Owed(Owed::URGENT.0 | Owed::ACK.0))
+            || self.data_to_send() > 0
+            || self.is_fin_to_send()
+    }
+
+    /// Bytes of the queue that window, congestion window and silly window avoidance allow now.
+    #[inline]
+    fn data_to_send(&self) -> u32 {
+        let unsent = self.send.unsent();
+        if unsent == 0 || !self.state.may_transmit() {
+            return 0;
+        }
+        let usable = self.send.usable_window().min(self.usable_congestion_window());
+        let len = unsent.min(usable);
+        if len == unsent || len >= self.options.mss.into() || self.is_small_allowed(len) {
+            len
+        } else {
+            0
+        }
+    }
+
+    /// Bytes that the congestion window still takes.
+    #[inline]
+    fn usable_congestion_window(&self) -> u32 {
+        let mut window = self.congestion.window;
+        if self.recovery.duplicates != 0 && !self.recovery.is_active {
+            // Limited transmit (RFC 3042): the first two duplicates let one new segment out each.
+            let extra = self.recovery.duplicates.min(limits::DUPLICATE_ACKS - 1);
+            window += u32::from(extra) * u32::from(self.options.mss);
+        }
+        window.saturating_sub(self.send.in_flight())
+    }
+
+    /// RFC 9293, 3.8.6.2.1 (3) and (4): half of the largest window, or the override timer. Never
+    /// while it is the congestion window that is nearly used up: an ACK will open that.
+    #[inline]
+    fn is_small_allowed(&self, len: u32) -> bool {
+        len > 0
+            && len == self.send.usable_window()
+            && (len >= self.send.window_max / 2 || self.owed.contains(Owed::SMALL))
+    }
+
+    /// Whether the FIN is next and the peer's window takes it.
+    #[inline]
+    fn is_fin_to_send(&self) -> bool {
+        self.send.is_fin_next() && self.state.may_transmit() && self.send.usable_window() > 0
+    }
+
+    #[inline]
+    fn emit_data(&mut self, allowed: u32, max_payload: u32, cx: &Context<'_>) -> Outgoing {
+        let mss = u32::from(self.options.mss);
+        if self.send.in_flight() == 0 {
+            self.restart_if_idle(cx);
+        }
+        let mut len = allowed.min(max_payload.max(mss));
+        if len > mss && len < self.send.unsent() {
+            // Only the last segment of the queue may be a small one.
+            len -= len % mss;
+        }
+        let seq = self.send.next;
+        let is_again = seq.before(self.send.max);
+        self.send.next += len;
+        let is_last = self.send.next == self.send.end();
+        let mut flags = Flags::ACK;
+        if is_last {
+            flags |= Flags::PSH;
+            if self.is_fin_to_send() {
+                flags |= Flags::FIN;
+                self.send.next += 1;
+            }
+        }
+        if is_again {
+            self.rtt.on_retransmitted();
+            cx.counters.retransmitted_bytes.add(len.into());
+        } else {
+            self.rtt.on_sent(self.send.next, cx.now);
+        }
+        self.send.max = self.send.max.max(self.send.next);
+        self.owed = self.owed.without(Owed::SMALL);
+        self.sent_at = ticks(cx.now);
+        let segment_size = if len > mss { self.options.mss } else { 0 };
+        Outgoing {
+            header: self.header(seq, flags, cx),
+            payload_offset: seq.since(self.send.start()) as usize,
+            payload_len: len as usize,
+            segment_size,
+            reserved: is_again,
+        }
+    }
+
+    /// RFC 5681, 4.1.
+    #[inline]
+    fn restart_if_idle(&mut self, cx: &Context<'_>) {
+        let idle_ns = u64::from(ticks(cx.now).wrapping_sub(self.sent_at)) << 20;
+        if idle_ns > self.rtt.timeout_ns(cx.config) && self.retries == 0 {
+            self.congestion.on_idle(self.options.mss.into());
+        }
+    }
+
+    #[cold]
+    fn emit_fin(&mut self, cx: &Context<'_>) -> Outgoing {
+        let seq = self.send.next;
+        let is_again = seq.before(self.send.max);
+        self.send.next += 1;
+        if is_again {
+            self.rtt.on_retransmitted();
+        } else {
+            self.rtt.on_sent(self.send.next, cx.now);
+        }
+        self.send.max = self.send.max.max(self.send.next);
+        self.control(seq, Flags::FIN | Flags::ACK, cx)
+    }
+
+    #[inline]
+    fn emit_ack(&mut self, cx: &Context<'_>) -> Outgoing {
+        // SND.NXT of the RFC: after a time-out ours is behind it.
+        self.control(self.send.max, Flags::ACK, cx)
+    }
+
+    #[cold]
+    fn poll_urgent(&mut self, cx: &Context<'_>) -> Option<Outgoing> {
+        let outgoing = if self.owed.contains(Owed::RESET) {
+            self.owed = self.owed.without(Owed::ANY);
+            cx.counters.resets_sent.increment();
+            let mut outgoing = self.control(self.send.max, Flags::RST | Flags::ACK, cx);
+            outgoing.header.window = 0;
+            outgoing
+        } else if self.owed.contains(Owed::STRAY_RESET) {
+            self.owed = self.owed.without(Owed::STRAY_RESET);
+            cx.counters.resets_sent.increment();
+            self.stray_reset()
+        } else if self.owed.contains(Owed::SYN) {
+            self.owed = self.owed.without(Owed::SYN);
+            self.emit_syn(cx)
+        } else if self.owed.contains(Owed::RETRANSMISSION) {
+            self.owed = self.owed.without(Owed::RETRANSMISSION);
+            match self.emit_retransmission(cx) {
+                Some(outgoing) => outgoing,
+                // It was acknowledged in the meantime.
+                None => return self.poll_output(0, cx),
+            }
+        } else {
+            self.owed = self.owed.without(Owed::PROBE);
+            cx.counters.window_probes.increment();
+            // One number in front of the window and no data: unacceptable, so it must be answered
+            // (RFC 9293, 3.10.7.4, first), and there is nothing to take back. RFC 9293, 3.8.6.1
+            // would send an octet.
+            self.control(self.send.unacknowledged - 1, Flags::ACK, cx)
+        };
+        self.finish_output(cx);
+        Some(outgoing)
+    }
+
+    fn emit_syn(&mut self, cx: &Context<'_>) -> Outgoing {
+        let iss = self.send.unacknowledged;
+        if self.send.max == iss {
+            self.send.max = iss + 1;
+            self.rtt.on_sent(self.send.max, cx.now);
+        } else {
+            cx.counters.syn_retransmits.increment();
+            self.rtt.on_retransmitted();
+        }
+        self.send.next = self.send.max;
+        // RFC 7323, 2.2: not scaled.
+        let window = self.receive.initial_window(cx.config) as u16;
+        let is_answer = self.state == State::SynReceived;
+        let options = if is_answer {
+            self.options.answer(cx.config, cx.now)
+        } else {
+            self.options.offer(cx.config, cx.now)
+        };
+        let (flags, ack) = if is_answer {
+            (Flags::SYN | Flags::ACK, self.receive.next)
+        } else {
+            (Flags::SYN, SeqNumber::ZERO)
+        };
+        self.owed = self.owed.without(Owed::ACK);
+        let header = TcpHeader { seq: iss, ack, flags, window, options, ..TcpHeader::default() };
+        Outgoing::control(header)
+    }
+
+    /// RFC 9293, 3.10.7.3 and 3.10.7.4, SYN-RECEIVED: `<SEQ=SEG.ACK><CTL=RST>`.
+    fn stray_reset(&self) -> Outgoing {
+        let (seq, flags) = (self.stray_reset, Flags::RST);
+        Outgoing::control(TcpHeader { seq, flags, ..TcpHeader::default() })
+    }
+
+    /// The first unacknowledged segment once more (RFC 5681, 3.2, step 3).
+    fn emit_retransmission(&mut self, cx: &Context<'_>) -> Option<Outgoing> {
+        let sent = self.send.in_flight();
+        if sent == 0 || !self.state.may_transmit() {
+            return None;
+        }
+        let seq = self.send.unacknowledged;
+        let queued = self.send.queue.len() as u32;
+        let len = queued.min(self.options.mss.into()).min(sent);
+        let mut flags = Flags::ACK;
+        if len == queued && sent > queued {
+            flags |= Flags::FIN;
+        }
+        if len == queued {
+            flags |= Flags::PSH;
+        }
+        self.rtt.on_retransmitted();
+        cx.counters.retransmitted_bytes.add(len.into());
+        let mut outgoing = self.control(seq, flags, cx);
+        outgoing.payload_len = len as usize;
+        Some(outgoing)
+    }
+
+    /// A segment without data.
+    #[inline]
+    fn control(&mut self, seq: SeqNumber, flags: Flags, cx: &Context<'_>) -> Outgoing {
+        Outgoing::control(self.header(seq, flags, cx))
+    }
+
+    /// The header of any segment with an ACK. That ACK is then no longer owed.
+    #[inline]
+    fn header(&mut self, seq: SeqNumber, flags: Flags, cx: &Context<'_>) -> TcpHeader {
+        self.owed = self.owed.without(Owed::ACK);
+        self.timers.cancel(Timer::DelayedAck);
+        let shift = self.options.receive_shift;
+        let window = self.receive.announce(shift, cx.config, cx.pressure);
+        TcpHeader {
+            src_port: 0,
+            dst_port: 0,
+            seq,
+            ack: self.receive.next,
+            flags,
+            window,
+            urgent: 0,
+            options: self.options.ordinary(cx.now),
+        }
+    }
+
+    #[inline]
+    fn finish_output(&mut self, cx: &Context<'_>) {
+        self.settle_send_timers(cx);
+        if cfg!(debug_assertions) {
+            self.invariants();
+            self.receive.invariants(cx.config);
+        }
+    }
+
+    /// Keeps the two sending timers true: one runs while something is under way, the other while
+    /// something waits for the peer's window, neither otherwise.
+    #[inline]
+    pub(crate) fn settle_send_timers(&mut self, cx: &Context<'_>) {
+        if self.send.in_flight() > 0 {
+            if !self.timers.is_armed(Timer::Retransmit) {
+                self.restart_retransmit_timer(cx.config, cx.now);
+            }
+            self.timers.cancel(Timer::Persist);
+            return;
+        }
+        self.timers.cancel(Timer::Retransmit);
+        if self.is_blocked_by_window() {
+            if !self.timers.is_armed(Timer::Persist) {
+                let wait_ns = self.rtt.timeout_ns(cx.config).max(nanos(cx.config.rto_min));
+                self.timers.arm(Timer::Persist, cx.now.plus_nanos(wait_ns));
+            }
+        } else {
+            self.timers.cancel(Timer::Persist);
+        }
+    }
+
+    /// Nothing is under way, something waits, and the window does not let it out.
+    #[inline]
+    fn is_blocked_by_window(&self) -> bool {
+        (self.send.unsent() > 0 || self.send.is_fin_next())
+            && self.state.may_transmit()
+            && self.data_to_send() == 0
+            && !self.is_fin_to_send()
+    }
+
+    /// RFC 9293, 3.8.6.1: asks a closed window. Never gives up while the peer answers.
+    #[cold]
+    pub(crate) fn handle_persist_timer(&mut self, cx: &Context<'_>) {
+        if self.retries >= cx.config.data_retries {
+            return self.become_timed_out(cx);
+        }
+        self.retries += 1;
+        self.rtt.back_off();
+        self.owed |= if self.send.usable_window() > 0 { Owed::SMALL } else { Owed::PROBE };
+    }
+
+    /// RFC 6298, 5.4: what was sent first is sent again.
+    #[cold]
+    pub(crate) fn handle_retransmit_timer(&mut self, cx: &Context<'_>) {
+        let is_syn = self.send.is_syn_pending;
+        let retries_max = if is_syn { cx.config.syn_retries } else { cx.config.data_retries };
+        if self.retries >= retries_max {
+            return self.become_timed_out(cx);
+        }
+        if is_syn {
+            self.retries += 1;
+            self.rtt.back_off();
+            self.owed |= Owed::SYN;
+            self.restart_retransmit_timer(cx.config, cx.now);
+        } else {
+            self.handle_retransmission_timeout(cx);
+        }
+    }
+
+    fn become_timed_out(&mut self, cx: &Context<'_>) {
+        cx.counters.timed_out.increment();
+        self.become_closed(crate::state::CloseReason::TimedOut);
+    }
+}
+
+impl Outgoing {
+    #[inline]
+    fn control(header: TcpHeader) -> Self {
+        Self { header, payload_offset: 0, payload_len: 0, segment_size: 0, reserved: true }
+    }
+}
+
+/// For TIME-WAIT: an ACK that repeats where both sides stand.
+pub(crate) fn plain_ack(
+    seq: SeqNumber,
+    ack: SeqNumber,
+    window: u16,
+    options: TcpOptions,
+) -> TcpHeader {
+    TcpHeader { seq, ack, flags: Flags::ACK, window, options, ..TcpHeader::default() }
+}

@@ -1,0 +1,110 @@
+//! Fast retransmit and fast recovery (RFC 5681, 3.2; NewReno, RFC 6582).
+
+use sluice_base::Instant;
+use sluice_wire::SeqNumber;
+
+use crate::config::Config;
+use crate::congestion::Path;
+use crate::connection::Connection;
+use crate::context::Context;
+use crate::limits;
+use crate::output::Owed;
+use crate::timer::Timer;
+
+/// What repairing a loss needs to remember.
+#[derive(Debug)]
+pub(crate) struct Recovery {
+    /// `recover` of RFC 6582, 3.2: the highest number sent when the last loss was found.
+    pub(crate) recover: SeqNumber,
+    /// Duplicate ACKs in a row.
+    pub(crate) duplicates: u8,
+    /// Fast recovery is under way.
+    pub(crate) is_active: bool,
+    /// A partial ACK was seen in this recovery: the timer has had its one restart.
+    had_partial: bool,
+}
+
+impl Recovery {
+    pub(crate) fn new(iss: SeqNumber) -> Self {
+        Self { recover: iss, duplicates: 0, is_active: false, had_partial: false }
+    }
+}
+
+impl Connection {
+    /// RFC 5681, 2: an ACK that repeats SND.UNA, without data and without news about the window.
+    #[cold]
+    pub(crate) fn handle_duplicate_ack(&mut self, cx: &Context<'_>) {
+        let mss = u32::from(self.options.mss);
+        if self.recovery.is_active {
+            // RFC 6582, 3.2, step 3: a segment left the network. No more of them can have left than
+            // are under way, whatever a peer claims.
+            let inflated = self.congestion.window.saturating_add(mss);
+            let bound = self.congestion.slow_start_threshold.saturating_add(self.send.in_flight());
+            self.congestion.window = inflated.min(bound.max(self.congestion.window));
+            return;
+        }
+        self.recovery.duplicates = self.recovery.duplicates.saturating_add(1);
+        // RFC 6582, 3.2, step 2: duplicates that a time-out's own repetitions cause are no loss.
+        let is_new_loss = self.send.unacknowledged.after(self.recovery.recover);
+        if self.recovery.duplicates != limits::DUPLICATE_ACKS || !is_new_loss {
+            return;
+        }
+        cx.counters.fast_retransmits.increment();
+        let path = self.path(cx.now);
+        self.congestion.on_loss(self.send.in_flight(), path);
+        self.congestion.window = self.congestion.slow_start_threshold + 3 * mss;
+        self.recovery.recover = self.send.max - 1;
+        self.recovery.is_active = true;
+        self.recovery.had_partial = false;
+        self.owed |= Owed::RETRANSMISSION;
+    }
+
+    /// New data up to `ack` was acknowledged, `bytes` of it, during fast recovery.
+    #[cold]
+    pub(crate) fn handle_ack_in_recovery(&mut self, ack: SeqNumber, bytes: u32, cx: &Context<'_>) {
+        let mss = u32::from(self.options.mss);
+        if ack.after(self.recovery.recover) {
+            // Full acknowledgement (RFC 6582, 3.2, step 3): deflate, and do not burst.
+            let flight = self.send.in_flight().max(mss) + mss;
+            self.congestion.window = self.congestion.slow_start_threshold.min(flight);
+            self.recovery.is_active = false;
+            return;
+        }
+        // Partial acknowledgement: the next hole begins here.
+        self.owed |= Owed::RETRANSMISSION;
+        let deflated = self.congestion.window.saturating_sub(bytes);
+        let added = if bytes >= mss { mss } else { 0 };
+        self.congestion.window = deflated.saturating_add(added).max(mss);
+        if self.recovery.had_partial {
+            // Only the first one restarts the timer, else many holes would take for ever.
+            return;
+        }
+        self.recovery.had_partial = true;
+        self.restart_retransmit_timer(cx.config, cx.now);
+    }
+
+    /// RFC 6298, 5.4 to 5.7: the retransmission timer expired with data or a FIN under way.
+    pub(crate) fn handle_retransmission_timeout(&mut self, cx: &Context<'_>) {
+        cx.counters.timeouts.increment();
+        let is_first = self.retries == 0;
+        self.retries = self.retries.saturating_add(1);
+        let path = self.path(cx.now);
+        self.congestion.on_timeout(self.send.in_flight(), is_first, path);
+        self.rtt.on_retransmitted();
+        self.rtt.back_off();
+        self.recovery.is_active = false;
+        self.recovery.duplicates = 0;
+        self.recovery.recover = self.send.max - 1;
+        self.owed = self.owed.without(Owed::RETRANSMISSION);
+        self.send.rewind();
+    }
+
+    pub(crate) fn restart_retransmit_timer(&mut self, config: &Config, now: Instant) {
+        let at = now.plus_nanos(self.rtt.timeout_ns(config));
+        self.timers.arm(Timer::Retransmit, at);
+    }
+
+    pub(crate) fn path(&self, now: Instant) -> Path {
+        Path { mss: self.options.mss.into(), rtt_us: self.rtt.smoothed_us().unwrap_or(0), now }
+    }
+}

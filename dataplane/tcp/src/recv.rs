@@ -1,0 +1,316 @@
+//! Received bytes, the memory that they hold, and the window that follows from it.
+//!
+//! ```text
+//!   ----+--------------+------------------+-----------+------------------+----> sequence numbers
+//!       read, charged  queued, readable   next        reassembly         edge
+//!                                         RCV.NXT     [....]   [..]      RCV.NXT + RCV.WND as told
+//! ```
+//!
+//! Memory is charged in buffers: what is queued, what waits for a hole to be filled, and what the
+//! application has read and not credited. The window offered is the free part of the budget times
+//! the bytes that a buffer of this connection carried lately. It is never withdrawn: `edge` only
+//! moves forward, and what was promised under a better fill ratio is kept by copying payloads
+//! together. Buffers held therefore never exceed the budget, whatever arrives.
+
+mod reassembly;
+
+use sluice_buf::{Chain, Pool, Pressure};
+use sluice_wire::SeqNumber;
+
+use crate::config::Config;
+use crate::context::Context;
+use crate::limits;
+pub(crate) use reassembly::{Insert, Reassembly};
+
+#[derive(Debug)]
+pub(crate) struct ReceiveQueue {
+    /// In-order bytes that the application has not read.
+    pub(crate) queue: Chain,
+    /// RCV.NXT.
+    pub(crate) next: SeqNumber,
+    /// RCV.NXT + RCV.WND, the right edge of the window as promised.
+    pub(crate) edge: SeqNumber,
+    /// RCV.NXT of the last segment sent (Last.ACK.sent).
+    pub(crate) acknowledged: SeqNumber,
+    /// Bytes that the application read and has not let go of.
+    charged_bytes: u32,
+    /// Buffers that hold them.
+    charged_buffers: u32,
+    /// Bytes per buffer, a moving average.
+    fill: u16,
+    /// Largest payload seen, at most the announced MSS: what "full-sized" means for ACKs.
+    pub(crate) segment_size: u16,
+    /// What arrived ahead of a hole. Out of line: most connections never need it.
+    pub(crate) reassembly: Option<Box<Reassembly>>,
+}
+
+/// What became of in-order bytes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Push {
+    /// Queued where they arrived.
+    Queued,
+    /// Queued as a copy behind others.
+    Coalesced,
+    /// The budget is used up.
+    Refused,
+}
+
+impl ReceiveQueue {
+    pub(crate) fn new(config: &Config) -> Self {
+        Self {
+            queue: Chain::new(),
+            next: SeqNumber::ZERO,
+            edge: SeqNumber::ZERO,
+            acknowledged: SeqNumber::ZERO,
+            charged_bytes: 0,
+            charged_buffers: 0,
+            fill: config.mss.clamp(limits::FILL_MIN, limits::FILL_MAX),
+            segment_size: limits::PEER_MSS_DEFAULT.min(config.mss),
+            reassembly: None,
+        }
+    }
+
+    /// The peer's SYN came: numbers begin. Our SYN told, or will tell, the window `edge` stands for.
+    pub(crate) fn start(&mut self, irs: SeqNumber, config: &Config) {
+        self.next = irs + 1;
+        self.acknowledged = self.next;
+        self.edge = self.next + self.initial_window(config);
+    }
+
+    /// The window of a SYN, which is not scaled (RFC 7323, 2.2).
+    pub(crate) fn initial_window(&self, config: &Config) -> u32 {
+        (budget(config) * u32::from(self.fill)).min(u32::from(u16::MAX))
+    }
+
+    /// RCV.WND.
+    #[inline]
+    pub(crate) fn window(&self) -> u32 {
+        self.edge.since(self.next)
+    }
+
+    /// Buffers charged to this connection.
+    #[inline]
+    pub(crate) fn held(&self) -> u32 {
+        let ahead = self.reassembly.as_ref().map_or(0, |reassembly| reassembly.buffers());
+        self.queue.buffers() as u32 + self.charged_buffers + ahead
+    }
+
+    /// Appends bytes whose first is RCV.NXT and advances it. They lie in the window.
+    #[inline]
+    pub(crate) fn push(&mut self, mut payload: Chain, cx: &Context<'_>) -> Push {
+        let len = payload.len();
+        let after = self.held() + payload.buffers() as u32;
+        let budget = budget(cx.config);
+        let promised = self.window().saturating_sub(len as u32);
+        // The common case first: nothing is queued, and the promise is covered by free buffers.
+        let is_covered = after <= budget
+            && u64::from(promised) <= u64::from(budget - after) * u64::from(limits::FILL_MAX);
+        let is_small = len < limits::COALESCE_BELOW && !self.queue.is_empty();
+        if is_covered && !is_small {
+            self.measure(len, payload.buffers());
+            self.queue.append(&mut payload);
+            self.next += len as u32;
+            return Push::Queued;
+        }
+        self.push_copy(payload, budget, cx)
+    }
+
+    #[cold]
+    fn push_copy(&mut self, mut payload: Chain, budget: u32, cx: &Context<'_>) -> Push {
+        let (before, len) = (self.queue.len(), payload.len());
+        // What is in order comes first.
+        if self.held() + payload.buffers() as u32 > budget && self.drop_reassembly() {
+            cx.counters.reassembly_dropped.increment();
+        }
+        let copied = append_copy(&mut self.queue, &payload, cx.pool);
+        if copied && self.held() <= budget {
+            self.next += len as u32;
+            self.measure(usize::from(limits::FILL_MIN).max(len), 1);
+            return Push::Coalesced;
+        }
+        self.queue.truncate(before);
+        if self.held() + payload.buffers() as u32 > budget {
+            return Push::Refused;
+        }
+        self.measure(len, payload.buffers());
+        self.queue.append(&mut payload);
+        self.next += len as u32;
+        Push::Queued
+    }
+
+    /// Moves the average fill an eighth of the way.
+    #[inline]
+    fn measure(&mut self, len: usize, buffers: usize) {
+        let sample = if buffers <= 1 { len } else { len / buffers };
+        let sample = sample.clamp(limits::FILL_MIN.into(), limits::FILL_MAX.into()) as i32;
+        let fill = i32::from(self.fill);
+        let step = (sample - fill) / 8;
+        // Rounding would stop seven short of the sample.
+        let fill = if step == 0 { sample } else { fill + step };
+        self.fill = fill as u16;
+    }
+
+    /// Moves what a filled hole makes contiguous to the queue; true if anything moved.
+    pub(crate) fn drain_reassembly(&mut self) -> bool {
+        let Some(reassembly) = self.reassembly.as_deref_mut() else { return false };
+        let moved = reassembly.drain(&mut self.next, &mut self.queue);
+        if reassembly.is_empty() {
+            self.reassembly = None;
+        }
+        moved
+    }
+
+    /// The number of the peer's FIN if it arrived ahead of a hole.
+    pub(crate) fn early_fin(&self) -> Option<SeqNumber> {
+        self.reassembly.as_ref().and_then(|reassembly| reassembly.fin())
+    }
+
+    /// Keeps bytes that lie in the window ahead of a hole.
+    pub(crate) fn insert(
+        &mut self,
+        seq: SeqNumber,
+        payload: Chain,
+        is_fin: bool,
+        cx: &Context<'_>,
+    ) -> Insert {
+        let budget = budget(cx.config);
+        let free = budget.saturating_sub(self.held());
+        let share = budget / limits::REASSEMBLY_SHARE;
+        let held = self.reassembly.as_ref().map_or(0, |reassembly| reassembly.buffers());
+        let room = free.min(share.saturating_sub(held));
+        let reassembly = self.reassembly.get_or_insert_default();
+        let outcome = reassembly.insert(seq, payload, is_fin, room, cx.pool);
+        if reassembly.is_empty() {
+            self.reassembly = None;
+        }
+        outcome
+    }
+
+    /// Gives up what arrived ahead of a hole (RFC 2018, 8 allows it); true if there was any.
+    pub(crate) fn drop_reassembly(&mut self) -> bool {
+        self.reassembly.take().is_some()
+    }
+
+    /// Moves up to `max` bytes to the application; their buffers stay charged.
+    pub(crate) fn read(&mut self, max: usize) -> Chain {
+        let before = self.queue.buffers();
+        let chain = self.queue.split_to(max);
+        self.charged_bytes += chain.len() as u32;
+        // A slice that is cut in two goes on counting once, where its rest is.
+        self.charged_buffers += (before - self.queue.buffers()) as u32;
+        chain
+    }
+
+    /// The application let go of `bytes` that it read.
+    pub(crate) fn credit(&mut self, bytes: usize) {
+        let left = u64::from(self.charged_bytes).saturating_sub(bytes as u64);
+        self.charged_buffers = if left == 0 {
+            0
+        } else {
+            // In proportion, rounded up: which buffers went is not known.
+            let buffers = u64::from(self.charged_buffers) * left;
+            buffers.div_ceil(u64::from(self.charged_bytes)) as u32
+        };
+        self.charged_bytes = left as u32;
+    }
+
+    /// The window that free memory allows now, bytes.
+    #[inline]
+    fn allowed(&self, config: &Config, pressure: Pressure) -> u32 {
+        let free = budget(config).saturating_sub(self.held());
+        let allowed = free.saturating_mul(u32::from(self.fill));
+        if pressure == Pressure::None { allowed } else { self.allowed_under(pressure, allowed) }
+    }
+
+    #[cold]
+    fn allowed_under(&self, pressure: Pressure, allowed: u32) -> u32 {
+        let segments = match pressure {
+            Pressure::None => return allowed,
+            Pressure::Tight => limits::TIGHT_WINDOW_SEGMENTS,
+            Pressure::Scarce => limits::SCARCE_WINDOW_SEGMENTS,
+            Pressure::Critical => 0,
+        };
+        allowed.min(segments * u32::from(self.segment_size))
+    }
+
+    /// Silly window avoidance (RFC 9293, 3.8.6.2.2): the edge moves by a segment, or by half of
+    /// all there is, or not at all.
+    #[inline]
+    fn step_min(&self, config: &Config) -> u32 {
+        let half = budget(config).saturating_mul(u32::from(self.fill)) / 2;
+        half.min(u32::from(self.segment_size))
+    }
+
+    /// Moves the edge as far as memory allows and gives the window field for a segment that leaves
+    /// now.
+    #[inline]
+    pub(crate) fn announce(&mut self, shift: u8, config: &Config, pressure: Pressure) -> u16 {
+        let largest = u32::from(u16::MAX) << shift;
+        let allowed = self.allowed(config, pressure).min(largest);
+        let window = self.window();
+        if allowed >= window.saturating_add(self.step_min(config)) {
+            self.edge = self.next + allowed;
+        }
+        self.acknowledged = self.next;
+        // The shift hides less than one unit of it (RFC 7323, 2.4); the edge stays where it is, so
+        // nothing that was promised is refused.
+        (self.window() >> shift) as u16
+    }
+
+    /// Whether the peer should be told of room without waiting for a segment to carry it: half of
+    /// the window is used up and at least a segment has become free.
+    #[inline]
+    pub(crate) fn is_update_due(&self, shift: u8, config: &Config, pressure: Pressure) -> bool {
+        let largest = u32::from(u16::MAX) << shift;
+        let all = budget(config).saturating_mul(u32::from(self.fill)).min(largest);
+        let window = self.window();
+        if window > all / 2 {
+            return false;
+        }
+        let allowed = self.allowed(config, pressure).min(largest);
+        allowed >= window.saturating_add(self.step_min(config).max(1))
+    }
+
+    /// Copies what is queued into as few buffers as it fits; true if that freed any.
+    pub(crate) fn compact(&mut self, pool: &Pool) -> bool {
+        let (bytes, buffers) = (self.queue.len(), self.queue.buffers());
+        let needed = bytes.div_ceil(usize::from(limits::FILL_MAX));
+        // A quarter of the buffers' bytes in use is where copying pays.
+        if buffers < 2 || needed * 4 > buffers {
+            return false;
+        }
+        let mut copy = Chain::new();
+        if !append_copy(&mut copy, &self.queue, pool) {
+            return false;
+        }
+        self.queue = copy;
+        true
+    }
+
+    pub(crate) fn invariants(&self, config: &Config) {
+        debug_assert!(self.next.at_or_before(self.edge), "the window is never withdrawn");
+        debug_assert!(self.acknowledged.at_or_before(self.next), "nothing is ACKed in advance");
+        debug_assert!(self.held() <= budget(config), "the budget holds");
+        debug_assert!((limits::FILL_MIN..=limits::FILL_MAX).contains(&self.fill));
+        if let Some(reassembly) = &self.reassembly {
+            reassembly.invariants(self.next);
+        }
+    }
+}
+
+/// Copies all of `from` behind `to`; false, and nothing done, if the pool is empty.
+fn append_copy(to: &mut Chain, from: &Chain, pool: &Pool) -> bool {
+    let before = to.len();
+    for piece in from.pieces() {
+        if to.append_copy(piece, pool).is_err() {
+            to.truncate(before);
+            return false;
+        }
+    }
+    true
+}
+
+#[inline]
+fn budget(config: &Config) -> u32 {
+    config.receive_buffers.max(limits::RECEIVE_BUFFERS_MIN)
+}

@@ -1,0 +1,128 @@
+//! The timers of a connection and its next deadline.
+//!
+//! Re-arming is lazy: cancelling or postponing a timer only stores its deadline, and `next` stays
+//! where it was, too early at worst. The stack's wheel then wakes the connection once for nothing
+//! instead of being touched for every segment.
+
+use sluice_base::Instant;
+
+/// What may be waited for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u8)]
+pub(crate) enum Timer {
+    /// The peer has not acknowledged what was sent (RFC 6298).
+    Retransmit,
+    /// The peer's window is closed, or too small to be worth a segment (RFC 9293, 3.8.6.1).
+    Persist,
+    /// An ACK waits for data to travel with (RFC 9293, 3.8.6.3).
+    DelayedAck,
+    /// TIME-WAIT, or FIN-WAIT-2 without a reader.
+    Linger,
+}
+
+impl Timer {
+    /// In the order in which they are looked at.
+    const ALL: [Self; 4] = [Self::Retransmit, Self::Persist, Self::DelayedAck, Self::Linger];
+}
+
+#[derive(Debug)]
+pub(crate) struct Timers {
+    /// At or before every deadline.
+    next: Instant,
+    deadlines: [Instant; Timer::ALL.len()],
+    moved: bool,
+}
+
+impl Timers {
+    pub(crate) const NONE: Self =
+        Self { next: Instant::NEVER, deadlines: [Instant::NEVER; Timer::ALL.len()], moved: false };
+
+    #[inline]
+    pub(crate) fn arm(&mut self, timer: Timer, at: Instant) {
+        self.deadlines[timer as usize] = at;
+        if at < self.next {
+            self.next = at;
+            self.moved = true;
+        }
+    }
+
+    #[inline]
+    pub(crate) fn cancel(&mut self, timer: Timer) {
+        self.deadlines[timer as usize] = Instant::NEVER;
+    }
+
+    pub(crate) fn cancel_all(&mut self) {
+        self.deadlines = Self::NONE.deadlines;
+    }
+
+    #[inline]
+    pub(crate) fn is_armed(&self, timer: Timer) -> bool {
+        self.deadlines[timer as usize] != Instant::NEVER
+    }
+
+    /// Takes one timer that is due.
+    pub(crate) fn pop_expired(&mut self, now: Instant) -> Option<Timer> {
+        let timer = Timer::ALL.into_iter().find(|timer| self.deadlines[*timer as usize] <= now)?;
+        self.cancel(timer);
+        Some(timer)
+    }
+
+    /// Computes the next deadline anew: the one place that does. After a wake-up that is always
+    /// news, since the wheel holds nothing for this connection any more.
+    pub(crate) fn settle(&mut self) {
+        self.next = self.deadlines.into_iter().min().unwrap_or(Instant::NEVER);
+        self.moved = self.next != Instant::NEVER;
+    }
+
+    /// When to be woken; perhaps too early.
+    #[inline]
+    pub(crate) fn next(&self) -> Instant {
+        self.next
+    }
+
+    /// Whether `next` became earlier since the last call.
+    #[inline]
+    pub(crate) fn take_moved(&mut self) -> bool {
+        std::mem::take(&mut self.moved)
+    }
+
+    pub(crate) fn invariants(&self) {
+        for deadline in self.deadlines {
+            debug_assert!(self.next <= deadline, "no timer is due before the next deadline");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn postponing_keeps_the_early_wake_up_and_settling_finds_the_true_one() {
+        let mut timers = Timers::NONE;
+        timers.arm(Timer::Retransmit, Instant::from_millis(200));
+        assert!(timers.take_moved());
+        timers.arm(Timer::Retransmit, Instant::from_millis(900));
+        assert!(!timers.take_moved());
+        assert_eq!(timers.next(), Instant::from_millis(200));
+        assert_eq!(timers.pop_expired(Instant::from_millis(200)), None);
+        timers.settle();
+        assert!(timers.take_moved());
+        assert_eq!(timers.next(), Instant::from_millis(900));
+        timers.invariants();
+    }
+
+    #[test]
+    fn each_due_timer_is_popped_once() {
+        let mut timers = Timers::NONE;
+        timers.arm(Timer::Linger, Instant::from_millis(1));
+        timers.arm(Timer::DelayedAck, Instant::from_millis(2));
+        let now = Instant::from_millis(2);
+        assert_eq!(timers.pop_expired(now), Some(Timer::DelayedAck));
+        assert_eq!(timers.pop_expired(now), Some(Timer::Linger));
+        assert_eq!(timers.pop_expired(now), None);
+        timers.settle();
+        assert_eq!(timers.next(), Instant::NEVER);
+        assert!(!Timer::ALL.iter().any(|timer| timers.is_armed(*timer)));
+    }
+}
