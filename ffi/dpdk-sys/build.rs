@@ -153,7 +153,7 @@ fn generate_bindings(clang_args: &[String], target: &Path) -> Result<(), String>
         .derive_default(true)
         .prepend_enum_name(false)
         .allowlist_function("sluice_.*")
-        .allowlist_function("rte_eal_(init|cleanup|get_runtime_dir)")
+        .allowlist_function("rte_eal_(init|get_runtime_dir)")
         .allowlist_function("rte_(version|strerror|socket_id)")
         .allowlist_function("rte_thread_(un)?register")
         .allowlist_function("rte_(log_set_(global_)?level|openlog_stream)")

@@ -269,7 +269,10 @@ fn arguments(core: u32, prefix: &str, memory: Memory, options: &EalOptions) -> V
     ];
     match memory {
         // Pages from memfd need no mount and no root, and vanish with the process.
-        Memory::Hugepages { .. } => arguments.push("--in-memory".to_owned()),
+        // One file per page size, for vhost and memif hand a descriptor per file to their peers.
+        Memory::Hugepages { .. } => {
+            arguments.extend(["--in-memory", "--single-file-segments"].map(str::to_owned));
+        }
         Memory::NormalByChoice | Memory::NormalForLack { .. } => {
             let memory = format!("{}", options.memory_mib);
             arguments.extend(["--no-huge", "--no-shconf", "-m"].map(str::to_owned));

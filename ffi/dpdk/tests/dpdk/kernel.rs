@@ -172,6 +172,22 @@ fn exchange(
     rx
 }
 
+/// A receive pool that the driver would swallow whole is refused before it is.
+#[test]
+fn net_af_xdp_wants_a_pool_larger_than_its_fill_ring() {
+    isolated("kernel::net_af_xdp_wants_a_pool_larger_than_its_fill_ring", Place::Namespace, || {
+        veth();
+        let eal = eal();
+        let pools = [eal.pool(2048).expect("memory")];
+        let spec = DeviceSpec::AfXdp { interface: "ours0".into() };
+        let refused = Port::open(&eal, &spec, &PortOptions::default(), &pools).map(drop);
+        let sentence = refused.expect_err("refused").to_string();
+        assert!(sentence.contains("af_xdp:ours0, which keeps 2048 of them"), "{sentence}");
+        assert!(sentence.ends_with("to at least 3072"), "{sentence}");
+        assert_all_home(&[&pools[0]]);
+    });
+}
+
 fn veth() {
     ip("link add dev ours0 type veth peer name kernel0");
     ip("addr add 10.77.0.1/24 dev kernel0");
