@@ -73,6 +73,20 @@ impl Span {
         Self { offset: self.offset, len: other.offset.wrapping_add(other.len) - self.offset }
     }
 
+    /// Whether `other` starts where this one ends, in the same text.
+    #[inline]
+    #[must_use]
+    pub const fn is_followed_by(self, other: Self) -> bool {
+        self.len != 0 && self.offset + self.len == other.offset
+    }
+
+    /// `len` bytes from this span's start on.
+    #[inline]
+    #[must_use]
+    pub const fn extended(self, len: usize) -> Self {
+        Self { offset: self.offset, len: len as u32 }
+    }
+
     /// The same range of the other kind of text, moved by `by`.
     pub(crate) const fn into_own(self, by: usize) -> Self {
         Self::own(self.start() + by, self.len())

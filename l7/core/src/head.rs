@@ -4,7 +4,7 @@ use std::fmt;
 
 use sluice_buf::{Chain, Slice};
 
-use crate::{Field, HeadPool, Method, Name, NameId, Span, Version};
+use crate::{Field, HeadPool, Method, Name, NameId, NameSet, Span, Version};
 
 /// A request's or response's head, or a trailer section.
 ///
@@ -23,7 +23,7 @@ pub struct Head {
     /// Whether a Connection field asks for the protocol in Upgrade.
     upgrade: bool,
     /// One bit per well-known name: set if it may be among the fields.
-    known: u128,
+    known: NameSet,
     fields: Vec<Field>,
     received: Option<Slice>,
     own: Vec<u8>,
@@ -77,7 +77,7 @@ impl Head {
             start: Start::Trailers,
             version: Version::Http11,
             upgrade: false,
-            known: 0,
+            known: NameSet::EMPTY,
             fields: Vec::new(),
             received: None,
             own: Vec::new(),
@@ -98,7 +98,7 @@ impl Head {
         self.start = Start::Trailers;
         self.version = Version::Http11;
         self.upgrade = false;
-        self.known = 0;
+        self.known = NameSet::EMPTY;
         self.fields.clear();
         self.received = None;
         self.own.clear();
@@ -215,7 +215,7 @@ impl Head {
     /// Appends a field whose text is already there.
     #[inline]
     pub fn push_field(&mut self, field: Field) {
-        self.known |= field.id.bit();
+        self.known = self.known.with(field.id);
         self.fields.push(field);
     }
 
@@ -276,8 +276,8 @@ impl Head {
 
     #[inline]
     fn remove_id(&mut self, id: NameId) {
-        if self.known & id.bit() != 0 {
-            self.known &= !id.bit();
+        if self.known.contains(id) {
+            self.known = self.known.without(id);
             self.fields.retain(|field| field.id != id);
         }
     }
@@ -430,7 +430,7 @@ impl Head {
     #[inline]
     #[must_use]
     pub fn get(&self, id: NameId) -> Option<&[u8]> {
-        if self.known & id.bit() == 0 {
+        if !self.known.contains(id) {
             return self.host(id);
         }
         self.fields.iter().find(|field| field.id == id).map(|field| self.text(field.value))
@@ -442,9 +442,16 @@ impl Head {
         (id == NameId::HOST && !authority.is_empty()).then_some(authority)
     }
 
+    /// Well-known names that may be among the fields: a name outside the set is not.
+    #[inline]
+    #[must_use]
+    pub const fn names(&self) -> NameSet {
+        self.known
+    }
+
     /// Every value of a well-known field, in order.
     pub fn get_all(&self, id: NameId) -> impl Iterator<Item = &[u8]> {
-        let fields = if self.known & id.bit() == 0 { &[][..] } else { &self.fields[..] };
+        let fields = if !self.known.contains(id) { &[][..] } else { &self.fields[..] };
         let fields = fields.iter().filter(move |field| field.id == id);
         fields.map(|field| self.text(field.value)).chain(self.host(id))
     }

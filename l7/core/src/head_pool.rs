@@ -65,9 +65,7 @@ impl HeadPool {
         if own.capacity() >= len || !own.is_empty() {
             return;
         }
-        let large = self.large.pop();
-        let large = large.unwrap_or_else(|| Vec::with_capacity(HEAD_BYTES_MAX as usize));
-        let small = std::mem::replace(own, large);
+        let small = std::mem::replace(own, self.take_large());
         if self.small.len() < LARGE_MAX {
             self.small.push(small);
         }
@@ -81,8 +79,20 @@ impl HeadPool {
         }
         let small = self.small.pop();
         *head.own_mut() = small.unwrap_or_else(|| Vec::with_capacity(OWN));
-        if own.capacity() == HEAD_BYTES_MAX as usize && self.large.len() < LARGE_MAX {
-            self.large.push(own);
+        self.put_large(own);
+    }
+
+    /// A large buffer, empty: for a head too large for one pool buffer, while it is written.
+    #[must_use]
+    pub fn take_large(&mut self) -> Vec<u8> {
+        self.large.pop().unwrap_or_else(|| Vec::with_capacity(HEAD_BYTES_MAX as usize))
+    }
+
+    /// Takes a large buffer back.
+    pub fn put_large(&mut self, mut large: Vec<u8>) {
+        if large.capacity() == HEAD_BYTES_MAX as usize && self.large.len() < LARGE_MAX {
+            large.clear();
+            self.large.push(large);
         }
     }
 

@@ -132,7 +132,7 @@ impl NameId {
 
     /// This number's bit in a set of names.
     #[inline]
-    pub(crate) const fn bit(self) -> u128 {
+    const fn bit(self) -> u128 {
         1 << (self.0 & 127)
     }
 
@@ -145,6 +145,54 @@ impl NameId {
 impl std::fmt::Debug for NameId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(if *self == Self::OTHER { "(other)" } else { self.as_str() })
+    }
+}
+
+/// A set of well-known names, to test membership with one instruction or two.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct NameSet(u128);
+
+impl NameSet {
+    /// No name.
+    pub const EMPTY: Self = Self(0);
+
+    /// The set of these names.
+    #[must_use]
+    pub const fn of(ids: &[NameId]) -> Self {
+        let (mut bits, mut at) = (0, 0);
+        while at < ids.len() {
+            bits |= ids[at].bit();
+            at += 1;
+        }
+        Self(bits)
+    }
+
+    /// This set and one more name.
+    #[inline]
+    #[must_use]
+    pub const fn with(self, id: NameId) -> Self {
+        Self(self.0 | id.bit())
+    }
+
+    /// This set less one name.
+    #[inline]
+    #[must_use]
+    pub const fn without(self, id: NameId) -> Self {
+        Self(self.0 & !id.bit())
+    }
+
+    /// Whether the name is in the set.
+    #[inline]
+    #[must_use]
+    pub const fn contains(self, id: NameId) -> bool {
+        self.0 & id.bit() != 0
+    }
+
+    /// Whether both sets name the same name.
+    #[inline]
+    #[must_use]
+    pub const fn meets(self, other: Self) -> bool {
+        self.0 & other.0 != 0
     }
 }
 

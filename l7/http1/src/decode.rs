@@ -1,0 +1,486 @@
+//! From a head's bytes to a [`Head`], and to what its framing fields say.
+//!
+//! The parser runs once over a head that is whole. Usually that is found out by running it: most
+//! heads arrive in one buffer, and the parser finds their end faster than a search of its own. What
+//! it then accepted is checked for the one thing that it is too lenient about (lines that end in LF
+//! alone); anything else than plain success goes through the [`Scan`](crate::scan::Scan), whose
+//! verdict depends on the bytes alone.
+
+use std::mem::MaybeUninit;
+
+use httparse::{Header, ParserConfig, Status};
+use sluice_l7_core::{
+    BodyLength, Field, Head, HeadLimits, Method, NameId, NameSet, Span, Start, Version,
+};
+
+use crate::error::{Fault, diagnose_fields, is_token};
+use crate::limits::{self, BODY_MAX, FIELDS_MAX, FIELDS_USUAL};
+use crate::target::{MissingPath, Target, is_host};
+
+/// Which bytes the parser is given.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub(crate) enum Text {
+    /// What has arrived, in one buffer: the head's end may be missing, bytes may follow it.
+    Arrived,
+    /// Exactly one head, in one buffer.
+    Exact,
+    /// Exactly one head, copied into the head's own text.
+    Copied,
+}
+
+/// What a request's head says to the codec.
+pub(crate) struct RequestFacts {
+    /// Bytes of the head.
+    pub(crate) len: usize,
+    pub(crate) method: Method,
+    pub(crate) version: Version,
+    pub(crate) body: BodyLength,
+    pub(crate) keep_alive: bool,
+    pub(crate) upgrade: bool,
+    pub(crate) expects_continue: bool,
+    pub(crate) missing_path: MissingPath,
+}
+
+/// What a response's head says to the codec, before what the request said is taken into account.
+pub(crate) struct ResponseFacts {
+    /// Bytes of the head.
+    pub(crate) len: usize,
+    pub(crate) status: u16,
+    /// By Content-Length or Transfer-Encoding; None if neither is there.
+    pub(crate) length: Option<BodyLength>,
+    pub(crate) keep_alive: bool,
+}
+
+type Parsed<T> = Result<Option<T>, Fault>;
+
+/// Parses a request's head into `head`. None, only for [`Text::Arrived`]: ask the scan.
+pub(crate) fn request(
+    text: &[u8],
+    kind: Text,
+    head: &mut Head,
+    limits: &HeadLimits,
+) -> Parsed<RequestFacts> {
+    let most = limits::fields(limits);
+    if most <= FIELDS_USUAL {
+        let mut fields = [const { MaybeUninit::uninit() }; FIELDS_USUAL];
+        request_with(text, kind, head, limits, &mut fields[..most])
+    } else {
+        many_request_fields(text, kind, head, limits, most)
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn many_request_fields(
+    text: &[u8],
+    kind: Text,
+    head: &mut Head,
+    limits: &HeadLimits,
+    most: usize,
+) -> Parsed<RequestFacts> {
+    let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MAX];
+    request_with(text, kind, head, limits, &mut fields[..most])
+}
+
+#[inline]
+fn request_with<'t>(
+    text: &'t [u8],
+    kind: Text,
+    head: &mut Head,
+    limits: &HeadLimits,
+    fields: &mut [MaybeUninit<Header<'t>>],
+) -> Parsed<RequestFacts> {
+    let mut parsed = httparse::Request::new(&mut []);
+    let len = match parsed.parse_with_uninit_headers(text, fields) {
+        Ok(Status::Complete(len)) => len,
+        _ if kind == Text::Arrived => return Ok(None),
+        Ok(Status::Partial) => return Err(Fault::RequestLine),
+        Err(error) => return Err(diagnose_request(error, text)),
+    };
+    let (Some(method_text), Some(target), Some(minor)) =
+        (parsed.method, parsed.path, parsed.version)
+    else {
+        return Err(Fault::RequestLine);
+    };
+    if kind == Text::Arrived {
+        // Method, target, version and the two spaces.
+        let line = method_text.len() + target.len() + 10;
+        let line_fits = line <= limits.request_line as usize;
+        if !line_fits || !is_plain(&text[..len], parsed.headers.len(), limits) {
+            return Ok(None);
+        }
+    } else if len != text.len() {
+        return Err(Fault::BareLf);
+    }
+
+    let place = Place { base: text.as_ptr().addr(), own: kind == Text::Copied };
+    let version = if minor == 0 { Version::Http10 } else { Version::Http11 };
+    let method = Method::parse(method_text.as_bytes());
+    let target = Target::parse(method, target.as_bytes())?;
+    let seen = index_fields(parsed.headers, &place, head)?;
+
+    let authority = match seen.host {
+        Some(_) if !target.authority.is_empty() => target.authority,
+        Some(host) => host,
+        None if version == Version::Http11 => return Err(Fault::HostMissing),
+        None => target.authority,
+    };
+    let body = match seen.length(version)? {
+        None | Some(BodyLength::Known(0)) => BodyLength::None,
+        Some(_) if method == Method::Connect => return Err(Fault::ConnectBody),
+        Some(length) => length,
+    };
+    head.set_start(
+        Start::Request {
+            method,
+            method_text: place.span(method_text.as_bytes()),
+            path: place.span(target.path),
+            authority: place.span(authority),
+            scheme: target.scheme,
+            protocol: Span::EMPTY,
+        },
+        version,
+    );
+    let upgrade = seen.upgrade && seen.upgrade_token && version == Version::Http11;
+    head.set_upgrade(upgrade);
+    Ok(Some(RequestFacts {
+        len,
+        method,
+        version,
+        body,
+        keep_alive: seen.keep_alive(version),
+        upgrade,
+        expects_continue: seen.expect && version == Version::Http11,
+        missing_path: target.missing_path,
+    }))
+}
+
+/// Parses a response's head into `head`. None, only for [`Text::Arrived`]: ask the scan.
+pub(crate) fn response(
+    text: &[u8],
+    kind: Text,
+    head: &mut Head,
+    limits: &HeadLimits,
+) -> Parsed<ResponseFacts> {
+    let most = limits::fields(limits);
+    if most <= FIELDS_USUAL {
+        let mut fields = [const { MaybeUninit::uninit() }; FIELDS_USUAL];
+        response_with(text, kind, head, limits, &mut fields[..most])
+    } else {
+        many_response_fields(text, kind, head, limits, most)
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn many_response_fields(
+    text: &[u8],
+    kind: Text,
+    head: &mut Head,
+    limits: &HeadLimits,
+    most: usize,
+) -> Parsed<ResponseFacts> {
+    let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MAX];
+    response_with(text, kind, head, limits, &mut fields[..most])
+}
+
+#[inline]
+fn response_with<'t>(
+    text: &'t [u8],
+    kind: Text,
+    head: &mut Head,
+    limits: &HeadLimits,
+    fields: &mut [MaybeUninit<Header<'t>>],
+) -> Parsed<ResponseFacts> {
+    let mut parsed = httparse::Response::new(&mut []);
+    let config = ParserConfig::default();
+    let len = match config.parse_response_with_uninit_headers(&mut parsed, text, fields) {
+        Ok(Status::Complete(len)) => len,
+        _ if kind == Text::Arrived => return Ok(None),
+        Ok(Status::Partial) => return Err(Fault::StatusLine),
+        Err(error) => return Err(diagnose_response(error, text)),
+    };
+    let (Some(status), Some(minor)) = (parsed.code, parsed.version) else {
+        return Err(Fault::StatusLine);
+    };
+    let reason = parsed.reason.unwrap_or_default();
+    if kind == Text::Arrived {
+        let line_fits = memchr::memchr(b'\n', &text[..len])
+            .is_some_and(|lf| lf <= limits.request_line as usize + 1);
+        if !line_fits || !is_plain(&text[..len], parsed.headers.len(), limits) {
+            return Ok(None);
+        }
+    } else if len != text.len() {
+        return Err(Fault::BareLf);
+    }
+    if status < 100 {
+        return Err(Fault::StatusLine);
+    }
+
+    let place = Place { base: text.as_ptr().addr(), own: kind == Text::Copied };
+    let version = if minor == 0 { Version::Http10 } else { Version::Http11 };
+    let seen = index_fields(parsed.headers, &place, head)?;
+    let length = seen.length(version)?;
+    head.set_start(Start::Response { status, reason: place.span(reason.as_bytes()) }, version);
+    head.set_upgrade(seen.upgrade && seen.upgrade_token);
+    Ok(Some(ResponseFacts { len, status, length, keep_alive: seen.keep_alive(version) }))
+}
+
+/// Parses a trailer section. Fields that must not be in one are left out (RFC 9110, 6.5.1): they
+/// would change what has been decided by the head.
+pub(crate) fn trailers(
+    text: &[u8],
+    kind: Text,
+    head: &mut Head,
+    limits: &HeadLimits,
+) -> Result<(), Fault> {
+    const FORBIDDEN: NameSet = NameSet::of(&[
+        NameId::AUTHORIZATION,
+        NameId::CONNECTION,
+        NameId::CONTENT_ENCODING,
+        NameId::CONTENT_LENGTH,
+        NameId::CONTENT_RANGE,
+        NameId::CONTENT_TYPE,
+        NameId::EXPECT,
+        NameId::HOST,
+        NameId::KEEP_ALIVE,
+        NameId::MAX_FORWARDS,
+        NameId::PROXY_CONNECTION,
+        NameId::TE,
+        NameId::TRAILER,
+        NameId::TRANSFER_ENCODING,
+        NameId::UPGRADE,
+    ]);
+    let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
+    let most = limits::fields(limits);
+    let parsed = match httparse::parse_headers(text, &mut fields[..most]) {
+        Ok(Status::Complete((len, parsed))) if len == text.len() => parsed,
+        Ok(Status::Complete(_)) => return Err(Fault::BareLf),
+        Ok(Status::Partial) => return Err(Fault::FieldName),
+        Err(error) => return Err(diagnose_fields(error, text)),
+    };
+    let place = Place { base: text.as_ptr().addr(), own: kind == Text::Copied };
+    for field in parsed {
+        let id = NameId::lookup(field.name.as_bytes());
+        if !FORBIDDEN.contains(id) {
+            let (name, value) = (place.span(field.name.as_bytes()), place.span(field.value));
+            head.push_field(Field { id, name, value });
+        }
+    }
+    head.set_start(Start::Trailers, Version::Http11);
+    Ok(())
+}
+
+/// Whether a head that the parser accepted keeps the limits and ends each line in CRLF.
+///
+/// The parser accepts CR only in front of LF, so that as many CR as lines means that every line has
+/// one.
+#[inline]
+fn is_plain(text: &[u8], fields: usize, limits: &HeadLimits) -> bool {
+    text.len() <= limits::head_bytes(limits)
+        && memchr::memchr_iter(b'\r', text).count() == fields + 2
+}
+
+/// Turns pieces of the parsed text into spans of the head.
+struct Place {
+    base: usize,
+    own: bool,
+}
+
+impl Place {
+    #[inline]
+    fn span(&self, piece: &[u8]) -> Span {
+        if piece.is_empty() {
+            // The parser gives some empty pieces that are not in the text.
+            return Span::EMPTY;
+        }
+        let offset = piece.as_ptr().addr() - self.base;
+        if self.own { Span::own(offset, piece.len()) } else { Span::received(offset, piece.len()) }
+    }
+}
+
+/// What the fields that matter for framing said.
+#[derive(Default)]
+struct Seen<'t> {
+    host: Option<&'t [u8]>,
+    content_length: Option<u64>,
+    transfer_encoding: Option<&'t [u8]>,
+    close: bool,
+    keep_alive: bool,
+    upgrade_token: bool,
+    upgrade: bool,
+    expect: bool,
+}
+
+/// Fields that the codec looks at itself.
+const LOOKED_AT: NameSet = NameSet::of(&[
+    NameId::HOST,
+    NameId::CONTENT_LENGTH,
+    NameId::TRANSFER_ENCODING,
+    NameId::CONNECTION,
+    NameId::UPGRADE,
+    NameId::EXPECT,
+]);
+
+#[inline]
+fn index_fields<'t>(
+    fields: &[Header<'t>],
+    place: &Place,
+    head: &mut Head,
+) -> Result<Seen<'t>, Fault> {
+    let mut seen = Seen::default();
+    for field in fields {
+        let name = field.name.as_bytes();
+        let id = NameId::lookup(name);
+        if LOOKED_AT.contains(id) && !seen.look_at(id, field.value)? {
+            continue;
+        }
+        head.push_field(Field { id, name: place.span(name), value: place.span(field.value) });
+    }
+    Ok(seen)
+}
+
+impl<'t> Seen<'t> {
+    /// Takes note of a field; whether it stays among the head's fields.
+    fn look_at(&mut self, id: NameId, value: &'t [u8]) -> Result<bool, Fault> {
+        match id {
+            NameId::HOST => {
+                if self.host.is_some() {
+                    return Err(Fault::HostRepeated);
+                }
+                if !is_host(value) {
+                    return Err(Fault::HostInvalid);
+                }
+                self.host = Some(value);
+                return Ok(false);
+            }
+            NameId::CONTENT_LENGTH => {
+                if self.content_length.is_some() {
+                    return Err(Fault::ContentLengthRepeated);
+                }
+                self.content_length = Some(parse_length(value).ok_or(Fault::ContentLength)?);
+            }
+            NameId::TRANSFER_ENCODING => {
+                if self.transfer_encoding.is_some() {
+                    return Err(Fault::TransferEncodingRepeated);
+                }
+                self.transfer_encoding = Some(value);
+                return Ok(false);
+            }
+            NameId::CONNECTION => {
+                for token in value.split(|byte| *byte == b',') {
+                    let token = token.trim_ascii();
+                    self.close |= token.eq_ignore_ascii_case(b"close");
+                    self.keep_alive |= token.eq_ignore_ascii_case(b"keep-alive");
+                    self.upgrade_token |= token.eq_ignore_ascii_case(b"upgrade");
+                }
+            }
+            NameId::UPGRADE => self.upgrade = true,
+            _ => self.expect |= has_token(value, b"100-continue"),
+        }
+        Ok(true)
+    }
+
+    /// RFC 9112, 6.3: the length that the fields give, refused where two recipients could differ.
+    fn length(&self, version: Version) -> Result<Option<BodyLength>, Fault> {
+        match (self.transfer_encoding, self.content_length) {
+            (None, None) => Ok(None),
+            (None, Some(length)) => Ok(Some(BodyLength::Known(length))),
+            (Some(_), Some(_)) => Err(Fault::BothLengths),
+            (Some(_), None) if version == Version::Http10 => Err(Fault::TransferEncodingInHttp10),
+            (Some(coding), None) => check_coding(coding).map(|()| Some(BodyLength::Chunked)),
+        }
+    }
+
+    /// RFC 9112, 9.3.
+    fn keep_alive(&self, version: Version) -> bool {
+        !self.close && (self.keep_alive || version == Version::Http11)
+    }
+}
+
+fn has_token(value: &[u8], token: &[u8]) -> bool {
+    value.split(|byte| *byte == b',').any(|part| part.trim_ascii().eq_ignore_ascii_case(token))
+}
+
+/// Decimal digits alone, below 2^63.
+#[inline]
+pub(crate) fn parse_length(value: &[u8]) -> Option<u64> {
+    if value.is_empty() || value.len() > 19 {
+        return None;
+    }
+    let mut length = 0_u64;
+    for byte in value {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        length = length * 10 + u64::from(digit);
+    }
+    (length <= BODY_MAX).then_some(length)
+}
+
+/// Whether a Transfer-Encoding is exactly `chunked`.
+#[inline]
+fn check_coding(value: &[u8]) -> Result<(), Fault> {
+    if value.eq_ignore_ascii_case(b"chunked") { Ok(()) } else { Err(diagnose_coding(value)) }
+}
+
+#[cold]
+fn diagnose_coding(value: &[u8]) -> Fault {
+    let is_chunked = |part: &[u8]| part.eq_ignore_ascii_case(b"chunked");
+    let mut parts: Vec<&[u8]> = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).collect();
+    if !parts.pop().is_some_and(is_chunked) || parts.iter().any(|part| part.is_empty()) {
+        return Fault::NotChunked;
+    }
+    if parts.iter().any(|part| is_chunked(part)) {
+        return Fault::TransferEncodingRepeated;
+    }
+    Fault::TransferCoding
+}
+
+/// Which rule a request breaks that the parser refused.
+#[cold]
+fn diagnose_request(error: httparse::Error, text: &[u8]) -> Fault {
+    let (line, fields) = split_line(text);
+    if line.contains(&0) {
+        return Fault::Nul;
+    }
+    if line.contains(&b'\r') {
+        return Fault::BareCr;
+    }
+    let parts: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
+    if parts[0].is_empty() || !parts[0].iter().all(|byte| is_token(*byte)) {
+        return Fault::Method;
+    }
+    let [_, target, version] = parts[..] else { return Fault::RequestLine };
+    match version {
+        b"HTTP/1.0" | b"HTTP/1.1" => {}
+        [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'] => return Fault::Version,
+        _ => return Fault::VersionSyntax,
+    }
+    let printable = |byte: &u8| *byte > b' ' && *byte != 0x7f;
+    if target.is_empty() || !target.iter().all(printable) || std::str::from_utf8(target).is_err() {
+        return Fault::Target;
+    }
+    diagnose_fields(error, fields)
+}
+
+/// Which rule a response breaks that the parser refused.
+#[cold]
+fn diagnose_response(error: httparse::Error, text: &[u8]) -> Fault {
+    let (line, fields) = split_line(text);
+    let version_like =
+        matches!(line, [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9', b' ', ..]);
+    match error {
+        httparse::Error::Version if version_like => Fault::Version,
+        httparse::Error::Version => Fault::StatusLine,
+        httparse::Error::Status | httparse::Error::Token => diagnose_fields(error, line),
+        _ => diagnose_fields(error, fields),
+    }
+}
+
+/// The first line without its end, and what follows.
+fn split_line(text: &[u8]) -> (&[u8], &[u8]) {
+    let end = memchr::memmem::find(text, b"\r\n").unwrap_or(text.len());
+    (&text[..end], text.get(end + 2..).unwrap_or_default())
+}
