@@ -98,6 +98,12 @@ impl<T> Slab<T> {
         slot.value.as_ref().map(|_| SlabKey { index, generation: slot.generation })
     }
 
+    /// Where slot `index` lies, to be prefetched; whether it is occupied is not looked at.
+    #[inline]
+    pub fn address_of(&self, index: u32) -> Option<*const u8> {
+        self.slots.get(index as usize).map(|slot| std::ptr::from_ref(slot).cast())
+    }
+
     /// How many values there are.
     #[inline]
     pub fn len(&self) -> usize {

@@ -1,1 +1,100 @@
 //! Many connections: L2 and L3 in and out, neighbours, FIB, flow table, listeners, ports, timers.
+//!
+//! A [`Stack`] is one worker's hosts-and-router half: frames go in, frames come out, connections
+//! become ready and take verbs. It is sans-IO: no device, clock, thread or randomness of its own;
+//! every table is sized by [`StackConfig`] and has an answer to *full*. One connection's inside is
+//! `sluice-tcp`'s business; the stack lends it buffers and time, and gives it addresses.
+//!
+//! # The order of calls, once per heartbeat
+//!
+//! 1. [`Stack::handle_batch`] with what each receive queue gave, [`Stack::handle_steered`] and
+//!    [`Stack::handle_message`] with what came from other workers.
+//! 2. [`Stack::handle_timers`] when [`Stack::next_deadline`] has come.
+//! 3. [`Stack::next_ready`] until it says `None`, or the budget is used up; for each connection
+//!    [`Stack::read`], [`Stack::credit`], [`Stack::write`], [`Stack::close`], [`Stack::abort`].
+//!    [`Stack::connect`] begins one, [`Stack::listen`] lets them come.
+//! 4. [`Stack::transmit`] for each interface with the room that its transmit queue has.
+//! 5. [`Stack::pop_handoff`] and [`Stack::pop_message`] towards the other workers.
+//!
+//! # The way of a packet
+//!
+//! ```text
+//!  handle_batch -> ethernet_input -> arp
+//!                        |                      +-> icmp      (answers, errors)
+//!                   ipv4_input -> owner: ours? -+-> tcp_input -> connection -> next_ready
+//!                        |          not ours        by the vector: buckets, connections, work
+//!                     forward   -> pop_handoff
+//!                        |
+//!                 resolve: next hop's address known?  -> the interface's control queue -+
+//!                                no: parked                                              transmit
+//!  write, timers, ACKs owed -> the interface's list of connections -> tcp_output ---------+
+//! ```
+//!
+//! # What is kept
+//!
+//! `fib` (where to), `neighbor` (who is there), `flow` (4-tuple to connection), the connections
+//! with their intrusive lists (`queue`), the timer `wheel`, `listener`, `ports`, `time_wait`.
+//! `owner` says which worker a packet belongs to; neighbours have one writer, worker 0, and the
+//! others ask it by [`Message`].
+//!
+//! # Sketch of the cost
+//!
+//! For one segment of an open connection, data in cache: header checks 60 cycles, checksum 0 when
+//! the device did it and 1 per 16 bytes when not, hash 10, flow table one line, connection three
+//! to five lines (asked for while the rest of the vector is checked), TCP itself, timer 0 to 20.
+//! Forwarding touches the packet's first line, one to three lines of the trie, and one of the
+//! neighbour; nothing behind the IP header is read. At 1,000,000 packets per second and 2 GHz that
+//! leaves nine tenths of a core to the rest.
+//!
+//! # What it follows
+//!
+//! RFC 791, 792, 826, 1122, 1812, 3021, 5227, 5927, 6056, 6191, 6528; neighbour states as in 4861.
+//! Fragments are dropped by name; path MTU discovery is heard and counted but not acted on yet.
+
+mod addresses;
+mod arp;
+mod config;
+mod connection;
+mod counters;
+mod drop_reason;
+mod ethernet_input;
+mod fib;
+mod flow;
+mod forward;
+mod icmp;
+mod interface;
+mod ipv4_input;
+mod listener;
+mod listing;
+mod message;
+mod neighbor;
+mod output;
+mod owner;
+mod parked;
+mod ports;
+mod queue;
+mod rate_limit;
+mod ready;
+mod resolve;
+mod stack;
+mod tcp_configs;
+mod tcp_input;
+mod tcp_output;
+mod time_wait;
+mod tuple;
+mod verbs;
+mod wheel;
+
+pub use config::{InterfaceConfig, RouteConfig, Secrets, StackConfig};
+pub use counters::StackCounters;
+pub use drop_reason::{DropCounters, DropReason};
+pub use fib::{NextHop, Route};
+pub use listener::ListenError;
+pub use listing::{FlowInfo, ListenerInfo, NeighborInfo};
+pub use message::{Message, Target};
+pub use neighbor::NeighborState;
+pub use owner::{Owners, Subject};
+pub use ready::{Ready, ReadySignals};
+pub use sluice_tcp::CloseReason;
+pub use stack::Stack;
+pub use verbs::{ConnInfo, ConnectError};

@@ -1,0 +1,225 @@
+//! A connection's place in the stack: the slab entry, its lists, its beginning and its end.
+//!
+//! An entry lives until three things are true: the connection is over and read empty, the
+//! application was told `CLOSED` (a half-open one of a peer is known to nobody), and nothing is
+//! owed. What remains of a connection in TIME-WAIT is a record in another table.
+
+use std::net::Ipv4Addr;
+
+use sluice_base::{Instant, ListenerId, SlabKey};
+use sluice_tcp::{CloseReason, Connection, Context, Signals, State};
+use sluice_wire::SeqNumber;
+
+use crate::ready::ReadySignals;
+use crate::stack::Stack;
+use crate::tuple::Tuple;
+
+/// Which list of connections that owe segments an entry is in.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Queued {
+    /// None.
+    No,
+    /// Its interface's.
+    Output,
+    /// The one of those that wait for this neighbour.
+    Neighbor(SlabKey),
+}
+
+/// One connection of the slab.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    /// Looked at first, to see whether a segment belongs here.
+    pub(crate) tuple: Tuple,
+    /// Interned TCP configuration.
+    pub(crate) config: u16,
+    /// Where segments leave.
+    pub(crate) interface: u16,
+    pub(crate) next_hop: Ipv4Addr,
+    /// The next hop's entry when it was last looked for.
+    pub(crate) neighbor: Option<SlabKey>,
+    pub(crate) ready: ReadySignals,
+    /// Whether it is on the list of those that have something to tell.
+    pub(crate) in_ready: bool,
+    /// Whether the application knows of it.
+    pub(crate) is_known: bool,
+    /// Whether the application was told that it is over: its id is dead.
+    pub(crate) closed_said: bool,
+    pub(crate) queued: Queued,
+    pub(crate) tcp: Connection,
+    pub(crate) listener: Option<ListenerId>,
+    /// The listener that counts it as half-open.
+    pub(crate) half_open: Option<SlabKey>,
+    pub(crate) token: u32,
+    /// Why it ended, where the stack knows better than the connection.
+    pub(crate) reason: Option<CloseReason>,
+}
+
+impl Entry {
+    /// Whether nothing will be read from it any more.
+    fn is_over(&self) -> bool {
+        matches!(self.tcp.state(), State::Closed | State::TimeWait) && self.tcp.readable() == 0
+    }
+}
+
+/// The world that the stack lends to a connection; borrows single fields, so that the connection
+/// itself can be borrowed beside it.
+macro_rules! context {
+    ($stack:ident, $config:expr, $now:expr) => {
+        sluice_tcp::Context {
+            config: $stack.configs.get($config),
+            pool: &$stack.tx_pool,
+            pressure: $stack.pressure,
+            counters: &$stack.counters.tcp,
+            challenges: &$stack.challenges,
+            now: $now,
+        }
+    };
+}
+
+pub(crate) use context;
+
+impl Stack {
+    /// Lets a connection do something, and does what follows from it.
+    #[inline]
+    pub(crate) fn drive(
+        &mut self,
+        index: u32,
+        now: Instant,
+        verb: impl FnOnce(&mut Connection, &Context<'_>) -> Signals,
+    ) {
+        let Some(key) = self.connections.key_at(index) else { return };
+        let Some(entry) = self.connections.get_mut(key) else { return };
+        let cx = context!(self, entry.config, now);
+        let signals = verb(&mut entry.tcp, &cx);
+        self.apply(key, signals, now);
+    }
+
+    /// Does what follows from what a connection says.
+    #[inline]
+    pub(crate) fn apply(&mut self, key: SlabKey, signals: Signals, now: Instant) {
+        if signals.contains(Signals::OUTPUT) {
+            self.want_output(key.index);
+        }
+        let Some(entry) = self.connections.get_mut(key) else { return };
+        if signals.contains(Signals::TIMER) {
+            self.timers.arm(key.index, entry.tcp.next_deadline());
+        }
+        entry.ready |= ReadySignals::of(signals);
+        if signals.contains(Signals::CONNECTED) && !entry.is_known {
+            entry.is_known = true;
+            entry.ready |= ReadySignals::ACCEPTED;
+            let listener = entry.half_open.take();
+            self.not_half_open(listener);
+        }
+        self.settle(key, now);
+    }
+
+    /// Tells the application what there is to tell, and frees the entry when everything is over.
+    #[inline]
+    pub(crate) fn settle(&mut self, key: SlabKey, now: Instant) {
+        let Some(entry) = self.connections.get_mut(key) else { return };
+        if entry.is_over() {
+            if !entry.is_known {
+                entry.closed_said = true;
+            } else if !entry.closed_said {
+                entry.ready |= ReadySignals::CLOSED;
+            }
+            if entry.closed_said && !entry.tcp.has_output(now) {
+                return self.free(key, now);
+            }
+        }
+        if entry.is_known && !entry.closed_said && !entry.ready.is_empty() && !entry.in_ready {
+            entry.in_ready = true;
+            self.ready.push(&mut self.ready_links, key.index);
+        }
+    }
+
+    /// Puts a connection on its interface's list, unless it is on one.
+    #[inline]
+    pub(crate) fn want_output(&mut self, index: u32) {
+        let Some(key) = self.connections.key_at(index) else { return };
+        let Some(entry) = self.connections.get_mut(key) else { return };
+        if entry.queued == Queued::No {
+            entry.queued = Queued::Output;
+            let output = &mut self.interfaces[usize::from(entry.interface)].output;
+            output.push(&mut self.output_links, index);
+        }
+    }
+
+    /// Notes that a connection was taken off its list.
+    pub(crate) fn unqueued(&mut self, index: u32) {
+        let Some(key) = self.connections.key_at(index) else { return };
+        if let Some(entry) = self.connections.get_mut(key) {
+            entry.queued = Queued::No;
+        }
+    }
+
+    pub(crate) fn not_half_open(&mut self, listener: Option<SlabKey>) {
+        let Some(listener) = listener else { return };
+        self.counters.tcp_half_open.subtract(1);
+        if let Some(listener) = self.listeners.get_mut(listener) {
+            listener.half_open = listener.half_open.saturating_sub(1);
+        }
+    }
+
+    /// The connection with this tuple.
+    pub(crate) fn find_connection(&self, tuple: &Tuple) -> Option<u32> {
+        let hash = tuple.hash(&self.flow_key);
+        self.flows.find(hash, |value| self.is_connection(value, tuple))
+    }
+
+    /// Whether a value of the flow table is the connection with this tuple.
+    #[inline]
+    pub(crate) fn is_connection(&self, value: u32, tuple: &Tuple) -> bool {
+        let entry = self.connections.key_at(value).and_then(|key| self.connections.get(key));
+        entry.is_some_and(|entry| entry.tuple == *tuple)
+    }
+
+    /// Whether the sequence number is one of a segment on its way (RFC 5927, 4.1).
+    pub(crate) fn is_in_flight(&self, index: u32, seq: SeqNumber) -> bool {
+        let entry = self.connections.key_at(index).and_then(|key| self.connections.get(key));
+        entry.is_some_and(|entry| entry.tcp.is_in_flight(seq))
+    }
+
+    /// Ends a connection that is not open yet; one that is open goes on.
+    pub(crate) fn fail_connecting(&mut self, index: u32, reason: CloseReason, now: Instant) {
+        let Some(key) = self.connections.key_at(index) else { return };
+        let Some(entry) = self.connections.get_mut(key) else { return };
+        if entry.tcp.state() == State::SynSent {
+            entry.reason = Some(reason);
+            self.drive(index, now, Connection::abort);
+        }
+    }
+
+    /// Frees an entry: nobody can name it and nothing is owed.
+    fn free(&mut self, key: SlabKey, now: Instant) {
+        let Some(entry) = self.connections.get_mut(key) else { return };
+        let (tuple, queued, interface) = (entry.tuple, entry.queued, entry.interface);
+        let (in_ready, listener) = (entry.in_ready, entry.half_open.take());
+        match queued {
+            Queued::No => {}
+            Queued::Output => {
+                let output = &mut self.interfaces[usize::from(interface)].output;
+                output.remove(&mut self.output_links, key.index);
+            }
+            Queued::Neighbor(neighbor) => {
+                self.neighbors.stop_waiting(neighbor, &mut self.output_links, key.index);
+            }
+        }
+        if in_ready {
+            self.ready.remove(&mut self.ready_links, key.index);
+        }
+        self.timers.disarm(key.index);
+        self.not_half_open(listener);
+        let Some(entry) = self.connections.remove(key) else { return };
+        self.counters.tcp_connections.subtract(1);
+        let hash = tuple.hash(&self.flow_key);
+        let removed = self.flows.remove(hash, key.index);
+        debug_assert!(removed, "every connection is in the flow table");
+        if entry.tcp.state() == State::TimeWait {
+            let time_wait = entry.tcp.time_wait(self.configs.get(entry.config), now);
+            self.begin_time_wait(tuple, hash, time_wait);
+        }
+        self.configs.release(entry.config);
+    }
+}

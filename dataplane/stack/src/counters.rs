@@ -1,0 +1,78 @@
+//! What a stack counts. One writer, any reader.
+
+use sluice_base::Counter;
+use sluice_tcp::TcpCounters;
+
+use crate::drop_reason::DropCounters;
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// All counters of one worker's stack.
+        #[derive(Debug, Default)]
+        pub struct StackCounters {
+            /// Dropped packets by reason.
+            pub drops: DropCounters,
+            /// What happened inside connections.
+            pub tcp: TcpCounters,
+            $($(#[$doc])* pub $name: Counter,)*
+        }
+
+        impl StackCounters {
+            /// Name and value of each counter but those of drops and TCP, in a stable order.
+            pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+                [$((stringify!($name), self.$name.value()),)*].into_iter()
+            }
+        }
+    };
+}
+
+counters! {
+    /// Packets taken in.
+    packets_in,
+    /// Packets given out.
+    packets_out,
+    /// Packets of others that went on.
+    forwarded,
+    /// Packets given to their owner.
+    handed_off,
+    /// Packets that another worker gave us.
+    steered,
+    /// ARP packets taken in.
+    arp_in,
+    /// ARP questions about others, of no interest.
+    arp_ignored,
+    /// ARP questions, answers and announcements sent.
+    arp_out,
+    /// Neighbours that stopped answering or never did.
+    neighbors_failed,
+    /// Neighbour entries given to others.
+    neighbors_evicted,
+    /// Pings answered.
+    icmp_echoes,
+    /// ICMP errors sent.
+    icmp_errors_out,
+    /// ICMP errors not sent because there were too many.
+    icmp_errors_limited,
+    /// ICMP errors about segments of ours.
+    icmp_errors_in,
+    /// TCP segments taken in.
+    tcp_segments_in,
+    /// TCP segments, or packets to be cut into segments, given out.
+    tcp_segments_out,
+    /// Resets sent to segments without a connection.
+    tcp_resets_out,
+    /// Resets not sent because there were too many.
+    tcp_resets_limited,
+    /// Connections begun by peers.
+    tcp_accepts,
+    /// Connections begun by us.
+    tcp_connects,
+    /// Connections that are there now, half-open ones included.
+    tcp_connections,
+    /// Connections of peers that are not acknowledged yet.
+    tcp_half_open,
+    /// Records of connections in TIME-WAIT.
+    tcp_time_waits,
+    /// TIME-WAIT records used again before their time.
+    tcp_time_waits_reused,
+}

@@ -1,0 +1,202 @@
+//! Why a packet was dropped, by name.
+
+use sluice_base::Counter;
+use sluice_wire::{ArpError, EthernetError, IcmpError, Ipv4Error, TcpError};
+
+macro_rules! drop_reasons {
+    ($( $variant:ident, $name:literal, $sentence:literal; )+) => {
+        /// The reason for which a packet did not go further. Each has a counter.
+        #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+        #[repr(u8)]
+        pub enum DropReason {
+            $( #[doc = $sentence] $variant, )+
+        }
+
+        impl DropReason {
+            /// Every reason, in the order of their counters.
+            pub const ALL: &'static [Self] = &[$( Self::$variant ),+];
+
+            /// The stable name, as in `sluice_drops_total{reason=}`.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $( Self::$variant => $name, )+ }
+            }
+
+            /// What it means, for people.
+            #[must_use]
+            pub const fn sentence(self) -> &'static str {
+                match self { $( Self::$variant => $sentence, )+ }
+            }
+        }
+    };
+}
+
+drop_reasons! {
+    // Link layer.
+    EthernetTruncated, "ethernet-truncated", "The frame is shorter than an ethernet header.";
+    EthernetTag, "ethernet-tag", "The frame's 802.1Q tags are cut off or more than two.";
+    EthernetNotOurs, "ethernet-not-ours", "The frame is addressed to another station.";
+    EthernetSource, "ethernet-source", "The frame's source is a group or zero.";
+    EthernetType, "ethernet-type", "Nobody here speaks the protocol that the frame carries.";
+    VlanNotConfigured, "vlan-not-configured", "The frame is tagged for a VLAN that the interface does not have.";
+    InterfaceUnknown, "interface-unknown", "The packet came from or goes to an interface that is not configured.";
+    // ARP.
+    ArpMalformed, "arp-malformed", "The ARP packet is cut off or not about IPv4 over ethernet.";
+    ArpSender, "arp-sender", "The ARP packet's sender is no station on this link.";
+    ArpConflict, "arp-conflict", "Another station claims one of our addresses.";
+    ArpUnsolicited, "arp-unsolicited", "The ARP packet answers what nobody asked.";
+    // IPv4.
+    Ipv4Truncated, "ipv4-truncated", "The packet is shorter than its IPv4 header.";
+    Ipv4Version, "ipv4-version", "The version field is not 4.";
+    Ipv4HeaderLength, "ipv4-header-length", "The IPv4 header length is below 20 or runs past the packet.";
+    Ipv4TotalLength, "ipv4-total-length", "The IPv4 total length is below the header's or above what arrived.";
+    Ipv4Checksum, "ipv4-checksum", "The IPv4 header checksum is wrong.";
+    Ipv4Source, "ipv4-source", "The source address can not be a host's (loopback, multicast, broadcast, zero).";
+    Ipv4SourceOwn, "ipv4-source-own", "The source address is one of ours.";
+    Ipv4Destination, "ipv4-destination", "The destination address may not appear on a network.";
+    Ipv4Broadcast, "ipv4-broadcast", "The packet is for everybody and nothing here is interested.";
+    Ipv4LinkBroadcast, "ipv4-link-broadcast", "A unicast packet came in a broadcast frame (RFC 1122, 3.3.6).";
+    Ipv4SourceRoute, "ipv4-source-route", "The packet carries a source route (RFC 7126, 4.3).";
+    Ipv4Fragment, "ipv4-fragment", "The packet is a fragment; reassembly does not exist yet.";
+    Ipv4Protocol, "ipv4-protocol", "Nobody here speaks the transport protocol.";
+    // Forwarding.
+    ForwardingOff, "forwarding-off", "The packet is not for us, and we do not forward.";
+    TtlExceeded, "ttl-exceeded", "The time to live ended here.";
+    NoRoute, "no-route", "No route leads to the destination.";
+    FragmentationNeeded, "fragmentation-needed", "The packet is larger than the next link's MTU.";
+    SegmentationUnsupported, "segmentation-unsupported", "A merged packet can not be cut for the device that sends it on.";
+    ForwardHeader, "forward-header", "A transport header that must be completed can not be read.";
+    // Neighbours.
+    NeighborFailed, "neighbor-failed", "The next hop does not answer ARP.";
+    NeighborQueue, "neighbor-queue", "Too many packets wait for the next hop's address; the oldest went.";
+    NeighborTable, "neighbor-table", "The neighbour table is full of entries in use.";
+    NeighborEvicted, "neighbor-evicted", "The packet waited for a neighbour whose entry was given to another.";
+    // ICMP.
+    IcmpMalformed, "icmp-malformed", "The ICMP message is cut off or quotes no packet.";
+    IcmpChecksum, "icmp-checksum", "The ICMP checksum is wrong.";
+    IcmpUnsolicited, "icmp-unsolicited", "The ICMP message is about no packet of ours.";
+    IcmpIgnored, "icmp-ignored", "The ICMP message asks for nothing that we do.";
+    // Transport.
+    TcpMalformed, "tcp-malformed", "The TCP header or one of its options is cut off or too short.";
+    TcpChecksum, "tcp-checksum", "The TCP checksum is wrong.";
+    TcpNoConnection, "tcp-no-connection", "The segment belongs to no connection and nobody listens.";
+    TcpTimeWait, "tcp-time-wait", "The segment belongs to a connection that has ended.";
+    TcpSynBacklog, "tcp-syn-backlog", "The listener has as many half-open connections as it may.";
+    TcpTableFull, "tcp-table-full", "As many connections exist as may.";
+    TcpMemoryPressure, "tcp-memory-pressure", "Buffers are too scarce for a new connection.";
+    UdpNoSocket, "udp-no-socket", "Nobody listens on the UDP port.";
+    // Between workers.
+    HandoffFull, "handoff-full", "The ring to the worker that owns the packet is full.";
+    MessageFull, "message-full", "The ring for messages between workers is full.";
+    // Output.
+    EgressFull, "egress-full", "The interface's queue for control and forwarded packets is full.";
+    TxPoolEmpty, "tx-pool-empty", "No transmit buffer is left.";
+    TxHeadroom, "tx-headroom", "The packet has no room for the headers that go in front.";
+    TxLinearise, "tx-linearise", "The device takes one segment and the packet does not fit into one.";
+}
+
+impl DropReason {
+    /// How many reasons there are.
+    pub const COUNT: usize = Self::ALL.len();
+}
+
+impl From<EthernetError> for DropReason {
+    fn from(error: EthernetError) -> Self {
+        match error {
+            EthernetError::Truncated => Self::EthernetTruncated,
+            EthernetError::TagTruncated | EthernetError::TooManyTags => Self::EthernetTag,
+        }
+    }
+}
+
+impl From<Ipv4Error> for DropReason {
+    fn from(error: Ipv4Error) -> Self {
+        match error {
+            Ipv4Error::Truncated => Self::Ipv4Truncated,
+            Ipv4Error::Version => Self::Ipv4Version,
+            Ipv4Error::HeaderLength | Ipv4Error::HeaderOverrun => Self::Ipv4HeaderLength,
+            Ipv4Error::TotalLength | Ipv4Error::TotalLengthOverrun => Self::Ipv4TotalLength,
+        }
+    }
+}
+
+impl From<ArpError> for DropReason {
+    fn from(_: ArpError) -> Self {
+        Self::ArpMalformed
+    }
+}
+
+impl From<IcmpError> for DropReason {
+    fn from(_: IcmpError) -> Self {
+        Self::IcmpMalformed
+    }
+}
+
+impl From<TcpError> for DropReason {
+    fn from(_: TcpError) -> Self {
+        Self::TcpMalformed
+    }
+}
+
+/// One counter per reason.
+#[derive(Debug)]
+pub struct DropCounters([Counter; DropReason::COUNT]);
+
+impl DropCounters {
+    /// Counts one packet. Only the owner may call it.
+    #[inline]
+    pub fn count(&self, reason: DropReason) {
+        self.0[reason as usize].increment();
+    }
+
+    /// How many packets were dropped for `reason`.
+    #[must_use]
+    pub fn value(&self, reason: DropReason) -> u64 {
+        self.0[reason as usize].value()
+    }
+
+    /// All reasons with their counts.
+    pub fn iter(&self) -> impl Iterator<Item = (DropReason, u64)> + '_ {
+        DropReason::ALL.iter().map(|reason| (*reason, self.value(*reason)))
+    }
+
+    /// All drops together.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.0.iter().map(Counter::value).sum()
+    }
+}
+
+impl Default for DropCounters {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Counter::new()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Operators type the names; two reasons with one name could not be told apart.
+    #[test]
+    fn names_are_unique_kebab_case() {
+        for (index, reason) in DropReason::ALL.iter().enumerate() {
+            assert_eq!(*reason as usize, index);
+            let name = reason.name();
+            assert!(
+                name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+            );
+            assert!(reason.sentence().ends_with('.'));
+            assert!(DropReason::ALL[..index].iter().all(|other| other.name() != name), "{name}");
+        }
+    }
+
+    #[test]
+    fn counts_by_reason() {
+        let drops = DropCounters::default();
+        drops.count(DropReason::NoRoute);
+        drops.count(DropReason::NoRoute);
+        drops.count(DropReason::TcpChecksum);
+        assert_eq!((drops.value(DropReason::NoRoute), drops.total()), (2, 3));
+    }
+}

@@ -1,0 +1,51 @@
+//! One interface, as the stack sees it.
+
+use std::net::Ipv4Addr;
+
+use sluice_base::{InterfaceId, Ring};
+use sluice_buf::{Capabilities, Packet};
+use sluice_wire::MacAddress;
+
+use crate::config::InterfaceConfig;
+use crate::fib::mask;
+use crate::queue::Queue;
+
+#[derive(Debug)]
+pub(crate) struct Interface {
+    pub(crate) id: InterfaceId,
+    pub(crate) mac: MacAddress,
+    pub(crate) mtu: u16,
+    pub(crate) capabilities: Capabilities,
+    pub(crate) addresses: Vec<(Ipv4Addr, u8)>,
+    /// Packets with all headers: ARP, ICMP, resets, forwarded ones.
+    pub(crate) control: Ring<Packet>,
+    /// Connections that owe segments.
+    pub(crate) output: Queue,
+}
+
+impl Interface {
+    pub(crate) fn new(config: &InterfaceConfig, queue_max: u32) -> Self {
+        Self {
+            id: config.id,
+            mac: config.mac,
+            mtu: config.mtu,
+            capabilities: config.capabilities,
+            addresses: config.addresses.clone(),
+            control: Ring::with_capacity(queue_max as usize),
+            output: Queue::new(),
+        }
+    }
+
+    /// The address of ours from which a station on the link is spoken to.
+    pub(crate) fn source_for(&self, neighbor: Ipv4Addr) -> Option<Ipv4Addr> {
+        let shares_subnet =
+            |(address, len): &&(Ipv4Addr, u8)| mask(*address, *len) == mask(neighbor, *len);
+        let best = self.addresses.iter().filter(shares_subnet).max_by_key(|(_, len)| *len);
+        best.or(self.addresses.first()).map(|(address, _)| *address)
+    }
+
+    /// Whether a station with this address can be on the link.
+    pub(crate) fn is_on_link(&self, address: Ipv4Addr) -> bool {
+        self.addresses.iter().any(|(own, len)| mask(*own, *len) == mask(address, *len))
+    }
+}

@@ -1,0 +1,100 @@
+//! What `sluice show` asks for. Not for the packet path.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use sluice_base::{ConnId, InterfaceId, ListenerId};
+use sluice_tcp::State;
+use sluice_wire::MacAddress;
+
+use crate::fib::Route;
+use crate::neighbor::NeighborState;
+use crate::stack::Stack;
+
+/// One neighbour.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct NeighborInfo {
+    /// On which link.
+    pub interface: InterfaceId,
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// Its link-layer address, where one was ever known.
+    pub mac: Option<MacAddress>,
+    /// Where it stands. `Reachable` may have run out: that is found out at the next use.
+    pub state: NeighborState,
+}
+
+/// One connection.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct FlowInfo {
+    /// Its id.
+    pub id: ConnId,
+    /// Our end.
+    pub local: SocketAddrV4,
+    /// The other end.
+    pub peer: SocketAddrV4,
+    /// The listener that it came to, if a peer began it.
+    pub listener: Option<ListenerId>,
+    /// Its TCP state.
+    pub state: State,
+    /// Bytes that arrived and were not read.
+    pub readable: usize,
+    /// Bytes written that are not acknowledged.
+    pub queued: usize,
+    /// Smoothed round-trip time in microseconds, once measured.
+    pub round_trip_us: Option<u32>,
+    /// Congestion window, bytes.
+    pub congestion_window: u32,
+}
+
+/// One listener.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ListenerInfo {
+    /// Its id.
+    pub id: ListenerId,
+    /// Where it listens.
+    pub address: SocketAddrV4,
+    /// Connections that are not acknowledged yet.
+    pub half_open: u32,
+}
+
+impl Stack {
+    /// All neighbours.
+    pub fn neighbors(&self) -> impl Iterator<Item = NeighborInfo> + '_ {
+        self.neighbors.iter().map(|neighbor| NeighborInfo {
+            interface: self.interfaces[usize::from(neighbor.interface)].id,
+            address: neighbor.address,
+            mac: (neighbor.mac != MacAddress::ZERO).then_some(neighbor.mac),
+            state: neighbor.state,
+        })
+    }
+
+    /// All connections, those in TIME-WAIT apart.
+    pub fn flows(&self) -> impl Iterator<Item = FlowInfo> + '_ {
+        self.connections.iter().map(|(key, entry)| FlowInfo {
+            id: key.into(),
+            local: entry.tuple.local_address(),
+            peer: entry.tuple.remote_address(),
+            listener: entry.listener,
+            state: entry.tcp.state(),
+            readable: entry.tcp.readable(),
+            queued: entry.tcp.queued(),
+            round_trip_us: entry.tcp.round_trip_us(),
+            congestion_window: entry.tcp.congestion_window(),
+        })
+    }
+
+    /// All routes, shortest prefix first.
+    #[must_use]
+    pub fn routes(&self) -> &[Route] {
+        self.fib.routes()
+    }
+
+    /// All listeners.
+    pub fn listeners(&self) -> impl Iterator<Item = ListenerInfo> + '_ {
+        self.listeners.iter().map(|listener| ListenerInfo {
+            id: listener.id,
+            address: listener.address,
+            half_open: listener.half_open,
+        })
+    }
+}

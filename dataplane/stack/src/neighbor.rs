@@ -1,0 +1,497 @@
+//! Stations on our links: who is where, and whether it still answers.
+//!
+//! Neighbour unreachability detection as in RFC 4861, 7.3, with ARP as its messages:
+//!
+//! ```text
+//!             first use: ask all          answer
+//!   (nothing) ----------------> incomplete ----> reachable <-----------+
+//!       |                         | 3 tries          | 30 s            | answer
+//!       | asked us                v                  v     used: ask it|
+//!       +-----------> stale     failed <--+        stale ----------> probe
+//!                                 | 1 s, used      3 tries             |
+//!                                 +--> incomplete  <---- failed <------+
+//! ```
+//!
+//! `reachable` becomes `stale` by looking at the clock when it is used; only `incomplete` and
+//! `probe` hold a timer. In `stale` and `probe` packets go to the address known so far.
+//!
+//! What a stranger can do is bounded: an ARP packet changes an entry that exists, or makes one when
+//! it asks for one of our addresses; the table has a fixed size, and the entry that gives way is
+//! one that nobody used for long.
+
+use std::net::Ipv4Addr;
+
+use sluice_base::{HashKey, Instant, Slab, SlabKey};
+use sluice_buf::Packet;
+use sluice_wire::{EtherType, MacAddress};
+
+use crate::parked::{Parked, ParkedList};
+use crate::queue::{Links, NIL, Queue};
+use crate::wheel::Wheel;
+
+/// RFC 4861, 10: REACHABLE_TIME.
+const REACHABLE_NS: u64 = 30_000_000_000;
+/// RFC 4861, 10: RETRANS_TIMER.
+const RETRY_NS: u64 = 1_000_000_000;
+/// RFC 4861, 10: MAX_MULTICAST_SOLICIT and MAX_UNICAST_SOLICIT.
+const TRIES_MAX: u8 = 3;
+/// How long a silent neighbour is not asked again.
+const FAILED_NS: u64 = 1_000_000_000;
+/// How many entries are looked at for one that can give way.
+const VICTIMS: u32 = 16;
+
+/// Bytes of an ethernet header without tags.
+pub(crate) const TEMPLATE_LEN: usize = 14;
+
+/// Where a neighbour stands.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum NeighborState {
+    /// Asked for, no answer yet; packets wait.
+    Incomplete,
+    /// It answered less than 30 seconds ago.
+    Reachable,
+    /// Its address is known, whether it is still there is not.
+    Stale,
+    /// As stale, and it has been asked.
+    Probe,
+    /// It does not answer.
+    Failed,
+}
+
+impl NeighborState {
+    /// For listings.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Incomplete => "incomplete",
+            Self::Reachable => "reachable",
+            Self::Stale => "stale",
+            Self::Probe => "probe",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// One station.
+#[derive(Debug)]
+pub(crate) struct Neighbor {
+    /// The ethernet header of IPv4 packets to it.
+    pub(crate) template: [u8; TEMPLATE_LEN],
+    pub(crate) state: NeighborState,
+    tries: u8,
+    pub(crate) interface: u16,
+    pub(crate) address: Ipv4Addr,
+    pub(crate) mac: MacAddress,
+    /// Until when `reachable` or `failed` counts; when the next try of `incomplete` or `probe` is.
+    deadline: Instant,
+    used: Instant,
+    hash_next: u32,
+    parked: ParkedList,
+    waiting: Queue,
+}
+
+/// Whether packets can go to a neighbour.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Reach {
+    /// By its template.
+    Usable,
+    /// Not yet.
+    Waiting,
+    /// No.
+    Failed,
+}
+
+/// A question to send: to everybody on the link, or to the station that had the address.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Ask {
+    pub(crate) interface: u16,
+    pub(crate) address: Ipv4Addr,
+    pub(crate) mac: Option<MacAddress>,
+}
+
+/// What the timer found.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum NeighborEvent {
+    /// Send the question (again).
+    Ask(Ask),
+    /// No answer came. What waits for it will wait in vain.
+    Failed(SlabKey),
+}
+
+/// How an address was learned.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Learned {
+    /// An answer, or word from worker 0: it is there.
+    Answer,
+    /// It asked for one of our addresses.
+    Question,
+    /// It announced itself.
+    Announcement,
+}
+
+/// All stations.
+#[derive(Debug)]
+pub(crate) struct Neighbors {
+    slab: Slab<Neighbor>,
+    buckets: Vec<u32>,
+    key: HashKey,
+    wheel: Wheel,
+    parked: Parked,
+    queue_max: u32,
+    limit: u32,
+    hand: u32,
+}
+
+impl Neighbors {
+    pub(crate) fn new(limit: u32, queue_max: u32, parked_max: u32, key: HashKey) -> Self {
+        Self {
+            slab: Slab::new(limit, limit),
+            buckets: vec![NIL; (limit as usize * 2).next_power_of_two()],
+            key,
+            wheel: Wheel::new(limit),
+            parked: Parked::new(parked_max),
+            queue_max,
+            limit,
+            hand: 0,
+        }
+    }
+
+    pub(crate) fn get(&self, key: SlabKey) -> Option<&Neighbor> {
+        self.slab.get(key)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Neighbor> {
+        self.slab.iter().map(|(_, neighbor)| neighbor)
+    }
+
+    pub(crate) fn find(&self, interface: u16, address: Ipv4Addr) -> Option<SlabKey> {
+        let mut at = self.buckets[self.bucket(interface, address)];
+        while at != NIL {
+            let key = self.slab.key_at(at)?;
+            let neighbor = self.slab.get(key)?;
+            if neighbor.address == address && neighbor.interface == interface {
+                return Some(key);
+            }
+            at = neighbor.hash_next;
+        }
+        None
+    }
+
+    /// Whether an entry must give way before another is made.
+    pub(crate) fn is_full(&self) -> bool {
+        self.slab.len() >= self.limit as usize
+    }
+
+    /// The entry that should give way: of a few, the one unused for longest that nobody waits for.
+    pub(crate) fn victim(&mut self) -> Option<SlabKey> {
+        let mut best: Option<(Instant, SlabKey)> = None;
+        for _ in 0..VICTIMS.min(self.limit) {
+            self.hand = (self.hand + 1) % self.limit;
+            let Some(key) = self.slab.key_at(self.hand) else { continue };
+            let Some(neighbor) = self.slab.get(key) else { continue };
+            let is_needed = neighbor.waiting.len() > 0 || neighbor.parked.len() > 0;
+            if !is_needed && best.is_none_or(|(used, _)| neighbor.used < used) {
+                best = Some((neighbor.used, key));
+            }
+        }
+        best.map(|(_, key)| key)
+    }
+
+    /// Makes an entry that was not asked for yet. None if the table is full.
+    pub(crate) fn insert(
+        &mut self,
+        interface: u16,
+        source: MacAddress,
+        address: Ipv4Addr,
+    ) -> Option<SlabKey> {
+        let bucket = self.bucket(interface, address);
+        let mut template = [0; TEMPLATE_LEN];
+        template[6..12].copy_from_slice(&source.0);
+        template[12..14].copy_from_slice(&EtherType::Ipv4.number().to_be_bytes());
+        let neighbor = Neighbor {
+            template,
+            state: NeighborState::Failed,
+            tries: 0,
+            interface,
+            address,
+            mac: MacAddress::ZERO,
+            deadline: Instant::ZERO,
+            used: Instant::ZERO,
+            hash_next: self.buckets[bucket],
+            parked: ParkedList::new(),
+            waiting: Queue::new(),
+        };
+        let key = self.slab.insert(neighbor).ok()?;
+        self.buckets[bucket] = key.index;
+        Some(key)
+    }
+
+    /// Forgets an entry that nobody waits for.
+    pub(crate) fn remove(&mut self, key: SlabKey) {
+        let Some(neighbor) = self.slab.get(key) else { return };
+        debug_assert_eq!(neighbor.parked.len() + neighbor.waiting.len(), 0, "nobody waits for it");
+        let (bucket, next) =
+            (self.bucket(neighbor.interface, neighbor.address), neighbor.hash_next);
+        if self.buckets[bucket] == key.index {
+            self.buckets[bucket] = next;
+        } else {
+            let mut at = self.buckets[bucket];
+            while let Some(other) = self.slab.key_at(at).and_then(|other| self.slab.get_mut(other))
+            {
+                if other.hash_next == key.index {
+                    other.hash_next = next;
+                    break;
+                }
+                at = other.hash_next;
+            }
+        }
+        self.wheel.disarm(key.index);
+        self.slab.remove(key);
+    }
+
+    /// Says whether packets can go to the neighbour, and what must be asked because they want to.
+    #[inline]
+    pub(crate) fn reach(&mut self, key: SlabKey, now: Instant) -> (Reach, Option<Ask>) {
+        let Some(neighbor) = self.slab.get_mut(key) else { return (Reach::Failed, None) };
+        neighbor.used = now;
+        match neighbor.state {
+            NeighborState::Reachable if now < neighbor.deadline => (Reach::Usable, None),
+            NeighborState::Reachable | NeighborState::Stale => {
+                (Reach::Usable, self.ask(key, NeighborState::Probe, now))
+            }
+            NeighborState::Probe => (Reach::Usable, None),
+            NeighborState::Incomplete => (Reach::Waiting, None),
+            NeighborState::Failed if now < neighbor.deadline => (Reach::Failed, None),
+            NeighborState::Failed => {
+                (Reach::Waiting, self.ask(key, NeighborState::Incomplete, now))
+            }
+        }
+    }
+
+    #[cold]
+    fn ask(&mut self, key: SlabKey, state: NeighborState, now: Instant) -> Option<Ask> {
+        let neighbor = self.slab.get_mut(key)?;
+        if neighbor.state != state {
+            neighbor.state = state;
+            neighbor.tries = 0;
+        }
+        neighbor.tries += 1;
+        neighbor.deadline = now.plus_nanos(RETRY_NS);
+        self.wheel.arm(key.index, neighbor.deadline);
+        let mac = (state == NeighborState::Probe).then_some(neighbor.mac);
+        Some(Ask { interface: neighbor.interface, address: neighbor.address, mac })
+    }
+
+    /// Takes in what was heard about a station. True if packets that waited can go, or if others
+    /// should hear of it: an answer to a question, or another address than before.
+    pub(crate) fn learn(
+        &mut self,
+        key: SlabKey,
+        mac: MacAddress,
+        how: Learned,
+        now: Instant,
+    ) -> bool {
+        let Some(neighbor) = self.slab.get_mut(key) else { return false };
+        let was = neighbor.state;
+        let moved = neighbor.mac != mac;
+        let awaited = matches!(was, NeighborState::Incomplete | NeighborState::Probe);
+        // RFC 4861, 7.2.5 and 7.2.3: only an answer to our question proves that it hears us.
+        let next = match how {
+            Learned::Answer => NeighborState::Reachable,
+            Learned::Question | Learned::Announcement if moved => NeighborState::Stale,
+            Learned::Question | Learned::Announcement => match was {
+                NeighborState::Incomplete | NeighborState::Failed => NeighborState::Stale,
+                NeighborState::Reachable | NeighborState::Stale | NeighborState::Probe => was,
+            },
+        };
+        neighbor.mac = mac;
+        neighbor.template[..6].copy_from_slice(&mac.0);
+        neighbor.state = next;
+        if next == NeighborState::Reachable && how == Learned::Answer {
+            neighbor.deadline = now.plus_nanos(REACHABLE_NS);
+        }
+        if next != NeighborState::Probe {
+            self.wheel.disarm(key.index);
+        }
+        moved || (awaited && next != was)
+    }
+
+    /// Takes in that the station does not answer, from worker 0.
+    pub(crate) fn fail(&mut self, key: SlabKey, now: Instant) {
+        if let Some(neighbor) = self.slab.get_mut(key) {
+            neighbor.state = NeighborState::Failed;
+            neighbor.deadline = now.plus_nanos(FAILED_NS);
+            self.wheel.disarm(key.index);
+        }
+    }
+
+    /// Moves due timers to where [`Neighbors::next_event`] finds them.
+    pub(crate) fn advance(&mut self, now: Instant) {
+        self.wheel.advance(now);
+    }
+
+    /// What a due timer asks for.
+    pub(crate) fn next_event(&mut self, now: Instant) -> Option<NeighborEvent> {
+        loop {
+            let index = self.wheel.pop_expired()?;
+            let Some(key) = self.slab.key_at(index) else { continue };
+            let Some(neighbor) = self.slab.get(key) else { continue };
+            let state = neighbor.state;
+            if !matches!(state, NeighborState::Incomplete | NeighborState::Probe) {
+                continue;
+            }
+            if now < neighbor.deadline {
+                self.wheel.arm(index, neighbor.deadline);
+                continue;
+            }
+            if neighbor.tries >= TRIES_MAX {
+                self.fail(key, now);
+                return Some(NeighborEvent::Failed(key));
+            }
+            if let Some(ask) = self.ask(key, state, now) {
+                return Some(NeighborEvent::Ask(ask));
+            }
+        }
+    }
+
+    pub(crate) fn next_deadline(&self) -> Instant {
+        self.wheel.next_deadline()
+    }
+
+    /// Lets a packet wait. A packet that must give way comes back.
+    pub(crate) fn park(&mut self, key: SlabKey, packet: Packet) -> Option<Packet> {
+        match self.slab.get_mut(key) {
+            Some(neighbor) => self.parked.push(&mut neighbor.parked, packet, self.queue_max),
+            None => Some(packet),
+        }
+    }
+
+    /// The oldest packet that waits.
+    pub(crate) fn pop_parked(&mut self, key: SlabKey) -> Option<Packet> {
+        self.parked.pop(&mut self.slab.get_mut(key)?.parked)
+    }
+
+    /// Lets a connection wait.
+    pub(crate) fn wait(&mut self, key: SlabKey, links: &mut Links, connection: u32) {
+        if let Some(neighbor) = self.slab.get_mut(key) {
+            neighbor.waiting.push(links, connection);
+        }
+    }
+
+    /// Takes back a connection that waits.
+    pub(crate) fn stop_waiting(&mut self, key: SlabKey, links: &mut Links, connection: u32) {
+        if let Some(neighbor) = self.slab.get_mut(key) {
+            neighbor.waiting.remove(links, connection);
+        }
+    }
+
+    /// The connection that has waited longest.
+    pub(crate) fn pop_waiting(&mut self, key: SlabKey, links: &mut Links) -> Option<u32> {
+        self.slab.get_mut(key)?.waiting.pop(links)
+    }
+
+    fn bucket(&self, interface: u16, address: Ipv4Addr) -> usize {
+        let word = u64::from(interface) << 32 | u64::from(address.to_bits());
+        self.key.hash_word(word) as usize & (self.buckets.len() - 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 9]);
+    const OTHER: MacAddress = MacAddress([2, 0, 0, 0, 0, 8]);
+    const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 9);
+
+    fn neighbors() -> (Neighbors, SlabKey) {
+        let mut neighbors = Neighbors::new(4, 2, 8, HashKey::new([1, 2]));
+        let key = neighbors.insert(0, MacAddress([2, 0, 0, 0, 0, 1]), ADDRESS).expect("room");
+        (neighbors, key)
+    }
+
+    fn seconds(seconds: u64) -> Instant {
+        Instant::from_millis(seconds * 1000 + 10)
+    }
+
+    fn state(neighbors: &Neighbors, key: SlabKey) -> NeighborState {
+        neighbors.get(key).expect("an entry").state
+    }
+
+    #[test]
+    fn silence_is_asked_three_times_and_then_fails() {
+        let (mut neighbors, key) = neighbors();
+        let ask = Ask { interface: 0, address: ADDRESS, mac: None };
+        assert_eq!(neighbors.reach(key, seconds(10)), (Reach::Waiting, Some(ask)));
+        assert_eq!(neighbors.reach(key, seconds(10)), (Reach::Waiting, None), "asked once");
+        for second in [11, 12] {
+            neighbors.advance(seconds(second).plus_nanos(20_000_000));
+            let event = neighbors.next_event(seconds(second).plus_nanos(20_000_000));
+            assert_eq!(event, Some(NeighborEvent::Ask(ask)));
+        }
+        neighbors.advance(seconds(14));
+        assert_eq!(neighbors.next_event(seconds(14)), Some(NeighborEvent::Failed(key)));
+        assert_eq!(neighbors.reach(key, seconds(14)), (Reach::Failed, None), "not asked at once");
+        assert_eq!(neighbors.reach(key, seconds(16)), (Reach::Waiting, Some(ask)), "but again");
+    }
+
+    #[test]
+    fn an_answer_counts_for_thirty_seconds() {
+        let (mut neighbors, key) = neighbors();
+        neighbors.reach(key, seconds(1));
+        assert!(neighbors.learn(key, MAC, Learned::Answer, seconds(1)), "packets can go");
+        assert_eq!(neighbors.reach(key, seconds(30)), (Reach::Usable, None));
+        assert_eq!(neighbors.next_deadline(), Instant::NEVER, "reachable holds no timer");
+        let probe = Ask { interface: 0, address: ADDRESS, mac: Some(MAC) };
+        assert_eq!(neighbors.reach(key, seconds(32)), (Reach::Usable, Some(probe)));
+        assert_eq!(state(&neighbors, key), NeighborState::Probe);
+        assert!(neighbors.learn(key, MAC, Learned::Answer, seconds(33)));
+        assert_eq!(state(&neighbors, key), NeighborState::Reachable);
+        let template = neighbors.get(key).expect("an entry").template;
+        assert_eq!(template, [2, 0, 0, 0, 0, 9, 2, 0, 0, 0, 0, 1, 8, 0]);
+    }
+
+    /// A question from a station shows where it is but not that it hears us (RFC 4861, 7.2.3).
+    #[test]
+    fn a_question_makes_it_stale() {
+        let (mut neighbors, key) = neighbors();
+        assert!(neighbors.learn(key, MAC, Learned::Question, seconds(1)));
+        assert_eq!(state(&neighbors, key), NeighborState::Stale);
+        let (reach, ask) = neighbors.reach(key, seconds(1));
+        assert_eq!((reach, ask.and_then(|ask| ask.mac)), (Reach::Usable, Some(MAC)));
+    }
+
+    #[test]
+    fn a_moved_address_is_used_and_doubted() {
+        let (mut neighbors, key) = neighbors();
+        neighbors.reach(key, seconds(1));
+        neighbors.learn(key, MAC, Learned::Answer, seconds(1));
+        assert!(!neighbors.learn(key, MAC, Learned::Announcement, seconds(2)), "nothing new");
+        assert_eq!(state(&neighbors, key), NeighborState::Reachable);
+        assert!(neighbors.learn(key, OTHER, Learned::Announcement, seconds(2)));
+        assert_eq!(state(&neighbors, key), NeighborState::Stale);
+        assert_eq!(neighbors.get(key).map(|neighbor| neighbor.mac), Some(OTHER));
+    }
+
+    #[test]
+    fn the_entry_unused_for_longest_gives_way() {
+        let (mut neighbors, first) = neighbors();
+        let mac = MacAddress([2, 0, 0, 0, 0, 1]);
+        let more: Vec<SlabKey> = (1..4)
+            .map(|last| neighbors.insert(0, mac, Ipv4Addr::new(10, 0, 0, last)).expect("room"))
+            .collect();
+        assert!(neighbors.is_full());
+        assert!(neighbors.insert(0, mac, Ipv4Addr::new(10, 0, 0, 200)).is_none());
+        neighbors.reach(first, seconds(9));
+        neighbors.reach(more[0], seconds(8));
+        neighbors.reach(more[1], seconds(3));
+        neighbors.reach(more[2], seconds(7));
+        assert_eq!(neighbors.victim(), Some(more[1]));
+        neighbors.remove(more[1]);
+        assert_eq!(neighbors.find(0, Ipv4Addr::new(10, 0, 0, 2)), None);
+        for last in [1, 3, 9] {
+            assert!(neighbors.find(0, Ipv4Addr::new(10, 0, 0, last)).is_some(), "others stay");
+        }
+        assert!(neighbors.find(1, ADDRESS).is_none(), "another link is another neighbour");
+    }
+}

@@ -1,0 +1,84 @@
+//! Packets out: what waits for an interface, and what is built now.
+
+use sluice_base::{Instant, InterfaceId, WorkerId};
+use sluice_buf::{Batch, Packet};
+
+use crate::drop_reason::DropReason;
+use crate::message::{Message, Target};
+use crate::stack::Stack;
+
+impl Stack {
+    /// Gives out at most `room` packets for an interface: first control and forwarded ones, then
+    /// segments, round robin, built now. `now` is what they carry as the time.
+    pub fn transmit(&mut self, interface: InterfaceId, room: usize, out: &mut Batch, now: Instant) {
+        let Some(waiting) = self.interfaces.get_mut(interface.index()) else { return };
+        let mut left = room.min(out.room());
+        let before = out.len();
+        while left > 0 {
+            let Some(packet) = waiting.control.pop() else { break };
+            out.push(packet);
+            left -= 1;
+        }
+        if left > 0 {
+            self.transmit_segments(interface.0, left, out, now);
+        }
+        self.counters.packets_out.add((out.len() - before) as u64);
+    }
+
+    /// Whether a call of [`Stack::transmit`] would give out something.
+    #[must_use]
+    pub fn has_output(&self, interface: InterfaceId) -> bool {
+        self.interfaces
+            .get(interface.index())
+            .is_some_and(|interface| !interface.control.is_empty() || interface.output.len() > 0)
+    }
+
+    /// Puts a packet with all headers on an interface's queue.
+    #[inline]
+    pub(crate) fn push_control(
+        &mut self,
+        interface: u16,
+        mut packet: Packet,
+    ) -> Result<(), DropReason> {
+        let interface = &mut self.interfaces[usize::from(interface)];
+        let is_linear = packet.segment_count() == 1 || interface.capabilities.multi_segment;
+        if !is_linear && !packet.linearise() {
+            return Err(DropReason::TxLinearise);
+        }
+        interface.control.push(packet).map_err(|_| DropReason::EgressFull)
+    }
+
+    /// The next packet for another worker.
+    pub fn pop_handoff(&mut self) -> Option<(WorkerId, InterfaceId, Packet)> {
+        self.handoff.pop()
+    }
+
+    /// Takes back a packet that the ring to its owner had no room for.
+    #[cold]
+    pub fn handoff_failed(&mut self, packet: Packet) {
+        drop(packet);
+        self.counters.drops.count(DropReason::HandoffFull);
+    }
+
+    /// The next message for other workers.
+    pub fn pop_message(&mut self) -> Option<(Target, Message)> {
+        self.messages.pop()
+    }
+
+    pub(crate) fn send_message(&mut self, target: Target, message: Message) {
+        if self.workers == 1 {
+            return;
+        }
+        if self.messages.push((target, message)).is_err() {
+            self.counters.drops.count(DropReason::MessageFull);
+        }
+    }
+
+    /// Counts what did not go further.
+    #[inline]
+    pub(crate) fn note(&self, result: Result<(), DropReason>) {
+        if let Err(reason) = result {
+            self.counters.drops.count(reason);
+        }
+    }
+}

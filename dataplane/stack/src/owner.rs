@@ -1,0 +1,118 @@
+//! Which worker a packet belongs to.
+//!
+//! One pure function of the packet and of what all workers share; every worker gives the same
+//! answer, whatever queue the packet came in by. RSS and TAP's learning are hints that save the hop
+//! between workers, never truth.
+
+use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
+
+use sluice_base::{HashKey, WorkerId};
+
+/// What about a packet decides.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Subject {
+    /// Address resolution: neighbours have one writer.
+    Arp,
+    /// A transport packet to `local`, or an ICMP error about one from it.
+    Flow {
+        /// Our address.
+        local: Ipv4Addr,
+        /// Our port.
+        local_port: u16,
+        /// The peer's address.
+        remote: Ipv4Addr,
+        /// The peer's port.
+        remote_port: u16,
+    },
+    /// A packet without ports: fragments, ICMP questions, other protocols.
+    Addresses {
+        /// Source address.
+        source: Ipv4Addr,
+        /// Destination address.
+        destination: Ipv4Addr,
+    },
+}
+
+/// What all workers share about ownership.
+#[derive(Clone, Debug)]
+pub struct Owners {
+    key: HashKey,
+    workers: u16,
+    upstream_ports: RangeInclusive<u16>,
+}
+
+impl Owners {
+    /// `secret` and `upstream_ports` must be equal in all workers.
+    #[must_use]
+    pub fn new(secret: [u64; 2], workers: u16, upstream_ports: RangeInclusive<u16>) -> Self {
+        Self { key: HashKey::new(secret), workers: workers.max(1), upstream_ports }
+    }
+
+    /// The worker that answers for `subject`.
+    ///
+    /// A local port out of the upstream range belongs to worker `port mod workers`, so that a
+    /// worker can choose its own source ports; a listener on such a port is served by that worker
+    /// alone. The rest is spread by a keyed hash.
+    #[inline]
+    #[must_use]
+    pub fn owner(&self, subject: &Subject) -> WorkerId {
+        if self.workers == 1 {
+            return WorkerId(0);
+        }
+        match *subject {
+            Subject::Arp => WorkerId(0),
+            Subject::Flow { local_port, .. } if self.upstream_ports.contains(&local_port) => {
+                WorkerId(local_port % self.workers)
+            }
+            Subject::Flow { local, local_port, remote, remote_port } => {
+                let ports = u64::from(local_port) << 16 | u64::from(remote_port);
+                self.spread(local, remote, ports)
+            }
+            Subject::Addresses { source, destination } => {
+                self.spread(destination, source, u64::MAX)
+            }
+        }
+    }
+
+    fn spread(&self, local: Ipv4Addr, remote: Ipv4Addr, rest: u64) -> WorkerId {
+        let addresses = u64::from(local.to_bits()) << 32 | u64::from(remote.to_bits());
+        let hash = self.key.hash_pair(addresses, rest) >> 32;
+        WorkerId(((hash * u64::from(self.workers)) >> 32) as u16)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flow(local_port: u16, remote_port: u16) -> Subject {
+        let (local, remote) = (Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(10, 0, 0, 2));
+        Subject::Flow { local, local_port, remote, remote_port }
+    }
+
+    #[test]
+    fn upstream_ports_name_their_worker() {
+        let owners = Owners::new([1, 2], 3, 32_768..=60_999);
+        for port in [32_768, 40_000, 60_999] {
+            assert_eq!(owners.owner(&flow(port, 80)), WorkerId(port % 3));
+        }
+        assert_eq!(owners.owner(&Subject::Arp), WorkerId(0));
+    }
+
+    #[test]
+    fn clients_spread_over_all_workers() {
+        let owners = Owners::new([1, 2], 4, 32_768..=60_999);
+        let mut counts = [0; 4];
+        for port in 0..40_000 {
+            counts[owners.owner(&flow(80, port)).index()] += 1;
+        }
+        assert!(counts.iter().all(|count| (9_500..10_500).contains(count)), "{counts:?}");
+    }
+
+    #[test]
+    fn one_worker_owns_everything() {
+        let owners = Owners::new([1, 2], 1, 1..=u16::MAX);
+        assert_eq!(owners.owner(&flow(50_001, 80)), WorkerId(0));
+    }
+}

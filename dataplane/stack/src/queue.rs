@@ -1,0 +1,93 @@
+//! First-in first-out queues of table slots, threaded through arrays that are allocated once.
+
+pub(crate) const NIL: u32 = u32::MAX;
+
+/// The links of all slots of a table. A slot is in at most one queue over the same links.
+#[derive(Debug)]
+pub(crate) struct Links {
+    next: Vec<u32>,
+    prev: Vec<u32>,
+}
+
+impl Links {
+    pub(crate) fn new(slots: u32) -> Self {
+        Self { next: vec![NIL; slots as usize], prev: vec![NIL; slots as usize] }
+    }
+}
+
+/// One queue. Who is in it is known to the slots; a slot must not be pushed twice.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Queue {
+    head: u32,
+    tail: u32,
+    len: u32,
+}
+
+impl Queue {
+    pub(crate) const fn new() -> Self {
+        Self { head: NIL, tail: NIL, len: 0 }
+    }
+
+    #[inline]
+    pub(crate) fn push(&mut self, links: &mut Links, slot: u32) {
+        links.next[slot as usize] = NIL;
+        links.prev[slot as usize] = self.tail;
+        match self.tail {
+            NIL => self.head = slot,
+            tail => links.next[tail as usize] = slot,
+        }
+        self.tail = slot;
+        self.len += 1;
+    }
+
+    #[inline]
+    pub(crate) fn pop(&mut self, links: &mut Links) -> Option<u32> {
+        let slot = self.peek()?;
+        self.remove(links, slot);
+        Some(slot)
+    }
+
+    #[inline]
+    pub(crate) fn peek(&self) -> Option<u32> {
+        (self.head != NIL).then_some(self.head)
+    }
+
+    /// Takes a slot out of the middle. It must be in this queue.
+    #[inline]
+    pub(crate) fn remove(&mut self, links: &mut Links, slot: u32) {
+        let (next, prev) = (links.next[slot as usize], links.prev[slot as usize]);
+        match prev {
+            NIL => self.head = next,
+            prev => links.next[prev as usize] = next,
+        }
+        match next {
+            NIL => self.tail = prev,
+            next => links.prev[next as usize] = prev,
+        }
+        self.len -= 1;
+    }
+
+    #[inline]
+    pub(crate) const fn len(&self) -> u32 {
+        self.len
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keeps_order_and_gives_up_the_middle() {
+        let mut links = Links::new(8);
+        let mut queue = Queue::new();
+        for slot in [3, 1, 7, 5] {
+            queue.push(&mut links, slot);
+        }
+        queue.remove(&mut links, 7);
+        queue.remove(&mut links, 5);
+        queue.push(&mut links, 0);
+        let order: Vec<u32> = std::iter::from_fn(|| queue.pop(&mut links)).collect();
+        assert_eq!((order, queue.len()), (vec![3, 1, 0], 0));
+    }
+}

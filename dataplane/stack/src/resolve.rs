@@ -1,0 +1,180 @@
+//! The way to the next hop: routes, neighbours, and what waits for them.
+
+use std::net::Ipv4Addr;
+
+use sluice_base::{Instant, SlabKey, WorkerId};
+use sluice_buf::Packet;
+use sluice_wire::MacAddress;
+use sluice_wire::icmp::{IcmpMessage, Unreachable};
+
+use crate::drop_reason::DropReason;
+use crate::fib::NextHop;
+use crate::message::{Message, Target};
+use crate::neighbor::{Learned, NeighborEvent, Reach};
+use crate::stack::Stack;
+
+impl Stack {
+    /// Interface and next hop towards a destination that is not ours.
+    #[inline]
+    pub(crate) fn route(&self, destination: Ipv4Addr) -> Result<(u16, Ipv4Addr), DropReason> {
+        match self.fib.find(destination) {
+            Some(NextHop::Connected { interface }) => Ok((interface, destination)),
+            Some(NextHop::Via { interface, gateway }) => Ok((interface, gateway)),
+            Some(NextHop::Local { .. } | NextHop::Broadcast { .. }) | None => {
+                Err(DropReason::NoRoute)
+            }
+        }
+    }
+
+    /// The neighbour's entry, made if need be.
+    pub(crate) fn neighbor(
+        &mut self,
+        interface: u16,
+        address: Ipv4Addr,
+        now: Instant,
+    ) -> Option<SlabKey> {
+        if let Some(key) = self.neighbors.find(interface, address) {
+            return Some(key);
+        }
+        let source = self.interfaces[usize::from(interface)].mac;
+        self.make_neighbor(interface, source, address, now)
+    }
+
+    #[cold]
+    pub(crate) fn make_neighbor(
+        &mut self,
+        interface: u16,
+        source: MacAddress,
+        address: Ipv4Addr,
+        _now: Instant,
+    ) -> Option<SlabKey> {
+        if self.neighbors.is_full() {
+            let victim = self.neighbors.victim()?;
+            self.neighbors.remove(victim);
+            self.counters.neighbors_evicted.increment();
+        }
+        self.neighbors.insert(interface, source, address)
+    }
+
+    /// Whether the neighbour can be sent to; asks for its address if that must be known first.
+    #[inline]
+    pub(crate) fn reach(&mut self, key: SlabKey, now: Instant) -> Reach {
+        let (reach, ask) = self.neighbors.reach(key, now);
+        if let Some(ask) = ask {
+            self.ask(&ask);
+        }
+        reach
+    }
+
+    /// Sends an IP packet, or lets it wait until the next hop's address is known.
+    pub(crate) fn send_ip(
+        &mut self,
+        packet: Packet,
+        interface: u16,
+        next_hop: Ipv4Addr,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        let key = self.neighbor(interface, next_hop, now).ok_or(DropReason::NeighborTable)?;
+        match self.reach(key, now) {
+            Reach::Usable => self.send_to_neighbor(packet, key),
+            Reach::Waiting => match self.neighbors.park(key, packet) {
+                Some(_dropped) => Err(DropReason::NeighborQueue),
+                None => Ok(()),
+            },
+            Reach::Failed => {
+                self.unreachable(&packet, now);
+                Err(DropReason::NeighborFailed)
+            }
+        }
+    }
+
+    /// Puts the link header in front and the packet on the interface's queue.
+    #[inline]
+    pub(crate) fn send_to_neighbor(
+        &mut self,
+        mut packet: Packet,
+        key: SlabKey,
+    ) -> Result<(), DropReason> {
+        let neighbor = self.neighbors.get(key).ok_or(DropReason::NeighborEvicted)?;
+        let room = packet.prepend(neighbor.template.len()).ok_or(DropReason::TxHeadroom)?;
+        room.copy_from_slice(&neighbor.template);
+        let interface = neighbor.interface;
+        self.push_control(interface, packet)
+    }
+
+    /// Puts the connections that wait for a neighbour back on the list of those that owe segments.
+    pub(crate) fn release_waiting(&mut self, key: SlabKey) {
+        while let Some(index) = self.neighbors.pop_waiting(key, &mut self.output_links) {
+            self.unqueued(index);
+            self.want_output(index);
+        }
+    }
+
+    /// Works off what the neighbours' timers ask for.
+    pub(crate) fn handle_neighbor_timers(&mut self, now: Instant) {
+        self.neighbors.advance(now);
+        while let Some(event) = self.neighbors.next_event(now) {
+            match event {
+                NeighborEvent::Ask(ask) => self.ask(&ask),
+                NeighborEvent::Failed(key) => {
+                    if self.speaks_arp() {
+                        self.tell_neighbor(key, Target::All);
+                    }
+                    self.neighbor_failed(key, now);
+                }
+            }
+        }
+    }
+
+    fn neighbor_failed(&mut self, key: SlabKey, now: Instant) {
+        self.counters.neighbors_failed.increment();
+        while let Some(packet) = self.neighbors.pop_parked(key) {
+            self.unreachable(&packet, now);
+            self.note(Err(DropReason::NeighborFailed));
+        }
+        self.release_waiting(key);
+    }
+
+    /// RFC 1812, 5.3.3.4: the sender of a packet that we forward hears that its next hop is silent.
+    fn unreachable(&mut self, packet: &Packet, now: Instant) {
+        let message = IcmpMessage::DestinationUnreachable(Unreachable::Host);
+        self.icmp_error(packet, 0, message, now);
+    }
+
+    /// Takes in what another worker has to say.
+    pub fn handle_message(&mut self, message: Message, now: Instant) {
+        match message {
+            Message::Resolve { worker, interface, address } => {
+                self.handle_resolve(worker, interface.0, address, now);
+            }
+            Message::Neighbor { interface, address, mac } => {
+                let Some(key) = self.neighbors.find(interface.0, address) else { return };
+                match mac {
+                    Some(mac) => self.learn(key, mac, Learned::Answer, now),
+                    None => {
+                        self.neighbors.fail(key, now);
+                        self.neighbor_failed(key, now);
+                    }
+                }
+            }
+        }
+    }
+
+    fn handle_resolve(
+        &mut self,
+        worker: WorkerId,
+        interface: u16,
+        address: Ipv4Addr,
+        now: Instant,
+    ) {
+        if !self.speaks_arp() || usize::from(interface) >= self.interfaces.len() {
+            return;
+        }
+        let Some(key) = self.neighbor(interface, address, now) else { return };
+        match self.reach(key, now) {
+            // While it is being probed, the worker hears the outcome like everybody.
+            Reach::Usable | Reach::Failed => self.tell_neighbor(key, Target::Worker(worker)),
+            Reach::Waiting => {}
+        }
+    }
+}

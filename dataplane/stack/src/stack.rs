@@ -1,0 +1,281 @@
+//! The stack of one worker: its parts, and the calls of a heartbeat.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use sluice_base::{HashKey, Instant, InterfaceId, Ring, Rng, Slab, WorkerId};
+use sluice_buf::{BURST, Batch, Packet, Pool, Pressure};
+use sluice_tcp::{ChallengeAcks, Connection};
+
+use crate::config::{RouteConfig, StackConfig};
+use crate::connection::Entry;
+use crate::counters::StackCounters;
+use crate::drop_reason::DropReason;
+use crate::ethernet_input::Arrival;
+use crate::fib::{Fib, NextHop, Route, mask};
+use crate::flow::FlowTable;
+use crate::interface::Interface;
+use crate::listener::Listeners;
+use crate::message::{Message, Target};
+use crate::neighbor::Neighbors;
+use crate::owner::Owners;
+use crate::ports::Ports;
+use crate::queue::{Links, Queue};
+use crate::rate_limit::TokenBucket;
+use crate::tcp_configs::TcpConfigs;
+use crate::tcp_input::Segment;
+use crate::time_wait::TimeWaits;
+use crate::wheel::Wheel;
+
+/// One worker's stack. See the crate's tour for the order of calls.
+#[derive(Debug)]
+pub struct Stack {
+    pub(crate) worker: WorkerId,
+    pub(crate) workers: u16,
+    /// The latest time that was passed in.
+    pub(crate) now: Instant,
+    pub(crate) pressure: Pressure,
+    pub(crate) forwarding: bool,
+    pub(crate) interfaces: Vec<Interface>,
+    pub(crate) fib: Fib,
+    pub(crate) owners: Owners,
+    pub(crate) neighbors: Neighbors,
+    // Connections: slab, index, and lists threaded through arrays by slot.
+    pub(crate) flow_key: HashKey,
+    pub(crate) flows: FlowTable,
+    pub(crate) connections: Slab<Entry>,
+    pub(crate) timers: Wheel,
+    pub(crate) ready: Queue,
+    pub(crate) ready_links: Links,
+    pub(crate) output_links: Links,
+    pub(crate) time_waits: TimeWaits,
+    pub(crate) listeners: Listeners,
+    pub(crate) configs: TcpConfigs,
+    pub(crate) half_open_max: u32,
+    pub(crate) iss_key: HashKey,
+    pub(crate) ports: Ports,
+    pub(crate) rng: Rng,
+    pub(crate) challenges: ChallengeAcks,
+    pub(crate) icmp_limit: TokenBucket,
+    pub(crate) reset_limit: TokenBucket,
+    /// Segments of the vector in hand.
+    pub(crate) segments: Vec<Segment>,
+    pub(crate) handoff: Ring<(WorkerId, InterfaceId, Packet)>,
+    pub(crate) messages: Ring<(Target, Message)>,
+    pub(crate) rx_pool: Pool,
+    pub(crate) tx_pool: Pool,
+    pub(crate) counters: Arc<StackCounters>,
+}
+
+impl Stack {
+    /// A stack with all of its memory. Worker 0's announces every address on its link.
+    ///
+    /// # Panics
+    /// When an interface's id is not its position: only our own code can cause that.
+    #[must_use]
+    pub fn new(config: StackConfig, rx_pool: Pool, tx_pool: Pool, seed: u64) -> Self {
+        for (at, interface) in config.interfaces.iter().enumerate() {
+            assert_eq!(interface.id.index(), at, "an interface's id is its position");
+        }
+        let mut rng = Rng::new(seed);
+        let connections = config.connections_max;
+        let flow_key = HashKey::new(config.secrets.flow);
+        let egress_max = config.egress_queue_max;
+        let mut stack = Self {
+            worker: config.worker,
+            workers: config.workers.max(1),
+            now: Instant::ZERO,
+            pressure: rx_pool.pressure(),
+            forwarding: config.forwarding,
+            interfaces: config.interfaces.iter().map(|i| Interface::new(i, egress_max)).collect(),
+            fib: Fib::new(routes(&config)),
+            owners: Owners::new(
+                config.secrets.owner,
+                config.workers,
+                config.upstream_ports.clone(),
+            ),
+            neighbors: Neighbors::new(
+                config.neighbors_max.max(1),
+                config.neighbor_queue_max,
+                config.parked_max,
+                flow_key,
+            ),
+            flow_key,
+            flows: FlowTable::new(connections.saturating_add(config.time_wait_max)),
+            connections: Slab::new(connections, connections),
+            timers: Wheel::new(connections),
+            ready: Queue::new(),
+            ready_links: Links::new(connections),
+            output_links: Links::new(connections),
+            time_waits: TimeWaits::new(config.time_wait_max),
+            listeners: Listeners::new(config.listeners_max),
+            configs: TcpConfigs::new(),
+            half_open_max: config.half_open_max,
+            iss_key: HashKey::new(config.secrets.iss),
+            ports: Ports::new(&config.upstream_ports, config.worker, config.workers),
+            challenges: ChallengeAcks::new(HashKey::new([rng.next_u64(), rng.next_u64()])),
+            rng,
+            icmp_limit: TokenBucket::new(config.icmp_errors_per_second),
+            reset_limit: TokenBucket::new(config.resets_per_second),
+            segments: Vec::with_capacity(BURST),
+            handoff: Ring::with_capacity(config.handoff_queue_max as usize),
+            messages: Ring::with_capacity(config.message_queue_max as usize),
+            rx_pool,
+            tx_pool,
+            counters: Arc::default(),
+        };
+        if stack.speaks_arp() {
+            stack.announce();
+        }
+        stack
+    }
+
+    /// Takes in the packets of a receive queue, all of them. What belongs to another worker waits
+    /// for [`Stack::pop_handoff`].
+    pub fn handle_batch(&mut self, interface: InterfaceId, batch: &mut Batch, now: Instant) {
+        self.begin_input(now);
+        while !batch.is_empty() {
+            for _ in 0..BURST {
+                let Some(packet) = batch.pop() else { break };
+                self.handle_packet(interface, packet, Arrival::Device, now);
+            }
+            self.handle_segments(now);
+        }
+    }
+
+    /// Takes in a packet that another worker found to be ours.
+    pub fn handle_steered(&mut self, interface: InterfaceId, packet: Packet, now: Instant) {
+        self.begin_input(now);
+        self.counters.steered.increment();
+        self.handle_packet(interface, packet, Arrival::Steered, now);
+        self.handle_segments(now);
+    }
+
+    /// Does everything that is due at `now`.
+    pub fn handle_timers(&mut self, now: Instant) {
+        self.begin_input(now);
+        self.timers.advance(now);
+        while let Some(index) = self.timers.pop_expired() {
+            self.drive(index, now, Connection::handle_timer);
+            let entry = self.connections.key_at(index).and_then(|key| self.connections.get(key));
+            if let Some(entry) = entry {
+                self.timers.arm(index, entry.tcp.next_deadline());
+            }
+        }
+        self.handle_neighbor_timers(now);
+        self.handle_time_wait_timers(now);
+    }
+
+    /// When [`Stack::handle_timers`] wants to be called next; may be earlier than needed.
+    #[must_use]
+    pub fn next_deadline(&self) -> Instant {
+        self.timers
+            .next_deadline()
+            .min(self.neighbors.next_deadline())
+            .min(self.time_wait_deadline())
+    }
+
+    /// The stack's counters, to be read by anybody.
+    #[must_use]
+    pub fn counters(&self) -> &Arc<StackCounters> {
+        &self.counters
+    }
+
+    /// Which worker's stack this is.
+    #[must_use]
+    pub fn worker(&self) -> WorkerId {
+        self.worker
+    }
+
+    /// The pool that segments are built in.
+    #[must_use]
+    pub fn tx_pool(&self) -> &Pool {
+        &self.tx_pool
+    }
+
+    /// The pool that packets arrive in.
+    #[must_use]
+    pub fn rx_pool(&self) -> &Pool {
+        &self.rx_pool
+    }
+
+    fn begin_input(&mut self, now: Instant) {
+        self.now = now;
+        self.rx_pool.refresh();
+        self.pressure = self.rx_pool.pressure();
+    }
+
+    #[inline]
+    fn handle_packet(
+        &mut self,
+        interface: InterfaceId,
+        packet: Packet,
+        arrival: Arrival,
+        now: Instant,
+    ) {
+        self.counters.packets_in.increment();
+        let handled = if interface.index() < self.interfaces.len() {
+            self.ethernet_input(interface.0, packet, arrival, now)
+        } else {
+            Err(DropReason::InterfaceUnknown)
+        };
+        self.note(handled);
+    }
+
+    /// Neighbours have one writer.
+    #[inline]
+    pub(crate) fn speaks_arp(&self) -> bool {
+        self.worker == WorkerId(0)
+    }
+
+    /// Whether an address is one of ours.
+    pub(crate) fn is_local(&self, address: Ipv4Addr) -> bool {
+        matches!(self.fib.find(address), Some(NextHop::Local { .. }))
+    }
+}
+
+/// All routes: our addresses, their subnets and broadcast addresses, and the configured ones, which
+/// come first in so far as they may say something else about a subnet of ours.
+fn routes(config: &StackConfig) -> Vec<Route> {
+    let mut routes = Vec::new();
+    for (at, interface) in config.interfaces.iter().enumerate() {
+        let at = at as u16;
+        for (address, _) in &interface.addresses {
+            let next_hop = NextHop::Local { interface: at };
+            routes.push(Route { prefix: *address, prefix_len: 32, next_hop });
+        }
+        for (address, prefix_len) in &interface.addresses {
+            let next_hop = NextHop::Connected { interface: at };
+            routes.push(Route { prefix: *address, prefix_len: *prefix_len, next_hop });
+            // RFC 3021: a link of two has no broadcast address.
+            if *prefix_len <= 30 {
+                let network = mask(*address, *prefix_len);
+                let host_bits = u32::MAX.checked_shr(u32::from(*prefix_len)).unwrap_or(0);
+                let last = Ipv4Addr::from_bits(network.to_bits() | host_bits);
+                let next_hop = NextHop::Broadcast { interface: at };
+                routes.push(Route { prefix: last, prefix_len: 32, next_hop });
+                routes.push(Route { prefix: network, prefix_len: 32, next_hop });
+            }
+        }
+    }
+    for RouteConfig { to: (prefix, prefix_len), via } in &config.routes {
+        // Several gateways share the load when there is ECMP; until then the first carries it.
+        let Some(gateway) = via.first().copied() else { continue };
+        let reaches = |interface: &crate::config::InterfaceConfig| {
+            let longest = interface
+                .addresses
+                .iter()
+                .filter(|(own, len)| mask(*own, *len) == mask(gateway, *len));
+            longest.map(|(_, len)| *len).max()
+        };
+        let best = (0u16..)
+            .zip(&config.interfaces)
+            .filter_map(|(at, interface)| reaches(interface).map(|len| (len, at)))
+            .max_by_key(|(len, at)| (*len, std::cmp::Reverse(*at)));
+        if let Some((_, interface)) = best {
+            let next_hop = NextHop::Via { interface, gateway };
+            routes.push(Route { prefix: *prefix, prefix_len: *prefix_len, next_hop });
+        }
+    }
+    routes
+}

@@ -1,0 +1,192 @@
+//! Segments: to their connections, to a listener, or answered with a reset.
+//!
+//! The segments of a vector are looked up together: while they were checked, the lines of their
+//! flow-table buckets were asked for; then the lines of their connections are; only then is the
+//! first one worked on.
+
+use sluice_arch::prefetch_read;
+use sluice_base::{Instant, SlabKey};
+use sluice_buf::{Chain, Packet, Pressure};
+use sluice_tcp::Connection;
+use sluice_wire::{Flags, SeqNumber, TcpHeader};
+
+use crate::connection::{Entry, Queued, context};
+use crate::drop_reason::DropReason;
+use crate::fib::NextHop;
+use crate::ready::ReadySignals;
+use crate::stack::Stack;
+use crate::time_wait::TIME_WAIT;
+use crate::tuple::Tuple;
+
+/// A segment whose headers are good.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    pub(crate) packet: Packet,
+    pub(crate) header: TcpHeader,
+    pub(crate) tuple: Tuple,
+    pub(crate) hash: u64,
+    /// Where the payload starts, from the start of the packet.
+    pub(crate) payload_at: usize,
+    pub(crate) payload_len: usize,
+    /// A value of the flow table with the right tag, to be asked for early.
+    pub(crate) candidate: Option<u32>,
+}
+
+impl Stack {
+    /// Works off the segments that were put on the list.
+    pub(crate) fn handle_segments(&mut self, now: Instant) {
+        if self.segments.is_empty() {
+            return;
+        }
+        let mut segments = std::mem::take(&mut self.segments);
+        for segment in &mut segments {
+            segment.candidate = self.flows.find(segment.hash, |_| true);
+            let Some(index) = segment.candidate.filter(|value| value & TIME_WAIT == 0) else {
+                continue;
+            };
+            if let Some(address) = self.connections.address_of(index) {
+                prefetch_read(address);
+                prefetch_read(address.wrapping_byte_add(64));
+            }
+        }
+        for segment in segments.drain(..) {
+            let handled = self.tcp_input(segment, now);
+            self.note(handled);
+        }
+        self.segments = segments;
+    }
+
+    #[inline]
+    fn tcp_input(&mut self, segment: Segment, now: Instant) -> Result<(), DropReason> {
+        let Segment { hash, tuple, .. } = segment;
+        let found = self.flows.find(hash, |value| match value & TIME_WAIT {
+            0 => self.is_connection(value, &tuple),
+            _ => self.time_waits.is_tuple(value & !TIME_WAIT, &tuple),
+        });
+        match found {
+            Some(value) if value & TIME_WAIT == 0 => {
+                let Segment { packet, header, payload_at, payload_len, .. } = segment;
+                let mut payload = Chain::new();
+                if payload_len > 0 {
+                    packet.into_chain(payload_at, payload_len, &mut payload);
+                }
+                self.drive(value, now, |tcp, cx| tcp.handle_segment(&header, payload, cx));
+                Ok(())
+            }
+            Some(value) => self.time_wait_input(value & !TIME_WAIT, segment, now),
+            None => self.open(segment, None, now),
+        }
+    }
+
+    /// RFC 9293, 3.10.7.1 and 3.10.7.2: a segment for which there is no connection.
+    ///
+    /// `iss_min` is where the last connection with these addresses ended.
+    #[cold]
+    pub(crate) fn open(
+        &mut self,
+        segment: Segment,
+        iss_min: Option<SeqNumber>,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        let Segment { header, tuple, hash, payload_len, .. } = segment;
+        match self.fib.find(tuple.remote) {
+            // Nobody but us has our addresses, and we do not talk to ourselves over a wire.
+            Some(NextHop::Local { .. }) => return Err(DropReason::Ipv4SourceOwn),
+            Some(NextHop::Broadcast { .. }) => return Err(DropReason::Ipv4Source),
+            Some(NextHop::Connected { .. } | NextHop::Via { .. }) | None => {}
+        }
+        let is_syn = header.flags.contains(Flags::SYN)
+            && !header.flags.intersects(Flags::ACK | Flags::RST | Flags::FIN);
+        let listener = self.listeners.find(tuple.local, tuple.local_port).filter(|_| is_syn);
+        let Some(listener) = listener else {
+            self.reset(&header, &tuple, payload_len, now);
+            return Err(DropReason::TcpNoConnection);
+        };
+        self.accept(listener, &header, (tuple, hash), iss_min, now)
+    }
+
+    fn accept(
+        &mut self,
+        listener_key: SlabKey,
+        header: &TcpHeader,
+        (tuple, hash): (Tuple, u64),
+        iss_min: Option<SeqNumber>,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        let Some(listener) = self.listeners.get(listener_key) else {
+            return Err(DropReason::TcpNoConnection);
+        };
+        if listener.half_open >= self.half_open_max {
+            return Err(DropReason::TcpSynBacklog);
+        }
+        if self.pressure >= Pressure::Critical {
+            return Err(DropReason::TcpMemoryPressure);
+        }
+        let (id, config) = (listener.id, listener.config);
+        let (interface, next_hop) = self.route(tuple.remote)?;
+        let (addresses, ports) = tuple.words();
+        let iss = sluice_tcp::initial_sequence(&self.iss_key, [addresses, ports], now);
+        let iss = iss_min.map_or(iss, |min| min.max(iss));
+        let tcp = Connection::accept(iss, header, &context!(self, config, now));
+        let entry = Entry {
+            listener: Some(id),
+            half_open: Some(listener_key),
+            ..Entry::new(tuple, config, (interface, next_hop), tcp)
+        };
+        let key = self.insert(entry, hash).ok_or(DropReason::TcpTableFull)?;
+        self.configs.retain(config);
+        if let Some(listener) = self.listeners.get_mut(listener_key) {
+            listener.half_open += 1;
+        }
+        self.counters.tcp_half_open.increment();
+        self.counters.tcp_accepts.increment();
+        self.begin(key);
+        Ok(())
+    }
+
+    /// Puts a new connection into slab and flow table.
+    pub(crate) fn insert(&mut self, entry: Entry, hash: u64) -> Option<SlabKey> {
+        let key = self.connections.insert(entry).ok()?;
+        if self.flows.insert(hash, key.index).is_err() {
+            self.connections.remove(key);
+            return None;
+        }
+        self.counters.tcp_connections.increment();
+        Some(key)
+    }
+
+    /// Lets a new connection send and wait.
+    pub(crate) fn begin(&mut self, key: SlabKey) {
+        self.want_output(key.index);
+        if let Some(entry) = self.connections.get(key) {
+            self.timers.arm(key.index, entry.tcp.next_deadline());
+        }
+    }
+}
+
+impl Entry {
+    pub(crate) fn new(
+        tuple: Tuple,
+        config: u16,
+        (interface, next_hop): (u16, std::net::Ipv4Addr),
+        tcp: Connection,
+    ) -> Self {
+        Self {
+            tuple,
+            config,
+            interface,
+            next_hop,
+            neighbor: None,
+            ready: ReadySignals::NONE,
+            in_ready: false,
+            is_known: false,
+            closed_said: false,
+            queued: Queued::No,
+            tcp,
+            listener: None,
+            half_open: None,
+            token: 0,
+            reason: None,
+        }
+    }
+}

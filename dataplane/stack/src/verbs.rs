@@ -1,0 +1,253 @@
+//! What the application does with connections.
+
+use std::net::SocketAddrV4;
+
+use sluice_base::{ConnId, Instant, ListenerId, SlabKey};
+use sluice_buf::{Chain, Pressure};
+use sluice_tcp::{CloseReason, Config, Connection};
+
+use crate::connection::{Entry, context};
+use crate::listener::ListenError;
+use crate::ready::{Ready, ReadySignals};
+use crate::stack::Stack;
+use crate::tuple::Tuple;
+
+/// Why a connection cannot be begun.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ConnectError {
+    /// No route leads there, or the address is our own.
+    NoRoute,
+    /// Every source port towards that endpoint is in use.
+    NoPort,
+    /// As many connections, or kinds of TCP configuration, exist as may.
+    TableFull,
+    /// Buffers are too scarce.
+    NoMemory,
+}
+
+impl std::fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::NoRoute => "no route to the endpoint",
+            Self::NoPort => "no source port is free",
+            Self::TableFull => "too many connections",
+            Self::NoMemory => "packet buffers are too scarce",
+        })
+    }
+}
+
+impl std::error::Error for ConnectError {}
+
+/// What a connection is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ConnInfo {
+    /// Our end.
+    pub local: SocketAddrV4,
+    /// The other end.
+    pub peer: SocketAddrV4,
+    /// The listener that it came to, if a peer began it.
+    pub listener: Option<ListenerId>,
+    /// What [`Stack::connect`] was given, if we began it.
+    pub token: u32,
+}
+
+impl Stack {
+    /// Lets connections come to an address; 0.0.0.0 stands for all of ours.
+    ///
+    /// # Errors
+    /// See [`ListenError`].
+    pub fn listen(
+        &mut self,
+        id: ListenerId,
+        address: SocketAddrV4,
+        tcp: &Config,
+    ) -> Result<(), ListenError> {
+        let is_local = address.ip().is_unspecified() || self.is_local(*address.ip());
+        if !is_local {
+            return Err(ListenError::NotLocal);
+        }
+        let config = self.configs.acquire(tcp).ok_or(ListenError::TableFull)?;
+        let inserted = self.listeners.insert(id, address, config);
+        if inserted.is_err() {
+            self.configs.release(config);
+        }
+        inserted
+    }
+
+    /// Lets no more connections come; those that exist go on.
+    pub fn unlisten(&mut self, id: ListenerId) {
+        if let Some(listener) = self.listeners.remove(id) {
+            self.configs.release(listener.config);
+        }
+    }
+
+    /// Begins a connection. What becomes of it is told by [`Stack::next_ready`].
+    ///
+    /// # Errors
+    /// See [`ConnectError`].
+    pub fn connect(
+        &mut self,
+        remote: SocketAddrV4,
+        tcp: &Config,
+        token: u32,
+        now: Instant,
+    ) -> Result<ConnId, ConnectError> {
+        self.now = now;
+        if self.pressure >= Pressure::Critical {
+            return Err(ConnectError::NoMemory);
+        }
+        let (interface, next_hop) = self.route(*remote.ip()).map_err(|_| ConnectError::NoRoute)?;
+        let source = self.interfaces[usize::from(interface)].source_for(next_hop);
+        let local = source.ok_or(ConnectError::NoRoute)?;
+        let tuple_from = |local_port| Tuple {
+            local,
+            remote: *remote.ip(),
+            local_port,
+            remote_port: remote.port(),
+        };
+        let port = self.ports.choose(&mut self.rng, |port| {
+            let hash = tuple_from(port).hash(&self.flow_key);
+            // A wrong tag match costs a port, once in 6,500.
+            self.flows.find(hash, |_| true).is_none()
+        });
+        let tuple = tuple_from(port.ok_or(ConnectError::NoPort)?);
+        let config = self.configs.acquire(tcp).ok_or(ConnectError::TableFull)?;
+        let (addresses, ports) = tuple.words();
+        let iss = sluice_tcp::initial_sequence(&self.iss_key, [addresses, ports], now);
+        let tcp = Connection::connect(iss, &context!(self, config, now));
+        let entry = Entry {
+            token,
+            is_known: true,
+            ..Entry::new(tuple, config, (interface, next_hop), tcp)
+        };
+        let hash = tuple.hash(&self.flow_key);
+        let Some(key) = self.insert(entry, hash) else {
+            self.configs.release(config);
+            return Err(ConnectError::TableFull);
+        };
+        self.counters.tcp_connects.increment();
+        self.begin(key);
+        Ok(key.into())
+    }
+
+    /// The connection that has had something to tell for longest, and all that it has to tell.
+    ///
+    /// After [`ReadySignals::CLOSED`] its id names nothing any more.
+    pub fn next_ready(&mut self) -> Option<(ConnId, Ready)> {
+        let index = self.ready.pop(&mut self.ready_links)?;
+        let key = self.connections.key_at(index)?;
+        let entry = self.connections.get_mut(key)?;
+        entry.in_ready = false;
+        let signals = std::mem::take(&mut entry.ready);
+        let mut reason = None;
+        if signals.contains(ReadySignals::CLOSED) {
+            reason = entry.reason.or(entry.tcp.close_reason()).or(Some(CloseReason::Normal));
+            entry.closed_said = true;
+            let now = self.now;
+            self.settle(key, now);
+        }
+        Some((key.into(), Ready { signals, reason }))
+    }
+
+    /// Puts a connection at the end of the list of those that have something to tell, as readable:
+    /// for who did not finish reading.
+    pub fn again(&mut self, id: ConnId) {
+        let now = self.now;
+        if let Some(entry) = self.live(id) {
+            if entry.tcp.readable() > 0 {
+                entry.ready |= ReadySignals::READABLE;
+                self.settle(id.into(), now);
+            }
+        }
+    }
+
+    /// What a connection is. None if the id is dead.
+    #[must_use]
+    pub fn connection(&self, id: ConnId) -> Option<ConnInfo> {
+        let entry = self.connections.get(id.into()).filter(|entry| !entry.closed_said)?;
+        Some(ConnInfo {
+            local: entry.tuple.local_address(),
+            peer: entry.tuple.remote_address(),
+            listener: entry.listener,
+            token: entry.token,
+        })
+    }
+
+    /// Takes up to `max` bytes that arrived. Their buffers stay charged to the connection until
+    /// [`Stack::credit`].
+    pub fn read(&mut self, id: ConnId, max: usize) -> Chain {
+        let now = self.now;
+        let Some(entry) = self.live(id) else { return Chain::new() };
+        let bytes = entry.tcp.read(max);
+        if entry.tcp.readable() == 0 {
+            // It may have been over but for these.
+            self.settle(id.into(), now);
+        }
+        bytes
+    }
+
+    /// Bytes that arrived and were not read.
+    #[must_use]
+    pub fn readable(&self, id: ConnId) -> usize {
+        let entry = self.connections.get(id.into()).filter(|entry| !entry.closed_said);
+        entry.map_or(0, |entry| entry.tcp.readable())
+    }
+
+    /// The application is done with `bytes` that it read: the window may open again.
+    pub fn credit(&mut self, id: ConnId, bytes: usize, now: Instant) {
+        self.verb(id, now, |tcp, cx| tcp.credit(bytes, cx));
+    }
+
+    /// Takes all of `bytes` to be sent. Says how many more there is room for; at 0 wait for
+    /// [`ReadySignals::WRITABLE`]. To a dead connection they are dropped, and the answer is 0.
+    pub fn write(&mut self, id: ConnId, bytes: &mut Chain, now: Instant) -> usize {
+        let mut room = 0;
+        self.verb(id, now, |tcp, cx| {
+            let signals = tcp.write(bytes, cx);
+            room = tcp.send_room(cx.config);
+            signals
+        });
+        drop(std::mem::take(bytes));
+        room
+    }
+
+    /// How many bytes there is room for.
+    #[must_use]
+    pub fn send_room(&self, id: ConnId) -> usize {
+        let entry = self.connections.get(id.into()).filter(|entry| !entry.closed_said);
+        entry.map_or(0, |entry| entry.tcp.send_room(self.configs.get(entry.config)))
+    }
+
+    /// Sends a FIN behind what was written. What the peer still sends can be read.
+    pub fn close(&mut self, id: ConnId, now: Instant) {
+        self.verb(id, now, Connection::close);
+    }
+
+    /// Says that nothing more will be read: what still arrives is answered with a reset.
+    pub fn stop_reading(&mut self, id: ConnId, now: Instant) {
+        self.verb(id, now, Connection::stop_reading);
+    }
+
+    /// Gives the connection up with a reset.
+    pub fn abort(&mut self, id: ConnId, now: Instant) {
+        self.verb(id, now, Connection::abort);
+    }
+
+    fn verb(
+        &mut self,
+        id: ConnId,
+        now: Instant,
+        verb: impl FnOnce(&mut Connection, &sluice_tcp::Context<'_>) -> sluice_tcp::Signals,
+    ) {
+        self.now = now;
+        if self.live(id).is_some() {
+            self.drive(id.index, now, verb);
+        }
+    }
+
+    /// The entry that a living id names.
+    fn live(&mut self, id: ConnId) -> Option<&mut Entry> {
+        let key: SlabKey = id.into();
+        self.connections.get_mut(key).filter(|entry| entry.is_known && !entry.closed_said)
+    }
+}
