@@ -7,8 +7,6 @@ int sluice_errno(void) { return rte_errno; }
 
 unsigned int sluice_lcore_id(void) { return rte_lcore_id(); }
 
-unsigned int sluice_lcore_id_any(void) { return LCORE_ID_ANY; }
-
 struct rte_mbuf *sluice_mbuf_alloc(struct rte_mempool *pool) { return rte_pktmbuf_alloc(pool); }
 
 int sluice_mbuf_alloc_bulk(struct rte_mempool *pool, struct rte_mbuf **mbufs, unsigned int count) {
@@ -23,54 +21,15 @@ void sluice_mbuf_free_bulk(struct rte_mbuf **heads, unsigned int count) {
 	rte_pktmbuf_free_bulk(heads, count);
 }
 
-void sluice_mbuf_reset(struct rte_mbuf *mbuf) { rte_pktmbuf_reset(mbuf); }
-
-void sluice_mbuf_attach(struct rte_mbuf *indirect, struct rte_mbuf *direct) {
-	rte_pktmbuf_attach(indirect, direct);
-}
-
-void sluice_mbuf_detach(struct rte_mbuf *indirect) { rte_pktmbuf_detach(indirect); }
-
-int sluice_mbuf_linearize(struct rte_mbuf *head) { return rte_pktmbuf_linearize(head); }
-
-uint16_t sluice_mbuf_data_room_size(struct rte_mempool *pool) {
-	return rte_pktmbuf_data_room_size(pool);
-}
-
-int sluice_mempool_get_bulk(struct rte_mempool *pool, void **objects, unsigned int count) {
-	return rte_mempool_get_bulk(pool, objects, count);
-}
-
-void sluice_mempool_put_bulk(struct rte_mempool *pool, void *const *objects, unsigned int count) {
-	rte_mempool_put_bulk(pool, objects, count);
-}
-
-/* With a null cache DPDK takes the calling thread's own. */
-void sluice_mempool_cache_flush(struct rte_mempool *pool) { rte_mempool_cache_flush(NULL, pool); }
-
 unsigned int sluice_mempool_shared_count(const struct rte_mempool *pool) {
 	return rte_mempool_get_ops(pool->ops_index)->get_count(pool);
 }
 
 uint32_t sluice_mempool_size(const struct rte_mempool *pool) { return pool->size; }
 
-uint16_t sluice_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t count) {
-	return rte_eth_rx_burst(port, queue, mbufs, count);
-}
-
-uint16_t sluice_tx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t count) {
-	return rte_eth_tx_burst(port, queue, mbufs, count);
-}
-
-uint16_t sluice_tx_prepare(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t count) {
-	return rte_eth_tx_prepare(port, queue, mbufs, count);
-}
-
 int sluice_tx_descriptor_status(uint16_t port, uint16_t queue, uint16_t offset) {
 	return rte_eth_tx_descriptor_status(port, queue, offset);
 }
-
-unsigned int sluice_ring_count(const struct rte_ring *ring) { return rte_ring_count(ring); }
 
 unsigned int sluice_ring_free_count(const struct rte_ring *ring) {
 	return rte_ring_free_count(ring);
@@ -80,18 +39,15 @@ int sluice_ring_dequeue(struct rte_ring *ring, void **object) {
 	return rte_ring_dequeue(ring, object);
 }
 
-const uint64_t SLUICE_TX_OFFLOAD_VLAN_INSERT = RTE_ETH_TX_OFFLOAD_VLAN_INSERT;
 const uint64_t SLUICE_TX_OFFLOAD_IPV4_CKSUM = RTE_ETH_TX_OFFLOAD_IPV4_CKSUM;
 const uint64_t SLUICE_TX_OFFLOAD_UDP_CKSUM = RTE_ETH_TX_OFFLOAD_UDP_CKSUM;
 const uint64_t SLUICE_TX_OFFLOAD_TCP_CKSUM = RTE_ETH_TX_OFFLOAD_TCP_CKSUM;
 const uint64_t SLUICE_TX_OFFLOAD_TCP_TSO = RTE_ETH_TX_OFFLOAD_TCP_TSO;
 const uint64_t SLUICE_TX_OFFLOAD_MULTI_SEGS = RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
 const uint64_t SLUICE_TX_OFFLOAD_MBUF_FAST_FREE = RTE_ETH_TX_OFFLOAD_MBUF_FAST_FREE;
-const uint64_t SLUICE_RX_OFFLOAD_VLAN_STRIP = RTE_ETH_RX_OFFLOAD_VLAN_STRIP;
 const uint64_t SLUICE_RX_OFFLOAD_IPV4_CKSUM = RTE_ETH_RX_OFFLOAD_IPV4_CKSUM;
 const uint64_t SLUICE_RX_OFFLOAD_UDP_CKSUM = RTE_ETH_RX_OFFLOAD_UDP_CKSUM;
 const uint64_t SLUICE_RX_OFFLOAD_TCP_CKSUM = RTE_ETH_RX_OFFLOAD_TCP_CKSUM;
-const uint64_t SLUICE_RX_OFFLOAD_TCP_LRO = RTE_ETH_RX_OFFLOAD_TCP_LRO;
 const uint64_t SLUICE_RX_OFFLOAD_SCATTER = RTE_ETH_RX_OFFLOAD_SCATTER;
 const uint64_t SLUICE_RX_OFFLOAD_RSS_HASH = RTE_ETH_RX_OFFLOAD_RSS_HASH;
 const uint64_t SLUICE_RSS_IPV4 = RTE_ETH_RSS_IPV4;

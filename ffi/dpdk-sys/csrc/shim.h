@@ -17,7 +17,6 @@
 /* Thread-local variables: a plain extern of these would silently read the wrong memory. */
 int sluice_errno(void);
 unsigned int sluice_lcore_id(void);
-unsigned int sluice_lcore_id_any(void);
 
 /* Packet buffers. Bulk calls go through the calling thread's mempool cache when it has one. */
 struct rte_mbuf *sluice_mbuf_alloc(struct rte_mempool *pool);
@@ -25,44 +24,29 @@ int sluice_mbuf_alloc_bulk(struct rte_mempool *pool, struct rte_mbuf **mbufs, un
 void sluice_mbuf_free(struct rte_mbuf *head);
 void sluice_mbuf_free_seg(struct rte_mbuf *segment);
 void sluice_mbuf_free_bulk(struct rte_mbuf **heads, unsigned int count);
-void sluice_mbuf_reset(struct rte_mbuf *mbuf);
-void sluice_mbuf_attach(struct rte_mbuf *indirect, struct rte_mbuf *direct);
-void sluice_mbuf_detach(struct rte_mbuf *indirect);
-int sluice_mbuf_linearize(struct rte_mbuf *head);
-uint16_t sluice_mbuf_data_room_size(struct rte_mempool *pool);
 
-/* Mempools below the mbuf layer. */
-int sluice_mempool_get_bulk(struct rte_mempool *pool, void **objects, unsigned int count);
-void sluice_mempool_put_bulk(struct rte_mempool *pool, void *const *objects, unsigned int count);
-void sluice_mempool_cache_flush(struct rte_mempool *pool);
-/* Objects in no thread's cache; rte_mempool_ops_get_count is not exported by the shared library. */
+/* Mempools: objects in no thread's cache; rte_mempool_ops_get_count is not exported by the shared
+ * library; and all objects. */
 unsigned int sluice_mempool_shared_count(const struct rte_mempool *pool);
 uint32_t sluice_mempool_size(const struct rte_mempool *pool);
 
 /* Ports. */
-uint16_t sluice_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t count);
-uint16_t sluice_tx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t count);
-uint16_t sluice_tx_prepare(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t count);
 int sluice_tx_descriptor_status(uint16_t port, uint16_t queue, uint16_t offset);
 
 /* Rings. */
-unsigned int sluice_ring_count(const struct rte_ring *ring);
 unsigned int sluice_ring_free_count(const struct rte_ring *ring);
 int sluice_ring_dequeue(struct rte_ring *ring, void **object);
 
 /* RTE_BIT64() macros, of which bindgen sees nothing. */
-extern const uint64_t SLUICE_TX_OFFLOAD_VLAN_INSERT;
 extern const uint64_t SLUICE_TX_OFFLOAD_IPV4_CKSUM;
 extern const uint64_t SLUICE_TX_OFFLOAD_UDP_CKSUM;
 extern const uint64_t SLUICE_TX_OFFLOAD_TCP_CKSUM;
 extern const uint64_t SLUICE_TX_OFFLOAD_TCP_TSO;
 extern const uint64_t SLUICE_TX_OFFLOAD_MULTI_SEGS;
 extern const uint64_t SLUICE_TX_OFFLOAD_MBUF_FAST_FREE;
-extern const uint64_t SLUICE_RX_OFFLOAD_VLAN_STRIP;
 extern const uint64_t SLUICE_RX_OFFLOAD_IPV4_CKSUM;
 extern const uint64_t SLUICE_RX_OFFLOAD_UDP_CKSUM;
 extern const uint64_t SLUICE_RX_OFFLOAD_TCP_CKSUM;
-extern const uint64_t SLUICE_RX_OFFLOAD_TCP_LRO;
 extern const uint64_t SLUICE_RX_OFFLOAD_SCATTER;
 extern const uint64_t SLUICE_RX_OFFLOAD_RSS_HASH;
 extern const uint64_t SLUICE_RSS_IPV4;
