@@ -12,7 +12,7 @@
 //!    `layout.rs`: the header *is* an mbuf), so packets, slices and chains work on them as on heap
 //!    buffers, and drivers free them.
 //! 3. [`Port::open`] for each interface; a [`QueuePair`] is the `Device` of one worker. Or
-//!    [`ring_link`] for two ports in one process tied by rings.
+//!    [`ring_link()`] for two ports in one process tied by rings.
 //! 4. Each worker pins itself and calls [`Eal::register_thread`], which gives it mempool caches.
 //!
 //! Teardown is by dropping, in any order: a port closes when it and its queue pairs are gone, a pool
