@@ -142,6 +142,7 @@ fn diagnose_control(lines: &[u8], otherwise: Fault) -> Fault {
 
 fn diagnose_name(lines: &[u8]) -> Fault {
     for line in lines.split(|byte| *byte == b'\n') {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
         match line {
             [b' ' | b'\t', ..] => return Fault::ObsFold,
             [b':', ..] => return Fault::EmptyFieldName,
@@ -149,7 +150,8 @@ fn diagnose_name(lines: &[u8]) -> Fault {
         }
         let end = line.iter().position(|byte| !is_token(*byte)).unwrap_or(line.len());
         match &line[end..] {
-            [b':', ..] | [b'\r'] | [] => {}
+            [b':', ..] => {}
+            [] if line.is_empty() => {}
             [b' ' | b'\t', rest @ ..] if rest.trim_ascii_start().starts_with(b":") => {
                 return Fault::SpaceBeforeColon;
             }

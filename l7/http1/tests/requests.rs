@@ -52,7 +52,7 @@ fn the_four_forms_of_a_target() {
         ("BREW /pot", "a", "BREW /pot host=a"),
     ] {
         let request = format!("{target} HTTP/1.1\r\nHost: {host}\r\n\r\n");
-        assert_eq!(served(request.as_bytes()), [format!("{said} => None")]);
+        assert_eq!(served(request.as_bytes())[0], format!("{said} => None"));
     }
 }
 

@@ -60,7 +60,7 @@ const HEADS: &[(&str, &str, &str)] = &[
     ("folded", "X: y\r\n Content-Length: 3", "400 obs-fold"),
     ("folded by tab", "X: y\r\n\tTransfer-Encoding: chunked", "400 obs-fold"),
     ("bare CR in value", "X: y\rContent-Length: 3", "400 bare-cr"),
-    ("bare CR at line start", "\rX: y", "400 invalid-field-name"),
+    ("bare CR at line start", "\rX: y", "400 bare-cr"),
     ("bare LF after value", "X: y\nContent-Length: 3", "400 bare-lf"),
     ("double CR", "X: y\r\r\nContent-Length: 3", "400 bare-cr"),
     ("NUL in value", "X: y\0z", "400 nul-in-head"),

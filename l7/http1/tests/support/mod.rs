@@ -9,6 +9,11 @@ use sluice_l7_core::{
 };
 use sluice_l7_http1::Http1;
 
+thread_local! {
+    /// Every test has a thread; its peers take turns with one pool.
+    static POOL: Pool = Pool::heap(4_096);
+}
+
 /// One codec with what a worker would lend it.
 pub(crate) struct Peer {
     pub(crate) codec: Http1,
@@ -30,7 +35,7 @@ impl Peer {
             codec: Http1::new(role),
             input: Chain::new(),
             output: Chain::new(),
-            pool: Pool::heap(4_096),
+            pool: POOL.with(Pool::share),
             heads: HeadPool::new(4, 16),
             limits,
             stream: StreamId::CONNECTION,

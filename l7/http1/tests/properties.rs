@@ -1,0 +1,346 @@
+//! What holds for all bytes and all messages.
+
+mod support;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use sluice_l7_core::{BodyLength, Codec, Event, Head, Method, NameId, Role};
+use support::{Peer, Transcript, every_way, transcript};
+
+/// Pieces that heads and chunked bodies are made of, honest ones and others.
+const PIECES: &[&str] = &[
+    "GET ",
+    "POST ",
+    "HEAD ",
+    "CONNECT ",
+    "OPTIONS ",
+    "/ ",
+    "/a?b ",
+    "* ",
+    "http://h/ ",
+    "a:1 ",
+    "HTTP/1.1",
+    "HTTP/1.0",
+    "HTTP/1.2",
+    "HTTP/1.1 200 OK",
+    "HTTP/1.1 100 Continue",
+    "HTTP/1.1 204 X",
+    "\r\n",
+    "\r\n",
+    "\r\n",
+    "\r\n\r\n",
+    "\n",
+    "\r",
+    " ",
+    "\t",
+    ":",
+    ": ",
+    "\0",
+    "\x7f",
+    "\u{e9}",
+    "Host: a\r\n",
+    "Host: a\r\n",
+    "Host: b:1\r\n",
+    "Content-Length: 0\r\n",
+    "Content-Length: 3\r\n",
+    "Content-Length: 12",
+    "Transfer-Encoding: chunked\r\n",
+    "Transfer-Encoding: gzip, chunked\r\n",
+    "Connection: close\r\n",
+    "Connection: keep-alive\r\n",
+    "Connection: upgrade\r\nUpgrade: x\r\n",
+    "Expect: 100-continue\r\n",
+    "X: y\r\n",
+    "X: \r\n",
+    " folded\r\n",
+    "0\r\n\r\n",
+    "0\r\n",
+    "3\r\nabc\r\n",
+    "3\r\nabc",
+    "a;x=y\r\n",
+    "fffffffffffffffff",
+    "abc",
+    "1",
+    ";",
+    "HTTP/2.0",
+    "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+    "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
+    "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n",
+    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+    "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n",
+];
+
+fn soup() -> impl Strategy<Value = Vec<u8>> {
+    let piece = prop_oneof![
+        9 => (0..PIECES.len()).prop_map(|at| PIECES[at].as_bytes().to_vec()),
+        1 => vec(any::<u8>(), 0..4),
+    ];
+    vec(piece, 0..14).prop_map(|pieces| pieces.concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Any bytes: no panic, no leak, and the same said however they are cut.
+    #[test]
+    fn a_server_takes_anything(bytes in soup()) {
+        every_way(Peer::server, &bytes);
+    }
+
+    #[test]
+    fn a_client_takes_anything(bytes in soup(), head in any::<bool>()) {
+        let method = if head { Method::Head } else { Method::Get };
+        every_way(|| Peer::client_after(method), &bytes);
+    }
+
+    #[test]
+    fn noise_is_refused_or_waited_for(bytes in vec(any::<u8>(), 0..300), cut in 0..300_usize) {
+        transcript(Peer::server(), &bytes, std::iter::once(cut.min(bytes.len())));
+        transcript(Peer::client_after(Method::Get), &bytes, std::iter::once(cut.min(bytes.len())));
+    }
+
+    /// What the decoder says of the lengths is what a plain reading of the RFC says.
+    #[test]
+    fn the_decoder_agrees_with_its_naive_twin(bytes in soup()) {
+        let mut peer = Peer::server();
+        peer.receive(&bytes);
+        let said = match peer.decode() {
+            Ok(Some(Event::Head { head, body, .. })) => {
+                let fields = head.iter().map(|(name, value)| (name.to_vec(), value.to_vec())).collect();
+                let twin = Some(twin::Request {
+                    method: head.method_text().to_vec(),
+                    host: head.authority().to_vec(),
+                    fields,
+                    body,
+                    len: bytes.len() - peer.input.len(),
+                });
+                peer.heads.put(head);
+                twin
+            }
+            Ok(Some(other)) => panic!("a head comes first, not {other:?}"),
+            Ok(None) | Err(_) => None,
+        };
+        prop_assert_eq!(said, twin::request(&bytes), "{}", bytes.escape_ascii());
+        peer.census();
+    }
+
+    /// What is written is read back as it was meant, by the codec in the other role.
+    #[test]
+    fn written_requests_are_read_back(
+        fields in vec(("[a-zA-Z][a-zA-Z0-9-]{0,12}", "[!-~]([ -~]{0,20}[!-~])?"), 0..12),
+        path in "/[!-\"$-~]{0,30}",
+        body in vec(vec(any::<u8>(), 1..400), 0..4),
+        known in any::<bool>(),
+        cut in 1..2_000_usize,
+    ) {
+        let length: usize = body.iter().map(Vec::len).sum();
+        let mut head = Head::new();
+        head.reset_to_request(Method::Post, b"a.example:8080", path.as_bytes());
+        for (name, value) in fields.iter().filter(|(name, _)| is_free(name)) {
+            head.append(name.as_str(), value.as_bytes());
+        }
+        let announced = if known { BodyLength::Known(length as u64) } else { BodyLength::Chunked };
+        let mut client = Peer::new(Role::Client);
+        client.request(&head, announced);
+        for part in &body {
+            let sent = client.encode_body(part);
+            if known && length == 0 { continue }
+            prop_assert_eq!(sent, Ok(part.len()));
+        }
+        prop_assert_eq!(client.encode_end(None), Ok(()));
+        let wire = client.output.to_vec();
+        client.census();
+
+        let mut server = Peer::server();
+        let mut said = Transcript::default();
+        let mut received = Vec::new();
+        let mut heard = None;
+        let mut ended = false;
+        for part in wire.chunks(cut) {
+            server.receive(part);
+            while let Some(event) = server.decode().expect("what we write is valid") {
+                match event {
+                    Event::Head { head, body, .. } => {
+                        ended = body.is_none();
+                        heard = Some(format!("{head:?}"));
+                        server.heads.put(head);
+                    }
+                    Event::Body { bytes, .. } => received.extend(bytes.to_vec()),
+                    Event::End { .. } => ended = true,
+                    other => said.hear(other, &mut server.heads),
+                }
+            }
+        }
+        prop_assert!(ended && said.lines.is_empty());
+        prop_assert_eq!(received, body.concat());
+        let heard = heard.expect("a head").replace(&format!(" | content-length: {length}"), "");
+        prop_assert_eq!(lower(&heard), lower(&format!("{head:?}")));
+        let taken = server.codec.take_credit();
+        prop_assert_eq!(taken, wire.len() - length);
+        server.census();
+    }
+}
+
+/// Names that the encoder does not replace.
+fn is_free(name: &str) -> bool {
+    !matches!(
+        NameId::lookup(name.as_bytes()),
+        NameId::HOST
+            | NameId::CONNECTION
+            | NameId::CONTENT_LENGTH
+            | NameId::TRANSFER_ENCODING
+            | NameId::KEEP_ALIVE
+            | NameId::PROXY_CONNECTION
+            | NameId::UPGRADE
+            | NameId::TE
+            | NameId::EXPECT
+    )
+}
+
+/// Names that were added by number are written in lower case.
+fn lower(text: &str) -> String {
+    text.to_ascii_lowercase()
+}
+
+/// A reader of requests without a thought for speed or memory.
+mod twin {
+    use sluice_l7_core::BodyLength;
+
+    #[derive(Debug, PartialEq)]
+    pub(super) struct Request {
+        pub(super) method: Vec<u8>,
+        pub(super) host: Vec<u8>,
+        pub(super) fields: Vec<(Vec<u8>, Vec<u8>)>,
+        pub(super) body: BodyLength,
+        pub(super) len: usize,
+    }
+
+    /// The request at the start of `bytes`, if there is a whole and valid one.
+    pub(super) fn request(bytes: &[u8]) -> Option<Request> {
+        let text = bytes.strip_prefix(b"\r\n").unwrap_or(bytes);
+        let end = (0..text.len()).find(|at| text[*at..].starts_with(b"\r\n\r\n"))?;
+        let mut lines = split(&text[..end], b"\r\n").into_iter();
+        let start = lines.next()?;
+        if text[..end].iter().filter(|byte| **byte == b'\n').count()
+            != split(&text[..end], b"\r\n").len() - 1
+        {
+            return None;
+        }
+        let [method, target, version] = split(&start, b" ").try_into().ok()?;
+        let old = match &version[..] {
+            b"HTTP/1.1" => false,
+            b"HTTP/1.0" => true,
+            _ => return None,
+        };
+        if method.is_empty() || !method.iter().all(|byte| token(*byte)) {
+            return None;
+        }
+        let mut fields: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+        for line in lines {
+            let colon = line.iter().position(|byte| *byte == b':')?;
+            let (name, value) = (line[..colon].to_vec(), trim(&line[colon + 1..]));
+            if name.is_empty() || !name.iter().all(|byte| token(*byte)) {
+                return None;
+            }
+            if value.iter().any(|byte| *byte < b' ' && *byte != b'\t' || *byte == 0x7f) {
+                return None;
+            }
+            fields.push((name, value));
+        }
+        let all = |wanted: &str| -> Vec<Vec<u8>> {
+            let named =
+                fields.iter().filter(|(name, _)| name.eq_ignore_ascii_case(wanted.as_bytes()));
+            named.map(|(_, value)| value.clone()).collect()
+        };
+        let hosts = all("host");
+        if hosts.len() > 1 || hosts.is_empty() && !old || hosts.iter().any(|host| !plain_host(host))
+        {
+            return None;
+        }
+        let host = hosts.into_iter().next().unwrap_or_default();
+        let host = target_host(&method, &target, host)?;
+        let body = match (&all("transfer-encoding")[..], &all("content-length")[..]) {
+            ([], []) => BodyLength::None,
+            ([coding], []) if coding.eq_ignore_ascii_case(b"chunked") && !old => {
+                BodyLength::Chunked
+            }
+            ([], [length]) => {
+                let text = std::str::from_utf8(length).ok()?;
+                if !text.bytes().all(|byte| byte.is_ascii_digit()) || text.len() > 19 {
+                    return None;
+                }
+                match text.parse().ok()? {
+                    0 => BodyLength::None,
+                    length if length <= i64::MAX as u64 => BodyLength::Known(length),
+                    _ => return None,
+                }
+            }
+            _ => return None,
+        };
+        if method == b"CONNECT" && body != BodyLength::None {
+            return None;
+        }
+        fields.retain(|(name, _)| {
+            !name.eq_ignore_ascii_case(b"host") && !name.eq_ignore_ascii_case(b"transfer-encoding")
+        });
+        let len = bytes.len() - text.len() + end + 4;
+        Some(Request { method, host, fields, body, len })
+    }
+
+    fn target_host(method: &[u8], target: &[u8], host: Vec<u8>) -> Option<Vec<u8>> {
+        let bad = |byte: &u8| *byte <= b' ' || *byte == 0x7f || *byte == b'#';
+        if target.is_empty() || target.iter().any(bad) || std::str::from_utf8(target).is_err() {
+            return None;
+        }
+        if method == b"CONNECT" {
+            let port = target.rsplit(|byte| *byte == b':').next()?;
+            let has_port = port.len() < target.len() && !port.is_empty();
+            return (has_port && plain_host(target)).then(|| target.to_vec());
+        }
+        if target[0] == b'/' || method == b"OPTIONS" && target == b"*" {
+            return Some(host);
+        }
+        let rest = target.strip_prefix(b"http://")?;
+        let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
+        plain_host(&rest[..end]).then(|| rest[..end].to_vec())
+    }
+
+    /// Enough for what the soup can make: names of letters and digits, with a port.
+    fn plain_host(text: &[u8]) -> bool {
+        let mut parts = text.splitn(2, |byte| *byte == b':');
+        let name = parts.next().unwrap_or_default();
+        let port = parts.next().unwrap_or_default();
+        let name_byte =
+            |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=".contains(byte);
+        !name.is_empty()
+            && name.iter().all(name_byte)
+            && port.len() <= 5
+            && port.iter().all(u8::is_ascii_digit)
+    }
+
+    fn split(text: &[u8], by: &[u8]) -> Vec<Vec<u8>> {
+        let (mut parts, mut part, mut at) = (Vec::new(), Vec::new(), 0);
+        while at < text.len() {
+            if text[at..].starts_with(by) {
+                parts.push(std::mem::take(&mut part));
+                at += by.len();
+            } else {
+                part.push(text[at]);
+                at += 1;
+            }
+        }
+        parts.push(part);
+        parts
+    }
+
+    fn trim(text: &[u8]) -> Vec<u8> {
+        let kept = |byte: &u8| !matches!(byte, b' ' | b'\t');
+        let start = text.iter().position(kept).unwrap_or(text.len());
+        let end = text.iter().rposition(kept).map_or(start, |at| at + 1);
+        text[start..end].to_vec()
+    }
+
+    fn token(byte: u8) -> bool {
+        byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+    }
+}
