@@ -98,6 +98,7 @@ const TABLE: &[(&str, Kind, &[&str])] = &[
         Control,
         &[
             "sluice-base",
+            "sluice-arch",
             "sluice-config-model",
             "sluice-config-toml",
             "sluice-l7-core",
@@ -143,6 +144,7 @@ const BINARY: &[&str] = &[
     "sluice-base",
     "sluice-arch",
     "sluice-buf",
+    "sluice-wire",
     "sluice-stack",
     "sluice-worker",
     "sluice-l7-core",
