@@ -27,6 +27,8 @@ use crate::{Action, CompileError, NoMatch, Path};
 pub struct RouteTable {
     pub(crate) domains: Domains,
     pub(crate) hosts: Box<[VirtualHost]>,
+    /// Virtual host and position of each route, by id.
+    by_id: Box<[(RouteId, u32, u32)]>,
 }
 
 /// A virtual host and its routes.
@@ -77,10 +79,18 @@ impl RouteTable {
     /// all of these before.
     pub fn compile(listener: &HttpListener) -> Result<Self, CompileError> {
         let hosts = listener.virtual_hosts.iter().map(VirtualHost::compile);
-        Ok(Self {
-            domains: Domains::compile(&listener.virtual_hosts)?,
-            hosts: hosts.collect::<Result<_, _>>()?,
-        })
+        let hosts = hosts.collect::<Result<Box<[_]>, _>>()?;
+        let mut by_id: Vec<_> = (0..).zip(&hosts).flat_map(|(at, host)| host.ids(at)).collect();
+        by_id.sort_unstable();
+        Ok(Self { domains: Domains::compile(&listener.virtual_hosts)?, hosts, by_id: by_id.into() })
+    }
+
+    /// The route with this id.
+    #[must_use]
+    pub fn route(&self, id: RouteId) -> Option<&CompiledRoute> {
+        let at = self.by_id.binary_search_by_key(&id, |(id, ..)| *id).ok()?;
+        let (_, host, position) = self.by_id[at];
+        self.hosts.get(host as usize)?.routes.get(position as usize)
     }
 
     /// The route of a request; `path` is that of `head`, normalised.
@@ -150,6 +160,10 @@ impl VirtualHost {
         }
         self.prefixes.visit(path.path(), look_at);
         self.routes.get(best as usize)
+    }
+
+    fn ids(&self, host: u32) -> impl Iterator<Item = (RouteId, u32, u32)> {
+        (0..).zip(&self.routes).map(move |(position, route)| (route.id, host, position))
     }
 
     /// Its routes, in order.
