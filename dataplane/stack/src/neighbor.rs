@@ -424,10 +424,11 @@ mod tests {
         let ask = Ask { interface: 0, address: ADDRESS, mac: None };
         assert_eq!(neighbors.reach(key, seconds(10)), (Reach::Waiting, Some(ask)));
         assert_eq!(neighbors.reach(key, seconds(10)), (Reach::Waiting, None), "asked once");
-        for second in [11, 12] {
-            neighbors.advance(seconds(second).plus_nanos(20_000_000));
-            let event = neighbors.next_event(seconds(second).plus_nanos(20_000_000));
-            assert_eq!(event, Some(NeighborEvent::Ask(ask)));
+        for ms in [11_100, 12_200] {
+            let now = Instant::from_millis(ms);
+            neighbors.advance(now);
+            assert_eq!(neighbors.next_event(now), Some(NeighborEvent::Ask(ask)));
+            assert_eq!(neighbors.next_event(now), None);
         }
         neighbors.advance(seconds(14));
         assert_eq!(neighbors.next_event(seconds(14)), Some(NeighborEvent::Failed(key)));

@@ -14,6 +14,50 @@ pub struct Ready {
     pub reason: Option<CloseReason>,
 }
 
+impl Ready {
+    /// A peer opened it.
+    #[inline]
+    #[must_use]
+    pub const fn accepted(self) -> bool {
+        self.signals.contains(ReadySignals::ACCEPTED)
+    }
+
+    /// It is open.
+    #[inline]
+    #[must_use]
+    pub const fn connected(self) -> bool {
+        self.signals.contains(ReadySignals::CONNECTED)
+    }
+
+    /// Bytes can be read.
+    #[inline]
+    #[must_use]
+    pub const fn readable(self) -> bool {
+        self.signals.contains(ReadySignals::READABLE)
+    }
+
+    /// Bytes can be written again.
+    #[inline]
+    #[must_use]
+    pub const fn writable(self) -> bool {
+        self.signals.contains(ReadySignals::WRITABLE)
+    }
+
+    /// Behind what can be read comes nothing more.
+    #[inline]
+    #[must_use]
+    pub const fn peer_closed(self) -> bool {
+        self.signals.contains(ReadySignals::PEER_CLOSED)
+    }
+
+    /// It is over and its name is dead.
+    #[inline]
+    #[must_use]
+    pub const fn closed(self) -> bool {
+        self.signals.contains(ReadySignals::CLOSED)
+    }
+}
+
 /// A set of happenings.
 #[derive(Clone, Copy, Default, Eq, PartialEq)]
 pub struct ReadySignals(u8);

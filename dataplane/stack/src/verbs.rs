@@ -211,6 +211,19 @@ impl Stack {
         room
     }
 
+    /// Bytes that were written and are not yet acknowledged.
+    #[must_use]
+    pub fn queued(&self, id: ConnId) -> usize {
+        let entry = self.connections.get(id.into()).filter(|entry| !entry.closed_said);
+        entry.map_or(0, |entry| entry.tcp.send_queue().len())
+    }
+
+    /// Connections of this stack, half-open ones included.
+    #[must_use]
+    pub fn connection_count(&self) -> usize {
+        self.connections.len()
+    }
+
     /// How many bytes there is room for.
     #[must_use]
     pub fn send_room(&self, id: ConnId) -> usize {
