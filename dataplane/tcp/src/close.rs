@@ -55,6 +55,11 @@ impl Connection {
     /// RFC 9293, 3.10.5, ABORT: both queues are dropped; a RST is owed where the peer may still
     /// wait for something.
     pub fn abort(&mut self, cx: &Context<'_>) -> Signals {
+        self.become_aborted();
+        self.finish(Signals::NONE, cx)
+    }
+
+    pub(crate) fn become_aborted(&mut self) {
         let is_reset_owed = match self.state {
             State::SynReceived
             | State::Established
@@ -62,13 +67,12 @@ impl Connection {
             | State::FinWait2
             | State::CloseWait => true,
             State::SynSent | State::Closing | State::LastAck | State::TimeWait => false,
-            State::Closed => return self.finish(Signals::NONE, cx),
+            State::Closed => return,
         };
         self.become_closed(CloseReason::Aborted);
         if is_reset_owed {
             self.owed |= Owed::RESET;
         }
-        self.finish(Signals::NONE, cx)
     }
 
     /// Our FIN is acknowledged (RFC 9293, 3.10.7.4, fifth).

@@ -164,6 +164,14 @@ impl Connection {
         self.send.unsent() as usize
     }
 
+    /// Whether `seq` is of a segment on its way: an ICMP error that quotes another is not about this
+    /// connection (RFC 5927, 4.1).
+    #[inline]
+    #[must_use]
+    pub fn is_in_flight(&self, seq: SeqNumber) -> bool {
+        seq.at_or_after(self.send.unacknowledged) && seq.before(self.send.max)
+    }
+
     /// Where the connection is.
     #[inline]
     #[must_use]

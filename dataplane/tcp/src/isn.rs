@@ -21,7 +21,7 @@ mod tests {
 
     #[test]
     fn numbers_advance_with_the_clock_and_differ_between_tuples_and_keys() {
-        let key = HashKey::new([1, 2]);
+        let key = HashKey::new([0x1234, 0x5678]);
         let at = |tuple, ms| initial_sequence(&key, tuple, Instant::from_millis(ms));
         assert_eq!(at([1, 2], 5) - at([1, 2], 1), 1_000);
         assert_ne!(at([1, 2], 1), at([1, 3], 1));

@@ -129,10 +129,10 @@ fn millis(now: Instant) -> u32 {
     now.as_millis() as u32
 }
 
-/// The largest integer whose cube is at most `value`, bit by bit from above.
+/// The largest integer below 2^21 whose cube is at most `value`, bit by bit from above.
 fn cube_root(value: u64) -> u32 {
     let mut root = 0u64;
-    for bit in (0..22).rev() {
+    for bit in (0..21).rev() {
         let candidate = root | 1 << bit;
         if candidate * candidate * candidate <= value {
             root = candidate;
@@ -155,7 +155,7 @@ mod tests {
             assert_eq!(u64::from(cube_root(root * root * root)), root);
         }
         assert_eq!(cube_root(26), 2);
-        assert_eq!(cube_root(u64::MAX), (1 << 22) - 1);
+        assert_eq!(cube_root(u64::MAX), (1 << 21) - 1);
     }
 
     /// RFC 9438, 4.1: after a loss the window comes back to W_max in K seconds, flat there.

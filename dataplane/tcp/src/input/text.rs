@@ -33,8 +33,7 @@ impl Connection {
         if self.is_read_closed && !payload.is_empty() {
             // RFC 9293, 3.6.1: nobody will ever read it.
             cx.counters.data_after_close.increment();
-            // The signals are those of the segment.
-            *signals |= self.abort(cx).without(Signals::OUTPUT | Signals::TIMER);
+            self.become_aborted();
             return Err(Done);
         }
         let seq = header.seq.max(self.receive.next);
