@@ -52,7 +52,11 @@ deps-build:
 # Check
 
 .PHONY: lint
-lint: fmt clippy docs deny ## formatting, clippy, rustdoc, licences and bans
+lint: lock fmt clippy docs deny ## lock file, formatting, clippy, rustdoc, licences and bans
+
+.PHONY: lock
+lock:
+	@$(STEP) 120 "Cargo.lock is current" $(CARGO) fetch --quiet --locked
 
 .PHONY: fmt
 fmt:
