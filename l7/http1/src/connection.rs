@@ -217,7 +217,7 @@ impl Http1 {
         let mut head = cx.heads.take();
         if scan.is_fresh() {
             match parse(input.front(), Text::Arrived, &mut head, cx.limits) {
-                Ok(None) => {}
+                Ok(None) => head.reset(),
                 Ok(Some(facts)) => {
                     let len = len_of(&facts);
                     self.credit += len;

@@ -1,10 +1,8 @@
 //! From a head's bytes to a [`Head`], and to what its framing fields say.
 //!
-//! The parser runs once over a head that is whole. Usually that is found out by running it: most
-//! heads arrive in one buffer, and the parser finds their end faster than a search of its own. What
-//! it then accepted is checked for the one thing that it is too lenient about (lines that end in LF
-//! alone); anything else than plain success goes through the [`Scan`](crate::scan::Scan), whose
-//! verdict depends on the bytes alone.
+//! A head that arrived in one buffer is tried by the [`fast`] reader, which accepts the usual ones.
+//! All others go through the [`Scan`](crate::scan::Scan), which finds the end, and then once through
+//! the general parser, which knows what is wrong with those that are refused.
 
 use std::mem::MaybeUninit;
 
@@ -14,6 +12,7 @@ use sluice_l7_core::{
 };
 
 use crate::error::{Fault, diagnose_fields, is_token};
+use crate::fast;
 use crate::limits::{self, BODY_MAX, FIELDS_MAX, FIELDS_USUAL};
 use crate::target::{MissingPath, Target, is_host};
 
@@ -60,13 +59,17 @@ pub(crate) fn request(
     head: &mut Head,
     limits: &HeadLimits,
 ) -> Parsed<RequestFacts> {
-    let most = limits::fields(limits);
-    if most <= FIELDS_USUAL {
-        let mut fields = [const { MaybeUninit::uninit() }; FIELDS_USUAL];
-        request_with(text, kind, head, limits, &mut fields[..most])
-    } else {
-        many_request_fields(text, kind, head, limits, most)
+    if kind == Text::Arrived {
+        return Ok(fast_request(text, head, limits));
     }
+    let most = limits::fields(limits);
+    let facts = if most <= FIELDS_USUAL {
+        let mut fields = [const { MaybeUninit::uninit() }; FIELDS_USUAL];
+        request_with(text, kind, head, &mut fields[..most])
+    } else {
+        many_request_fields(text, kind, head, most)
+    };
+    facts.map(Some)
 }
 
 #[cold]
@@ -75,49 +78,67 @@ fn many_request_fields(
     text: &[u8],
     kind: Text,
     head: &mut Head,
-    limits: &HeadLimits,
     most: usize,
-) -> Parsed<RequestFacts> {
+) -> Result<RequestFacts, Fault> {
     let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MAX];
-    request_with(text, kind, head, limits, &mut fields[..most])
+    request_with(text, kind, head, &mut fields[..most])
 }
 
-#[inline]
 fn request_with<'t>(
     text: &'t [u8],
     kind: Text,
     head: &mut Head,
-    limits: &HeadLimits,
     fields: &mut [MaybeUninit<Header<'t>>],
-) -> Parsed<RequestFacts> {
+) -> Result<RequestFacts, Fault> {
     let mut parsed = httparse::Request::new(&mut []);
     let len = match parsed.parse_with_uninit_headers(text, fields) {
         Ok(Status::Complete(len)) => len,
-        _ if kind == Text::Arrived => return Ok(None),
         Ok(Status::Partial) => return Err(Fault::RequestLine),
         Err(error) => return Err(diagnose_request(error, text)),
     };
-    let (Some(method_text), Some(target), Some(minor)) =
-        (parsed.method, parsed.path, parsed.version)
+    let (Some(method), Some(target), Some(minor)) = (parsed.method, parsed.path, parsed.version)
     else {
         return Err(Fault::RequestLine);
     };
-    if kind == Text::Arrived {
-        // Method, target, version and the two spaces.
-        let line = method_text.len() + target.len() + 10;
-        let line_fits = line <= limits.request_line as usize;
-        if !line_fits || !is_plain(&text[..len], parsed.headers.len(), limits) {
-            return Ok(None);
-        }
-    } else if len != text.len() {
+    if len != text.len() {
         return Err(Fault::BareLf);
     }
-
-    let place = Place { base: text.as_ptr().addr(), own: kind == Text::Copied };
-    let version = if minor == 0 { Version::Http10 } else { Version::Http11 };
-    let method = Method::parse(method_text.as_bytes());
-    let target = Target::parse(method, target.as_bytes())?;
+    let place = Place::new(text, kind);
     let seen = index_fields(parsed.headers, &place, head)?;
+    let line = fast::RequestLine {
+        method: method.as_bytes(),
+        target: target.as_bytes(),
+        version: if minor == 0 { Version::Http10 } else { Version::Http11 },
+        len,
+    };
+    finish_request(&line, &seen, &place, head)
+}
+
+/// None where the fast reader does not like the head: ask the scan.
+fn fast_request(text: &[u8], head: &mut Head, limits: &HeadLimits) -> Option<RequestFacts> {
+    let mut line = fast::RequestLine::parse(text)?;
+    if line.len - b"\r\n".len() > limits.request_line as usize {
+        return None;
+    }
+    let (place, mut seen) = (Place::new(text, Text::Arrived), Seen::default());
+    line.len = fast::fields(text, line.len, limits::fields(limits), &place, head, &mut seen)?;
+    if line.len > limits::head_bytes(limits) {
+        return None;
+    }
+    finish_request(&line, &seen, &place, head).ok()
+}
+
+/// What both readers of requests do with what they read; `line.len` is the head's.
+#[inline]
+fn finish_request(
+    line: &fast::RequestLine<'_>,
+    seen: &Seen<'_>,
+    place: &Place,
+    head: &mut Head,
+) -> Result<RequestFacts, Fault> {
+    let version = line.version;
+    let method = Method::parse(line.method);
+    let target = Target::parse(method, line.target)?;
 
     let authority = match seen.host {
         Some(_) if !target.authority.is_empty() => target.authority,
@@ -133,7 +154,7 @@ fn request_with<'t>(
     head.set_start(
         Start::Request {
             method,
-            method_text: place.span(method_text.as_bytes()),
+            method_text: place.span(line.method),
             path: place.span(target.path),
             authority: place.span(authority),
             scheme: target.scheme,
@@ -143,8 +164,8 @@ fn request_with<'t>(
     );
     let upgrade = seen.upgrade && seen.upgrade_token && version == Version::Http11;
     head.set_upgrade(upgrade);
-    Ok(Some(RequestFacts {
-        len,
+    Ok(RequestFacts {
+        len: line.len,
         method,
         version,
         body,
@@ -152,7 +173,7 @@ fn request_with<'t>(
         upgrade,
         expects_continue: seen.expect && version == Version::Http11,
         missing_path: target.missing_path,
-    }))
+    })
 }
 
 /// Parses a response's head into `head`. None, only for [`Text::Arrived`]: ask the scan.
@@ -162,13 +183,17 @@ pub(crate) fn response(
     head: &mut Head,
     limits: &HeadLimits,
 ) -> Parsed<ResponseFacts> {
-    let most = limits::fields(limits);
-    if most <= FIELDS_USUAL {
-        let mut fields = [const { MaybeUninit::uninit() }; FIELDS_USUAL];
-        response_with(text, kind, head, limits, &mut fields[..most])
-    } else {
-        many_response_fields(text, kind, head, limits, most)
+    if kind == Text::Arrived {
+        return Ok(fast_response(text, head, limits));
     }
+    let most = limits::fields(limits);
+    let facts = if most <= FIELDS_USUAL {
+        let mut fields = [const { MaybeUninit::uninit() }; FIELDS_USUAL];
+        response_with(text, kind, head, &mut fields[..most])
+    } else {
+        many_response_fields(text, kind, head, most)
+    };
+    facts.map(Some)
 }
 
 #[cold]
@@ -177,53 +202,73 @@ fn many_response_fields(
     text: &[u8],
     kind: Text,
     head: &mut Head,
-    limits: &HeadLimits,
     most: usize,
-) -> Parsed<ResponseFacts> {
+) -> Result<ResponseFacts, Fault> {
     let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MAX];
-    response_with(text, kind, head, limits, &mut fields[..most])
+    response_with(text, kind, head, &mut fields[..most])
 }
 
-#[inline]
 fn response_with<'t>(
     text: &'t [u8],
     kind: Text,
     head: &mut Head,
-    limits: &HeadLimits,
     fields: &mut [MaybeUninit<Header<'t>>],
-) -> Parsed<ResponseFacts> {
+) -> Result<ResponseFacts, Fault> {
     let mut parsed = httparse::Response::new(&mut []);
     let config = ParserConfig::default();
     let len = match config.parse_response_with_uninit_headers(&mut parsed, text, fields) {
         Ok(Status::Complete(len)) => len,
-        _ if kind == Text::Arrived => return Ok(None),
         Ok(Status::Partial) => return Err(Fault::StatusLine),
         Err(error) => return Err(diagnose_response(error, text)),
     };
     let (Some(status), Some(minor)) = (parsed.code, parsed.version) else {
         return Err(Fault::StatusLine);
     };
-    let reason = parsed.reason.unwrap_or_default();
-    if kind == Text::Arrived {
-        let line_fits = memchr::memchr(b'\n', &text[..len])
-            .is_some_and(|lf| lf <= limits.request_line as usize + 1);
-        if !line_fits || !is_plain(&text[..len], parsed.headers.len(), limits) {
-            return Ok(None);
-        }
-    } else if len != text.len() {
+    if len != text.len() {
         return Err(Fault::BareLf);
     }
     if status < 100 {
         return Err(Fault::StatusLine);
     }
-
-    let place = Place { base: text.as_ptr().addr(), own: kind == Text::Copied };
-    let version = if minor == 0 { Version::Http10 } else { Version::Http11 };
+    let place = Place::new(text, kind);
     let seen = index_fields(parsed.headers, &place, head)?;
-    let length = seen.length(version)?;
-    head.set_start(Start::Response { status, reason: place.span(reason.as_bytes()) }, version);
+    let line = fast::StatusLine {
+        version: if minor == 0 { Version::Http10 } else { Version::Http11 },
+        status,
+        reason: parsed.reason.unwrap_or_default().as_bytes(),
+        len,
+    };
+    finish_response(&line, &seen, &place, head)
+}
+
+/// None where the fast reader does not like the head: ask the scan.
+fn fast_response(text: &[u8], head: &mut Head, limits: &HeadLimits) -> Option<ResponseFacts> {
+    let mut line = fast::StatusLine::parse(text)?;
+    if line.len - b"\r\n".len() > limits.request_line as usize {
+        return None;
+    }
+    let (place, mut seen) = (Place::new(text, Text::Arrived), Seen::default());
+    line.len = fast::fields(text, line.len, limits::fields(limits), &place, head, &mut seen)?;
+    if line.len > limits::head_bytes(limits) {
+        return None;
+    }
+    finish_response(&line, &seen, &place, head).ok()
+}
+
+/// What both readers of responses do with what they read; `line.len` is the head's.
+#[inline]
+fn finish_response(
+    line: &fast::StatusLine<'_>,
+    seen: &Seen<'_>,
+    place: &Place,
+    head: &mut Head,
+) -> Result<ResponseFacts, Fault> {
+    let length = seen.length(line.version)?;
+    let reason = place.span(line.reason);
+    head.set_start(Start::Response { status: line.status, reason }, line.version);
     head.set_upgrade(seen.upgrade && seen.upgrade_token);
-    Ok(Some(ResponseFacts { len, status, length, keep_alive: seen.keep_alive(version) }))
+    let keep_alive = seen.keep_alive(line.version);
+    Ok(ResponseFacts { len: line.len, status: line.status, length, keep_alive })
 }
 
 /// Parses a trailer section. Fields that must not be in one are left out (RFC 9110, 6.5.1): they
@@ -271,25 +316,20 @@ pub(crate) fn trailers(
     Ok(())
 }
 
-/// Whether a head that the parser accepted keeps the limits and ends each line in CRLF.
-///
-/// The parser accepts CR only in front of LF, so that as many CR as lines means that every line has
-/// one.
-#[inline]
-fn is_plain(text: &[u8], fields: usize, limits: &HeadLimits) -> bool {
-    text.len() <= limits::head_bytes(limits)
-        && memchr::memchr_iter(b'\r', text).count() == fields + 2
-}
-
 /// Turns pieces of the parsed text into spans of the head.
-struct Place {
+pub(crate) struct Place {
     base: usize,
     own: bool,
 }
 
 impl Place {
     #[inline]
-    fn span(&self, piece: &[u8]) -> Span {
+    fn new(text: &[u8], kind: Text) -> Self {
+        Self { base: text.as_ptr().addr(), own: kind == Text::Copied }
+    }
+
+    #[inline]
+    pub(crate) fn span(&self, piece: &[u8]) -> Span {
         if piece.is_empty() {
             // The parser gives some empty pieces that are not in the text.
             return Span::EMPTY;
@@ -301,7 +341,7 @@ impl Place {
 
 /// What the fields that matter for framing said.
 #[derive(Default)]
-struct Seen<'t> {
+pub(crate) struct Seen<'t> {
     host: Option<&'t [u8]>,
     content_length: Option<u64>,
     transfer_encoding: Option<&'t [u8]>,
@@ -313,7 +353,7 @@ struct Seen<'t> {
 }
 
 /// Fields that the codec looks at itself.
-const LOOKED_AT: NameSet = NameSet::of(&[
+pub(crate) const LOOKED_AT: NameSet = NameSet::of(&[
     NameId::HOST,
     NameId::CONTENT_LENGTH,
     NameId::TRANSFER_ENCODING,
@@ -342,7 +382,8 @@ fn index_fields<'t>(
 
 impl<'t> Seen<'t> {
     /// Takes note of a field; whether it stays among the head's fields.
-    fn look_at(&mut self, id: NameId, value: &'t [u8]) -> Result<bool, Fault> {
+    #[inline]
+    pub(crate) fn look_at(&mut self, id: NameId, value: &'t [u8]) -> Result<bool, Fault> {
         match id {
             NameId::HOST => {
                 if self.host.is_some() {

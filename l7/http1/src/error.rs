@@ -151,7 +151,7 @@ fn diagnose_name(lines: &[u8]) -> Fault {
         let end = line.iter().position(|byte| !is_token(*byte)).unwrap_or(line.len());
         match &line[end..] {
             [b':', ..] => {}
-            [] if line.is_empty() => {}
+            [] if end == 0 => {}
             [b' ' | b'\t', rest @ ..] if rest.trim_ascii_start().starts_with(b":") => {
                 return Fault::SpaceBeforeColon;
             }

@@ -17,7 +17,8 @@
 //! | `server.rs`, `client.rs` | requests in and responses out; requests out and responses in |
 //! | `state.rs` | the picture of both halves of an exchange |
 //! | `scan.rs` | the search for the end of a head, which remembers its place |
-//! | `decode.rs` | a head's bytes to `Head` and framing facts |
+//! | `decode.rs` | a head's bytes to `Head` and framing facts, by the general parser |
+//! | `fast.rs` | the same for heads of the usual shape, in one pass |
 //! | `target.rs` | request targets and hosts |
 //! | `frame.rs` | the chunked coding, received |
 //! | `encode.rs`, `writer.rs` | a `Head` to its bytes, in one pass into one buffer |
@@ -42,6 +43,7 @@ mod connection;
 mod decode;
 mod encode;
 mod error;
+mod fast;
 mod frame;
 mod limits;
 mod scan;
