@@ -6,7 +6,7 @@
 //! what is missing.
 
 use sluice_base::Instant;
-use sluice_buf::{L4Checksum, Packet, RxChecksum};
+use sluice_buf::{L4Checksum, Packet, RxChecksum, TxOffload};
 use sluice_wire::icmp::{IcmpMessage, TimeExceeded, Unreachable};
 use sluice_wire::{IpProtocol, Ipv4View, TcpView, ipv4, tcp, udp};
 
@@ -62,27 +62,31 @@ impl Stack {
         let header = packet.head_mut().get_mut(l2_len..).unwrap_or_default();
         ipv4::decrement_ttl(header).ok_or(DropReason::TtlExceeded)?;
         packet.truncate(l2_len + info.total_len());
-        self.prepare_offload(&mut packet, l2_len, &info, interface)?;
+        let cut = self.prepare_offload(&mut packet, l2_len, &info, interface)?;
         if !packet.trim_front(l2_len) {
             return Err(DropReason::Ipv4Truncated);
         }
         self.counters.forwarded.increment();
+        if let Some(segment_size) = cut {
+            return self.send_segmented(&packet, segment_size, interface, next_hop, now);
+        }
         self.send_ip(packet, interface, next_hop, now)
     }
 
     /// Turns what is known about the received packet into what is left to be done when sending.
+    /// The answer is a segment size where we must cut the packet ourselves.
     fn prepare_offload(
         &self,
         packet: &mut Packet,
         l2_len: usize,
         info: &Ipv4Info,
         interface: u16,
-    ) -> Result<(), DropReason> {
+    ) -> Result<Option<u16>, DropReason> {
         let is_partial = packet.rx_checksum() == RxChecksum::Partial;
         let is_merged = packet.gso().is_some();
         if !is_partial && !is_merged {
-            packet.set_tx_offload(sluice_buf::TxOffload::default());
-            return Ok(());
+            packet.set_tx_offload(TxOffload::default());
+            return Ok(None);
         }
         let capabilities = self.interfaces[usize::from(interface)].capabilities;
         let at = l2_len + usize::from(info.header_len);
@@ -97,17 +101,20 @@ impl Stack {
                 return Err(DropReason::ForwardHeader);
             }
         };
-        let is_segmentable =
-            packet.len() <= capabilities.tx_segmentation_max as usize && kind == L4Checksum::Tcp;
-        if is_merged && !is_segmentable {
-            return Err(DropReason::SegmentationUnsupported);
-        }
-        if is_partial && !is_merged && !capabilities.tx_l4_checksum {
-            return complete_checksum(packet, at, info, field);
+        if let Some(gso) = packet.gso() {
+            if kind != L4Checksum::Tcp {
+                return Err(DropReason::SegmentationUnsupported);
+            }
+            if packet.len() > capabilities.tx_segmentation_max as usize {
+                return Ok(Some(gso.segment_size));
+            }
+        } else if !capabilities.tx_l4_checksum {
+            complete_checksum(packet, at, info, field)?;
+            return Ok(None);
         }
         let lens = (TEMPLATE_LEN as u8, info.header_len, l4_len as u8);
         packet.rx_to_tx(lens, kind);
-        Ok(())
+        Ok(None)
     }
 }
 
@@ -132,7 +139,7 @@ fn complete_checksum(
     packet.head_mut().get_mut(range.clone()).ok_or(DropReason::ForwardHeader)?.fill(0);
     let checksum = transport_sum(packet, at, info).finish_udp();
     packet.head_mut()[range].copy_from_slice(&checksum.to_be_bytes());
-    packet.set_tx_offload(sluice_buf::TxOffload::default());
+    packet.set_tx_offload(TxOffload::default());
     Ok(())
 }
 

@@ -24,13 +24,13 @@ pub(crate) struct Interface {
 }
 
 impl Interface {
-    pub(crate) fn new(config: &InterfaceConfig, queue_max: u32) -> Self {
+    pub(crate) fn new(config: InterfaceConfig, queue_max: u32) -> Self {
         Self {
             id: config.id,
             mac: config.mac,
             mtu: config.mtu,
             capabilities: config.capabilities,
-            addresses: config.addresses.clone(),
+            addresses: config.addresses,
             control: Ring::with_capacity(queue_max as usize),
             output: Queue::new(),
         }

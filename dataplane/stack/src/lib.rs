@@ -76,6 +76,7 @@ mod queue;
 mod rate_limit;
 mod ready;
 mod resolve;
+mod segmentation;
 mod stack;
 mod tcp_configs;
 mod tcp_input;

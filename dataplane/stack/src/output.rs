@@ -11,18 +11,25 @@ impl Stack {
     /// Gives out at most `room` packets for an interface: first control and forwarded ones, then
     /// segments, round robin, built now. `now` is what they carry as the time.
     pub fn transmit(&mut self, interface: InterfaceId, room: usize, out: &mut Batch, now: Instant) {
-        let Some(waiting) = self.interfaces.get_mut(interface.index()) else { return };
-        let mut left = room.min(out.room());
-        let before = out.len();
-        while left > 0 {
-            let Some(packet) = waiting.control.pop() else { break };
-            out.push(packet);
-            left -= 1;
+        if interface.index() >= self.interfaces.len() {
+            return;
         }
-        if left > 0 {
-            self.transmit_segments(interface.0, left, out, now);
+        let (before, limit) = (out.len(), out.len() + room.min(out.room()));
+        self.transmit_control(interface, limit, out);
+        if out.len() < limit {
+            self.transmit_segments(interface.0, limit - out.len(), out, now);
+            // A segment whose next hop is unknown made us ask for it.
+            self.transmit_control(interface, limit, out);
         }
         self.counters.packets_out.add((out.len() - before) as u64);
+    }
+
+    fn transmit_control(&mut self, interface: InterfaceId, limit: usize, out: &mut Batch) {
+        let control = &mut self.interfaces[interface.index()].control;
+        while out.len() < limit {
+            let Some(packet) = control.pop() else { break };
+            out.push(packet);
+        }
     }
 
     /// Whether a call of [`Stack::transmit`] would give out something.

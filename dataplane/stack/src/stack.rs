@@ -81,19 +81,21 @@ impl Stack {
         let connections = config.connections_max;
         let flow_key = HashKey::new(config.secrets.flow);
         let egress_max = config.egress_queue_max;
+        let fib = Fib::new(routes(&config));
+        let ports = Ports::new(&config.upstream_ports, config.worker, config.workers);
         let mut stack = Self {
             worker: config.worker,
             workers: config.workers.max(1),
             now: Instant::ZERO,
             pressure: rx_pool.pressure(),
             forwarding: config.forwarding,
-            interfaces: config.interfaces.iter().map(|i| Interface::new(i, egress_max)).collect(),
-            fib: Fib::new(routes(&config)),
-            owners: Owners::new(
-                config.secrets.owner,
-                config.workers,
-                config.upstream_ports.clone(),
-            ),
+            interfaces: config
+                .interfaces
+                .into_iter()
+                .map(|interface| Interface::new(interface, egress_max))
+                .collect(),
+            fib,
+            owners: Owners::new(config.secrets.owner, config.workers, config.upstream_ports),
             neighbors: Neighbors::new(
                 config.neighbors_max.max(1),
                 config.neighbor_queue_max,
@@ -112,7 +114,7 @@ impl Stack {
             configs: TcpConfigs::new(),
             half_open_max: config.half_open_max,
             iss_key: HashKey::new(config.secrets.iss),
-            ports: Ports::new(&config.upstream_ports, config.worker, config.workers),
+            ports,
             challenges: ChallengeAcks::new(HashKey::new([rng.next_u64(), rng.next_u64()])),
             rng,
             icmp_limit: TokenBucket::new(config.icmp_errors_per_second),

@@ -73,8 +73,8 @@ impl Stack {
                 self.drive(value, now, |tcp, cx| tcp.handle_segment(&header, payload, cx));
                 Ok(())
             }
-            Some(value) => self.time_wait_input(value & !TIME_WAIT, segment, now),
-            None => self.open(segment, None, now),
+            Some(value) => self.time_wait_input(value & !TIME_WAIT, &segment, now),
+            None => self.open(&segment, None, now),
         }
     }
 
@@ -84,11 +84,11 @@ impl Stack {
     #[cold]
     pub(crate) fn open(
         &mut self,
-        segment: Segment,
+        segment: &Segment,
         iss_min: Option<SeqNumber>,
         now: Instant,
     ) -> Result<(), DropReason> {
-        let Segment { header, tuple, hash, payload_len, .. } = segment;
+        let Segment { header, tuple, hash, payload_len, .. } = *segment;
         match self.fib.find(tuple.remote) {
             // Nobody but us has our addresses, and we do not talk to ourselves over a wire.
             Some(NextHop::Local { .. }) => return Err(DropReason::Ipv4SourceOwn),

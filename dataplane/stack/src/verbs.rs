@@ -153,11 +153,9 @@ impl Stack {
     /// for who did not finish reading.
     pub fn again(&mut self, id: ConnId) {
         let now = self.now;
-        if let Some(entry) = self.live(id) {
-            if entry.tcp.readable() > 0 {
-                entry.ready |= ReadySignals::READABLE;
-                self.settle(id.into(), now);
-            }
+        if let Some(entry) = self.live(id).filter(|entry| entry.tcp.readable() > 0) {
+            entry.ready |= ReadySignals::READABLE;
+            self.settle(id.into(), now);
         }
     }
 

@@ -216,8 +216,13 @@ impl Net {
 
     /// Everything that can leave goes onto the wires.
     pub(crate) fn transmit(&mut self) {
+        // What one worker asks of another may leave by that one.
+        while self.transmit_once() {}
+    }
+
+    fn transmit_once(&mut self) -> bool {
         let now = self.now;
-        let mut sent = Vec::new();
+        let (mut sent, mut any) = (Vec::new(), false);
         for (number, host) in self.hosts.iter_mut().enumerate() {
             host.between_workers(now);
             for (wire, (end, interface)) in ends_of(&self.wires, number) {
@@ -229,8 +234,9 @@ impl Net {
                     }
                 }
             }
-            host.between_workers(now);
+            any |= host.between_workers(now);
         }
+        any |= !sent.is_empty();
         for (wire, end, number, mut frame) in sent {
             self.log.push(format!("{number} {}", Frame(&frame.bytes)));
             if self.filter.as_mut().is_some_and(|filter| !filter(&mut frame)) {
@@ -241,6 +247,7 @@ impl Net {
             self.sequence += 1;
             self.in_flight.insert((due, self.sequence), (host, interface, frame));
         }
+        any
     }
 
     /// Goes on to the next thing that happens; false if nothing will before `limit`.
@@ -368,7 +375,8 @@ impl Net {
 
 impl Host {
     /// Carries packets and messages between the workers until there are none.
-    fn between_workers(&mut self, now: Instant) {
+    fn between_workers(&mut self, now: Instant) -> bool {
+        let mut any = false;
         loop {
             let (mut packets, mut messages) = (Vec::new(), Vec::new());
             for (worker, stack) in self.stacks.iter_mut().enumerate() {
@@ -377,8 +385,9 @@ impl Host {
                 messages.extend(said.map(|(target, message)| (worker, target, message)));
             }
             if packets.is_empty() && messages.is_empty() {
-                return;
+                return any;
             }
+            any = true;
             for (from, target, message) in messages {
                 for worker in 0..self.stacks.len() {
                     let is_for = match target {
