@@ -1,0 +1,118 @@
+//! How exchanges end: completely, cut, or given up. Every end passes through [`Proxy::finish`].
+
+use sluice_buf::Chain;
+
+use crate::exchange::{ExchangeKey, Kind, State};
+use crate::flags::ResponseFlags;
+use crate::proxy::Proxy;
+
+impl Proxy {
+    /// The response is written to its end.
+    pub(crate) fn complete(&mut self, key: ExchangeKey) {
+        let Some(exchange) = self.exchanges.get(key) else { return };
+        let whole = exchange.request_ended && exchange.request_forwarded;
+        if let Some(state) = exchange.cluster().and_then(|id| self.pools.cluster(id)) {
+            state.counters.upstream_rq_completed.increment();
+            if !whole {
+                state.counters.upstream_rq_tx_reset.increment();
+            }
+        }
+        self.release_upstream(key, whole);
+        // What is here of the request but not forwarded is not needed any more.
+        let ended = whole || self.discard_request(key);
+        let Some(exchange) = self.exchanges.get(key) else { return };
+        let conn = exchange.downstream;
+        self.finish(key, ResponseFlags::NONE);
+        if ended {
+            self.next_request(conn);
+        } else {
+            self.close_downstream(conn);
+        }
+    }
+
+    /// A response whose head is out cannot end well: the client must see that it is cut.
+    pub(crate) fn cut_downstream(&mut self, key: ExchangeKey, flags: ResponseFlags) {
+        let Some(exchange) = self.exchanges.get(key) else { return };
+        if let Some(state) = self.listener(exchange.plan.listener) {
+            state.counters.downstream_rq_tx_reset.increment();
+        }
+        let conn = exchange.downstream;
+        self.abort_downstream(conn, flags);
+    }
+
+    /// Gives the exchange up, whatever it waits for. The client's connection stays.
+    pub(crate) fn cancel(&mut self, key: ExchangeKey, flags: ResponseFlags) {
+        let Some(exchange) = self.exchanges.get(key) else { return };
+        let waited = matches!(exchange.state, State::Queued | State::Connecting(_));
+        if let Some(state) = exchange.cluster().and_then(|id| self.pools.cluster(id)) {
+            if waited {
+                state.counters.upstream_rq_cancelled.increment();
+            } else if exchange.upstream.is_some() {
+                state.counters.upstream_rq_tx_reset.increment();
+            }
+        }
+        if flags.contains(ResponseFlags::DOWNSTREAM_TERMINATION)
+            && let Some(state) = self.listener(exchange.plan.listener)
+        {
+            state.counters.downstream_rq_rx_reset.increment();
+        }
+        self.detach(key);
+        self.finish(key, flags);
+    }
+
+    /// Lets go of queue place, attempt or connection.
+    pub(crate) fn detach(&mut self, key: ExchangeKey) {
+        let Some(exchange) = self.exchanges.get_mut(key) else { return };
+        match exchange.state {
+            State::Local => {}
+            State::Queued => {
+                exchange.state = State::Local;
+                if let Some(cluster) = exchange.cluster() {
+                    self.pools.dequeue(cluster, key, &mut self.exchanges);
+                }
+            }
+            State::Connecting(token) => {
+                exchange.state = State::Local;
+                // The connection itself goes on: the next request will be glad of it. If it has
+                // its id already, it finds a stale key there.
+                let attempt = self.pools.attempt_key(token);
+                if let Some(attempt) = attempt.and_then(|at| self.pools.attempts.get_mut(at))
+                    && attempt.exchange == Some(key)
+                {
+                    attempt.exchange = None;
+                }
+            }
+            State::Sent | State::Responding | State::Relaying => self.release_upstream(key, false),
+        }
+        self.give_pending_back(key);
+    }
+
+    /// Counts, logs and frees. The exchange holds nothing upstream any more.
+    pub(crate) fn finish(&mut self, key: ExchangeKey, flags: ResponseFlags) {
+        self.exchange_timers.clear(key.index);
+        self.give_pending_back(key);
+        let Some(mut exchange) = self.exchanges.remove(key) else { return };
+        debug_assert!(exchange.upstream.is_none(), "the connection is let go before the exchange");
+        exchange.flags = exchange.flags.with(flags);
+        if exchange.kind == Kind::Http
+            && let Some(state) = self.listener(exchange.plan.listener)
+        {
+            state.counters.downstream_rq_active.subtract(1);
+            if exchange.status != 0 {
+                state.counters.count_status(exchange.status);
+                state.counters.downstream_rq_completed.increment();
+            }
+        }
+        self.record(&exchange);
+        if let Some(pin) = exchange.pin.take() {
+            self.pins.unpin(pin);
+        }
+        if let Some(head) = exchange.head.take() {
+            self.wires.put_head(head);
+        }
+        exchange.replay = Chain::new();
+        if let Some(session) = self.sessions.get_mut(exchange.downstream) {
+            session.exchange = None;
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! Bounds on what a peer can make a worker's proxy hold or repeat.
+
+use std::time::Duration;
+
+/// Snapshots that requests may still read at once. A stream of reloads beyond it is skipped.
+pub(crate) const PINNED_SNAPSHOTS_MAX: usize = 64;
+
+/// Body bytes of a request that are kept, by reference, for a retry. More would let slow uploads
+/// pin receive buffers that their window no longer accounts for.
+pub(crate) const REPLAY_BYTES_MAX: usize = 16 * 1_024;
+
+/// Endpoints that one request may be sent to. Answers `retries` that would walk a whole cluster.
+pub(crate) const ATTEMPTS_MAX: usize = 8;
+
+/// Requests that one call begins; the rest waits for [`Proxy::handle_timers`]. Answers a client
+/// that pipelines hundreds of requests into one window while others wait.
+///
+/// [`Proxy::handle_timers`]: crate::Proxy::handle_timers
+pub(crate) const REQUESTS_PER_CALL: u32 = 64;
+
+/// Clusters or sessions looked at per call after a snapshot was adopted.
+pub(crate) const SWEEP_PER_CALL: usize = 256;
+
+/// How long a connection that we closed may stay half open while its peer neither closes nor takes
+/// bytes. Answers clients that keep the slot of a connection we are done with.
+pub(crate) const LINGER: Duration = Duration::from_secs(30);
+
+/// Bytes that a peer may still send on a connection we closed before it is reset. Lets the answer
+/// arrive at a client that is still uploading (RFC 9112, 9.6), but not for ever.
+pub(crate) const LINGER_BYTES_MAX: u32 = 1_024 * 1_024;
+
+/// How often requests that wait for another worker's connection permit look again.
+pub(crate) const PENDING_POLL: Duration = Duration::from_millis(10);
+
+/// Access records that wait for the worker; beyond, they are dropped and counted.
+pub(crate) const LOG_RING: usize = 1_024;
+
+/// Longest body of a direct response (Envoy's limit), which fits two buffers.
+pub(crate) const REPLY_BYTES_MAX: usize = 4 * 1_024;

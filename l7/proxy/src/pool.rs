@@ -1,0 +1,337 @@
+//! Upstream connections of one worker: idle ones by endpoint, waiting requests by cluster.
+//!
+//! Idle connections are taken youngest first (the one most surely still open, and the rest can age
+//! out), by two intrusive lists through the sessions: per endpoint, and per cluster for the time
+//! when `max_connections` is reached and any connection of the cluster is welcome.
+//!
+//! Everything here is an array by id and outlives snapshots. A connection goes back only into the
+//! pool it was made for: `made_with` names how it was made, and the endpoint's `stamp` says whether
+//! the cluster still has the endpoint.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sluice_base::{ClusterId, ConnId, EndpointId, Slab, SlabKey, WorkerId};
+
+use sluice_l7_balance::WorkerLease;
+
+use crate::counters::{ClusterCounters, of_worker};
+use crate::exchange::{ExchangeKey, Exchanges};
+use crate::sessions::{Links, NO_SESSION, Sessions};
+use crate::snapshot::CompiledCluster;
+
+/// One worker's view of a cluster.
+#[derive(Debug)]
+pub(crate) struct ClusterState {
+    /// Of the newest compiled cluster seen; grows with every change.
+    pub(crate) stamp: u64,
+    pub(crate) made_with: u32,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) idle_timeout: Option<Duration>,
+    pub(crate) counters: Arc<ClusterCounters>,
+    /// `max_connections`, shared with the other workers.
+    pub(crate) connections: WorkerLease,
+    /// `max_pending`, shared with the other workers.
+    pub(crate) pending: WorkerLease,
+    /// No snapshot names it any more: connections close when their request ends.
+    pub(crate) retired: bool,
+    /// Youngest idle connection.
+    idle_head: u32,
+    /// Requests that wait for any connection, oldest first.
+    queue_head: Option<ExchangeKey>,
+    queue_tail: Option<ExchangeKey>,
+    /// On the list of clusters whose queue is looked at by time.
+    listed: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct EndpointPool {
+    /// The cluster's stamp when it was last seen to have this endpoint.
+    stamp: u64,
+    idle_head: u32,
+}
+
+/// A connection that was asked for and has no id yet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Attempt {
+    /// None: nobody waits for it any more.
+    pub(crate) exchange: Option<ExchangeKey>,
+    pub(crate) cluster: ClusterId,
+    pub(crate) endpoint: EndpointId,
+    pub(crate) made_with: u32,
+}
+
+/// All pools of a worker.
+pub(crate) struct Pools {
+    worker: WorkerId,
+    clusters: Vec<Option<ClusterState>>,
+    endpoints: Vec<EndpointPool>,
+    pub(crate) attempts: Slab<Attempt>,
+    /// Clusters with waiting requests.
+    waiting: Vec<ClusterId>,
+}
+
+impl Pools {
+    pub(crate) fn new(worker: WorkerId, connections_max: u32) -> Self {
+        Self {
+            worker,
+            clusters: Vec::new(),
+            endpoints: Vec::new(),
+            attempts: Slab::new(1_024, connections_max),
+            waiting: Vec::new(),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn cluster(&self, id: ClusterId) -> Option<&ClusterState> {
+        self.clusters.get(id.index())?.as_ref()
+    }
+
+    #[inline]
+    pub(crate) fn cluster_mut(&mut self, id: ClusterId) -> Option<&mut ClusterState> {
+        self.clusters.get_mut(id.index())?.as_mut()
+    }
+
+    /// One more than the highest cluster id seen.
+    pub(crate) fn bound(&self) -> usize {
+        self.clusters.len()
+    }
+
+    /// Takes over what a newer compiled cluster says; true: idle connections must be looked at.
+    #[inline]
+    pub(crate) fn sync(&mut self, id: ClusterId, compiled: &CompiledCluster) -> bool {
+        match self.cluster(id) {
+            Some(state) if state.stamp >= compiled.stamp => false,
+            Some(_) | None => self.sync_changed(id, compiled),
+        }
+    }
+
+    #[cold]
+    fn sync_changed(&mut self, id: ClusterId, compiled: &CompiledCluster) -> bool {
+        if self.clusters.len() <= id.index() {
+            self.clusters.resize_with(id.index() + 1, || None);
+        }
+        let slot = &mut self.clusters[id.index()];
+        let (connections, pending) = (&compiled.leases.connections, &compiled.leases.pending);
+        let state = slot.get_or_insert_with(|| ClusterState {
+            stamp: 0,
+            made_with: compiled.made_with,
+            connect_timeout: compiled.connect_timeout,
+            idle_timeout: None,
+            counters: of_worker(&compiled.counters, self.worker),
+            connections: WorkerLease::new(Arc::clone(connections)),
+            pending: WorkerLease::new(Arc::clone(pending)),
+            retired: false,
+            idle_head: NO_SESSION,
+            queue_head: None,
+            queue_tail: None,
+            listed: false,
+        });
+        state.stamp = compiled.stamp;
+        state.made_with = compiled.made_with;
+        state.connect_timeout = compiled.connect_timeout;
+        state.idle_timeout = compiled.idle_timeout;
+        state.counters = of_worker(&compiled.counters, self.worker);
+        state.retired = false;
+        // The id has a new owner: the old one has no connection left, or its id would not be free.
+        if !Arc::ptr_eq(state.connections.lease(), connections) {
+            state.connections = WorkerLease::new(Arc::clone(connections));
+            state.pending = WorkerLease::new(Arc::clone(pending));
+        }
+        let idle_head = state.idle_head;
+        for endpoint in compiled.endpoints.endpoints() {
+            self.endpoint_mut(endpoint.id).stamp = compiled.stamp;
+        }
+        idle_head != NO_SESSION
+    }
+
+    /// The cluster is gone from the configuration.
+    pub(crate) fn retire(&mut self, id: ClusterId) {
+        if let Some(state) = self.cluster_mut(id) {
+            state.retired = true;
+        }
+    }
+
+    fn endpoint_mut(&mut self, id: EndpointId) -> &mut EndpointPool {
+        if self.endpoints.len() <= id.index() {
+            let fresh = EndpointPool { stamp: 0, idle_head: NO_SESSION };
+            self.endpoints.resize(id.index() + 1, fresh);
+        }
+        &mut self.endpoints[id.index()]
+    }
+
+    /// Whether a connection made so may carry another request.
+    #[inline]
+    pub(crate) fn keeps(&self, cluster: ClusterId, endpoint: EndpointId, made_with: u32) -> bool {
+        let Some(state) = self.cluster(cluster) else { return false };
+        let stamp = self.endpoints.get(endpoint.index()).map_or(0, |pool| pool.stamp);
+        !state.retired && state.made_with == made_with && state.stamp == stamp
+    }
+}
+
+/// Idle connections.
+impl Pools {
+    /// The youngest idle connection to an endpoint.
+    #[inline]
+    pub(crate) fn idle_at(&self, endpoint: EndpointId) -> u32 {
+        self.endpoints.get(endpoint.index()).map_or(NO_SESSION, |pool| pool.idle_head)
+    }
+
+    /// The youngest idle connection of a cluster.
+    #[inline]
+    pub(crate) fn idle_of(&self, cluster: ClusterId) -> u32 {
+        self.cluster(cluster).map_or(NO_SESSION, |state| state.idle_head)
+    }
+
+    /// Puts a connection into both lists.
+    pub(crate) fn park(&mut self, conn: ConnId, sessions: &mut Sessions) {
+        let Some(upstream) = sessions.get(conn).and_then(|session| session.upstream()).copied()
+        else {
+            return;
+        };
+        let index = conn.index;
+        let head = &mut self.endpoint_mut(upstream.endpoint).idle_head;
+        let behind_endpoint = std::mem::replace(head, index);
+        let Some(state) = self.cluster_mut(upstream.cluster) else { return };
+        let behind_cluster = std::mem::replace(&mut state.idle_head, index);
+        if let Some(links) = endpoint_links(sessions, behind_endpoint) {
+            links.prev = index;
+        }
+        if let Some(links) = cluster_links(sessions, behind_cluster) {
+            links.prev = index;
+        }
+        if let Some(links) = endpoint_links(sessions, index) {
+            *links = Links { next: behind_endpoint, prev: NO_SESSION };
+        }
+        if let Some(links) = cluster_links(sessions, index) {
+            *links = Links { next: behind_cluster, prev: NO_SESSION };
+        }
+        if let Some(session) = sessions.by_index(index) {
+            session.status.idle = true;
+        }
+    }
+
+    /// Takes a connection out of both lists.
+    pub(crate) fn unpark(&mut self, conn: ConnId, sessions: &mut Sessions) {
+        let Some(session) = sessions.get_mut(conn).filter(|session| session.status.idle) else {
+            return;
+        };
+        session.status.idle = false;
+        let Some(upstream) = session.upstream().copied() else { return };
+        let (at, of) = (upstream.endpoint_links, upstream.cluster_links);
+        if at.prev == NO_SESSION {
+            self.endpoint_mut(upstream.endpoint).idle_head = at.next;
+        } else if let Some(links) = endpoint_links(sessions, at.prev) {
+            links.next = at.next;
+        }
+        if let Some(links) = endpoint_links(sessions, at.next) {
+            links.prev = at.prev;
+        }
+        if of.prev == NO_SESSION {
+            if let Some(state) = self.cluster_mut(upstream.cluster) {
+                state.idle_head = of.next;
+            }
+        } else if let Some(links) = cluster_links(sessions, of.prev) {
+            links.next = of.next;
+        }
+        if let Some(links) = cluster_links(sessions, of.next) {
+            links.prev = of.prev;
+        }
+    }
+}
+
+fn endpoint_links(sessions: &mut Sessions, index: u32) -> Option<&mut Links> {
+    match &mut sessions.by_index(index)?.role {
+        crate::sessions::Role::Upstream(upstream) => Some(&mut upstream.endpoint_links),
+        crate::sessions::Role::Vacant | crate::sessions::Role::Downstream(_) => None,
+    }
+}
+
+fn cluster_links(sessions: &mut Sessions, index: u32) -> Option<&mut Links> {
+    match &mut sessions.by_index(index)?.role {
+        crate::sessions::Role::Upstream(upstream) => Some(&mut upstream.cluster_links),
+        crate::sessions::Role::Vacant | crate::sessions::Role::Downstream(_) => None,
+    }
+}
+
+/// Requests that wait for a connection.
+impl Pools {
+    /// Appends a request to the cluster's queue.
+    pub(crate) fn enqueue(
+        &mut self,
+        cluster: ClusterId,
+        key: ExchangeKey,
+        exchanges: &mut Exchanges,
+    ) {
+        let Some(state) = self.cluster_mut(cluster) else { return };
+        let tail = state.queue_tail.replace(key);
+        if tail.is_none() {
+            state.queue_head = Some(key);
+        }
+        let newly = !std::mem::replace(&mut state.listed, true);
+        if newly {
+            self.waiting.push(cluster);
+        }
+        if let Some(last) = tail.and_then(|tail| exchanges.get_mut(tail)) {
+            last.queue_next = Some(key);
+        }
+        if let Some(exchange) = exchanges.get_mut(key) {
+            (exchange.queue_prev, exchange.queue_next) = (tail, None);
+        }
+    }
+
+    /// Takes a request out of the cluster's queue.
+    pub(crate) fn dequeue(
+        &mut self,
+        cluster: ClusterId,
+        key: ExchangeKey,
+        exchanges: &mut Exchanges,
+    ) {
+        let Some(exchange) = exchanges.get_mut(key) else { return };
+        let (prev, next) = (exchange.queue_prev.take(), exchange.queue_next.take());
+        if let Some(before) = prev.and_then(|prev| exchanges.get_mut(prev)) {
+            before.queue_next = next;
+        }
+        if let Some(behind) = next.and_then(|next| exchanges.get_mut(next)) {
+            behind.queue_prev = prev;
+        }
+        let Some(state) = self.cluster_mut(cluster) else { return };
+        if prev.is_none() {
+            state.queue_head = next;
+        }
+        if next.is_none() {
+            state.queue_tail = prev;
+        }
+    }
+
+    /// The request that has waited longest.
+    #[inline]
+    pub(crate) fn first_waiting(&self, cluster: ClusterId) -> Option<ExchangeKey> {
+        self.cluster(cluster)?.queue_head
+    }
+
+    /// Whether any request waits in a queue, by the list that is looked at by time.
+    pub(crate) fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// One of the clusters to look at by time; an index at the end of the list gives None.
+    pub(crate) fn waiting_at(&mut self, index: usize) -> Option<ClusterId> {
+        while let Some(&cluster) = self.waiting.get(index) {
+            if self.first_waiting(cluster).is_some() {
+                return Some(cluster);
+            }
+            if let Some(state) = self.cluster_mut(cluster) {
+                state.listed = false;
+            }
+            self.waiting.swap_remove(index);
+        }
+        None
+    }
+
+    /// The key of the attempt with this token.
+    #[inline]
+    pub(crate) fn attempt_key(&self, token: u32) -> Option<SlabKey> {
+        self.attempts.key_at(token)
+    }
+}

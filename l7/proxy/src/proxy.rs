@@ -1,0 +1,374 @@
+//! The proxy of one worker: its tables, and where events and verbs cross.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sluice_base::{ConnId, Instant, ListenerId, Ring, Rng, Slab, WorkerId};
+use sluice_buf::Pool;
+use sluice_config_model::Protocol;
+use sluice_l7_balance::LoadTable;
+use sluice_l7_core::HeadLimits;
+
+use crate::counters::{ListenerCounters, WorkerCounters, of_worker};
+use crate::events::{ConnectRefused, StreamEvent};
+use crate::exchange::Exchanges;
+use crate::limits::{LOG_RING, PENDING_POLL, REQUESTS_PER_CALL};
+use crate::log::AccessRecord;
+use crate::pins::Pins;
+use crate::pool::Pools;
+use crate::sessions::{Role, Sessions};
+use crate::snapshot::{CompiledListener, Snapshot};
+use crate::sweep::Sweep;
+use crate::timers::Wheel;
+use crate::verbs::Verb;
+use crate::wires::Wires;
+
+/// What a proxy is made with.
+#[derive(Clone, Copy, Debug)]
+pub struct ProxyConfig {
+    /// Which worker it serves.
+    pub worker: WorkerId,
+    /// How many workers there are.
+    pub workers: u16,
+    /// Connections of both sides together; as many as the stack has.
+    pub connections_max: u32,
+    /// Requests and relays in flight.
+    pub exchanges_max: u32,
+    /// Of all randomness.
+    pub seed: u64,
+    /// Wall clock at [`Instant::ZERO`], nanoseconds since 1970, for the log.
+    pub wall_clock_origin: u64,
+}
+
+impl Default for ProxyConfig {
+    fn default() -> Self {
+        Self {
+            worker: WorkerId(0),
+            workers: 1,
+            connections_max: 65_536,
+            exchanges_max: 65_536,
+            seed: 0,
+            wall_clock_origin: 0,
+        }
+    }
+}
+
+/// What a worker keeps of a listener between snapshots.
+#[derive(Debug)]
+pub(crate) struct ListenerState {
+    pub(crate) counters: Arc<ListenerCounters>,
+    pub(crate) limits: HeadLimits,
+    pub(crate) idle_timeout: Option<Duration>,
+    pub(crate) header_timeout: Option<Duration>,
+    pub(crate) http: bool,
+}
+
+/// One worker's proxy. See the [crate's page](crate).
+pub struct Proxy {
+    pub(crate) worker: WorkerId,
+    pub(crate) wall_clock_origin: u64,
+    pub(crate) draining: bool,
+    pub(crate) wires: Wires,
+    pub(crate) sessions: Sessions,
+    pub(crate) exchanges: Exchanges,
+    pub(crate) session_timers: Wheel,
+    pub(crate) exchange_timers: Wheel,
+    pub(crate) listeners: Vec<Option<ListenerState>>,
+    pub(crate) pools: Pools,
+    pub(crate) load: LoadTable,
+    pub(crate) pins: Pins,
+    pub(crate) sweep: Sweep,
+    pub(crate) rng: Rng,
+    pub(crate) scratch: sluice_l7_route::PathScratch,
+    /// A Location, or a path before it was rewritten.
+    pub(crate) text: Vec<u8>,
+    /// What filters put together.
+    pub(crate) filter_text: Vec<u8>,
+    /// Requests that the current call may still begin.
+    pub(crate) budget: u32,
+    /// Client connections with something to decode.
+    pub(crate) ready: VecDeque<ConnId>,
+    /// When the pending queues are looked at again.
+    pub(crate) poll_at: Instant,
+    pub(crate) log: Ring<AccessRecord>,
+    pub(crate) counters: Arc<WorkerCounters>,
+}
+
+impl Proxy {
+    /// A proxy without configuration: it resets whatever connects until [`Proxy::adopt`].
+    #[must_use]
+    pub fn new(config: ProxyConfig, tx_pool: Pool) -> Self {
+        let exchanges = config.exchanges_max;
+        Self {
+            worker: config.worker,
+            wall_clock_origin: config.wall_clock_origin,
+            draining: false,
+            wires: Wires::new(tx_pool, 2 * exchanges as usize),
+            sessions: Sessions::new(config.connections_max),
+            exchanges: Slab::new(exchanges.min(1_024), exchanges),
+            session_timers: Wheel::with_capacity(config.connections_max as usize),
+            exchange_timers: Wheel::with_capacity(exchanges as usize),
+            listeners: Vec::new(),
+            pools: Pools::new(config.worker, config.connections_max),
+            load: LoadTable::new(),
+            pins: Pins::new(),
+            sweep: Sweep::default(),
+            rng: Rng::new(config.seed),
+            scratch: sluice_l7_route::PathScratch::default(),
+            text: Vec::with_capacity(1_024),
+            filter_text: Vec::with_capacity(1_024),
+            budget: 0,
+            ready: VecDeque::with_capacity(256),
+            poll_at: Instant::NEVER,
+            log: Ring::with_capacity(LOG_RING),
+            counters: Arc::default(),
+        }
+    }
+
+    /// Makes `snapshot` the one that new requests use. Those in flight keep theirs.
+    ///
+    /// # Errors
+    /// Gives it back when 64 snapshots are still in use: offer a newer one later.
+    pub fn adopt(&mut self, snapshot: Arc<Snapshot>, now: Instant) -> Result<(), Arc<Snapshot>> {
+        self.wires.now = now;
+        if let Err(snapshot) = self.pins.adopt(snapshot) {
+            self.counters.snapshot_skipped.increment();
+            return Err(snapshot);
+        }
+        self.counters.snapshot_adopted.increment();
+        self.sync_listeners();
+        if let Some(snapshot) = self.pins.current() {
+            self.load.grow(snapshot.endpoints_bound(), snapshot.clusters_bound());
+        }
+        self.sweep.start();
+        Ok(())
+    }
+
+    /// A snapshot that nobody here uses any more: to be freed elsewhere.
+    pub fn pop_retired(&mut self) -> Option<Arc<Snapshot>> {
+        self.pins.pop_retired()
+    }
+
+    /// Something happened on a connection.
+    pub fn handle(&mut self, conn: ConnId, event: StreamEvent, now: Instant) {
+        self.wires.now = now;
+        self.budget = REQUESTS_PER_CALL;
+        match event {
+            StreamEvent::Data(bytes) => self.handle_data(conn, bytes),
+            StreamEvent::Accepted { listener, local, peer } => {
+                self.accept(conn, listener, local, peer);
+            }
+            StreamEvent::Connected => self.handle_connected(conn),
+            StreamEvent::ConnectFailed(reason) => self.handle_closed(conn, reason),
+            StreamEvent::PeerClosed => self.handle_peer_closed(conn),
+            StreamEvent::Writable => self.handle_writable(conn),
+            StreamEvent::Closed(reason) => self.handle_closed(conn, reason),
+        }
+        self.run_ready();
+    }
+
+    /// The answer to [`Verb::Connect`]. The id's first event may come only after this.
+    pub fn connect_result(
+        &mut self,
+        token: u32,
+        result: Result<ConnId, ConnectRefused>,
+        now: Instant,
+    ) {
+        self.wires.now = now;
+        self.budget = REQUESTS_PER_CALL;
+        match result {
+            Ok(conn) => self.attempt_has_id(token, conn),
+            Err(reason) => self.attempt_refused(token, reason),
+        }
+        self.run_ready();
+    }
+
+    /// The next thing for the stack to do.
+    #[inline]
+    pub fn pop_verb(&mut self) -> Option<Verb> {
+        self.wires.verbs.pop_front()
+    }
+
+    /// The answer to [`Verb::Write`]: how much more fits. 0: none until `Writable`.
+    pub fn wrote(&mut self, conn: ConnId, send_room_left: usize) {
+        let Some(session) = self.sessions.get_mut(conn) else { return };
+        session.status.blocked = send_room_left == 0;
+        if send_room_left > 0 {
+            self.release_credit_of_partner(conn);
+        }
+    }
+
+    /// Works off what is due, and what earlier calls left for later.
+    pub fn handle_timers(&mut self, now: Instant) {
+        self.wires.now = now;
+        self.budget = REQUESTS_PER_CALL;
+        self.run_ready();
+        self.run_sweep();
+        while let Some(index) = self.session_timers.pop_due(now) {
+            self.handle_session_timer(index);
+        }
+        while let Some(index) = self.exchange_timers.pop_due(now) {
+            self.handle_exchange_timer(index);
+        }
+        if self.poll_at <= now {
+            self.poll_queues();
+        }
+        self.run_ready();
+    }
+
+    /// When [`Proxy::handle_timers`] wants to be called next.
+    #[must_use]
+    pub fn next_deadline(&self) -> Instant {
+        if !self.ready.is_empty() || self.sweep.is_running() {
+            return Instant::ZERO;
+        }
+        let timers = self.session_timers.next_deadline().min(self.exchange_timers.next_deadline());
+        timers.min(self.poll_at)
+    }
+
+    /// Takes no new requests on connections that are open: idle ones close now, others after the
+    /// response they are at.
+    pub fn start_drain(&mut self, now: Instant) {
+        self.wires.now = now;
+        self.draining = true;
+        self.sweep.start();
+    }
+
+    /// Requests and relays in flight.
+    #[must_use]
+    pub fn active(&self) -> usize {
+        self.exchanges.len()
+    }
+
+    /// Connections known, of both sides.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// Requests that still read a snapshot.
+    #[must_use]
+    pub fn pinned(&self) -> u32 {
+        self.pins.pinned()
+    }
+
+    /// The next access record.
+    pub fn pop_log(&mut self) -> Option<AccessRecord> {
+        self.log.pop()
+    }
+
+    /// Counters of this proxy as a whole.
+    #[must_use]
+    pub fn counters(&self) -> &Arc<WorkerCounters> {
+        &self.counters
+    }
+}
+
+/// What several parts need.
+impl Proxy {
+    /// Decodes what client connections have waiting, within the call's budget.
+    fn run_ready(&mut self) {
+        while self.budget > 0 {
+            let Some(conn) = self.ready.pop_front() else { return };
+            if let Some(session) = self.sessions.get_mut(conn) {
+                session.status.queued = false;
+                self.run_downstream(conn);
+            }
+        }
+    }
+
+    /// Puts a client connection on the list of those to decode.
+    #[inline]
+    pub(crate) fn make_ready(&mut self, conn: ConnId) {
+        if let Some(session) = self.sessions.get_mut(conn)
+            && !session.status.queued
+        {
+            session.status.queued = true;
+            self.ready.push_back(conn);
+        }
+    }
+
+    #[inline]
+    pub(crate) fn listener(&self, id: ListenerId) -> Option<&ListenerState> {
+        self.listeners.get(id.index())?.as_ref()
+    }
+
+    /// The compiled listener of the current snapshot.
+    #[inline]
+    pub(crate) fn compiled_listener(&self, id: ListenerId) -> Option<&CompiledListener> {
+        self.pins.current()?.listener(id)
+    }
+
+    /// Hands the session's output to the stack.
+    #[inline]
+    pub(crate) fn flush(&mut self, conn: ConnId) {
+        let Some(session) = self.sessions.get_mut(conn) else { return };
+        if session.output.is_empty() {
+            return;
+        }
+        let bytes = std::mem::take(&mut session.output);
+        let count = bytes.len() as u64;
+        match &session.role {
+            Role::Downstream(downstream) => {
+                let listener = downstream.listener;
+                if let Some(listener) = self.listener(listener) {
+                    listener.counters.downstream_cx_tx_bytes_total.add(count);
+                }
+            }
+            Role::Upstream(upstream) => {
+                if let Some(cluster) = self.pools.cluster(upstream.cluster) {
+                    cluster.counters.upstream_cx_tx_bytes_total.add(count);
+                }
+            }
+            Role::Vacant => {}
+        }
+        self.wires.verbs.push_back(Verb::Write { conn, bytes });
+    }
+
+    fn sync_listeners(&mut self) {
+        let Some(snapshot) = self.pins.current() else { return };
+        for compiled in snapshot.listeners() {
+            let index = compiled.listener.id.index();
+            if self.listeners.len() <= index {
+                self.listeners.resize_with(index + 1, || None);
+            }
+            let limits = match &compiled.listener.protocol {
+                Protocol::Http(http) => HeadLimits {
+                    request_line: http.max_request_line,
+                    header_bytes: http.max_header_bytes,
+                    headers: http.max_headers,
+                },
+                Protocol::Tcp { .. } => HeadLimits::default(),
+            };
+            self.listeners[index] = Some(ListenerState {
+                counters: of_worker(&compiled.counters, self.worker),
+                limits,
+                idle_timeout: compiled.listener.idle_timeout,
+                header_timeout: compiled.listener.http().and_then(|http| http.header_timeout),
+                http: compiled.listener.http().is_some(),
+            });
+        }
+    }
+
+    fn poll_queues(&mut self) {
+        let mut index = 0;
+        while let Some(cluster) = self.pools.waiting_at(index) {
+            self.serve_queue(cluster);
+            index += 1;
+        }
+        let again = self.pools.has_waiting();
+        self.poll_at = if again { self.wires.now + PENDING_POLL } else { Instant::NEVER };
+    }
+}
+
+impl std::fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Proxy")
+            .field("worker", &self.worker)
+            .field("connections", &self.connections())
+            .field("active", &self.active())
+            .field("draining", &self.draining)
+            .finish_non_exhaustive()
+    }
+}

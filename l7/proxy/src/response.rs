@@ -1,0 +1,250 @@
+//! What an endpoint answers, on its way to the client.
+
+use sluice_base::ConnId;
+use sluice_buf::Chain;
+use sluice_l7_core::{BodyLength, Codec, Event, Head, status};
+use sluice_l7_filter::FilterResult;
+
+use crate::exchange::{ExchangeKey, State};
+use crate::flags::ResponseFlags;
+use crate::proxy::Proxy;
+use crate::responses::Reply;
+use crate::retry::Failure;
+use crate::sessions::Role;
+
+impl Proxy {
+    /// Decodes what the endpoint sent.
+    pub(crate) fn run_upstream(&mut self, conn: ConnId) {
+        let limits = self.wires.response_limits;
+        let mut downstream = None;
+        loop {
+            let Some(session) = self.sessions.get_mut(conn) else { break };
+            if session.status.lingering {
+                break;
+            }
+            if session.codec.is_opaque() {
+                self.relay_forward(conn);
+                break;
+            }
+            let Some(key) = session.exchange else {
+                self.unasked_bytes(conn);
+                break;
+            };
+            downstream = self.exchanges.get(key).map(|exchange| exchange.downstream);
+            match session.decode(&limits, &mut self.wires) {
+                Ok(None) => {
+                    if session.status.peer_closed {
+                        self.response_cut(conn, key);
+                    }
+                    break;
+                }
+                Ok(Some(event)) => self.response_event(conn, key, event),
+                Err(_) => {
+                    self.response_garbage(conn, key);
+                    break;
+                }
+            }
+        }
+        self.settle_credit(conn);
+        self.flush(conn);
+        if let Some(downstream) = downstream {
+            self.flush(downstream);
+        }
+    }
+
+    fn response_event(&mut self, conn: ConnId, key: ExchangeKey, event: Event) {
+        if let Some(exchange) = self.exchanges.get_mut(key) {
+            exchange.last_activity = self.wires.now;
+            exchange.response_begun = true;
+            // The endpoint has the request: nothing is repeated any more.
+            exchange.replay = Chain::new();
+        }
+        match event {
+            Event::Head { head, body, .. } => self.response_head(conn, key, head, body),
+            Event::Informational { head, .. } => self.informational(key, head),
+            Event::Body { bytes, .. } => self.response_body(conn, key, bytes),
+            Event::End { trailers, .. } => self.response_end(key, trailers),
+            Event::Reset { .. } => {
+                self.release_upstream(key, false);
+                self.fail_upstream(key, Failure::Reset { reused: false });
+            }
+            Event::Room { .. } | Event::GoAway { .. } => {}
+        }
+    }
+
+    /// 100 and 103 pass; a client that does not know them (HTTP/1.0) does not get them.
+    fn informational(&mut self, key: ExchangeKey, head: Box<Head>) {
+        if let Some(exchange) = self.exchanges.get(key)
+            && let Some(session) = self.sessions.get_mut(exchange.downstream)
+        {
+            let old = exchange
+                .head
+                .as_ref()
+                .is_some_and(|head| head.version() == sluice_l7_core::Version::Http10);
+            let listener = exchange.plan.listener;
+            let cluster = exchange.cluster();
+            if !old {
+                // Without memory for it the client simply does not hear of it.
+                let _lost =
+                    session.encode_head(exchange.stream, &head, BodyLength::None, &mut self.wires);
+            }
+            if let Some(state) = self.listener(listener) {
+                state.counters.downstream_rq_1xx.increment();
+            }
+            if let Some(state) = cluster.and_then(|id| self.pools.cluster(id)) {
+                state.counters.upstream_rq_1xx.increment();
+            }
+        }
+        self.wires.put_head(head);
+    }
+
+    fn response_head(
+        &mut self,
+        conn: ConnId,
+        key: ExchangeKey,
+        mut head: Box<Head>,
+        body: BodyLength,
+    ) {
+        let now = self.wires.now;
+        if let Some(session) = self.sessions.get_mut(conn)
+            && let Role::Upstream(upstream) = &mut session.role
+        {
+            upstream.used = true;
+        }
+        if let FilterResult::StopWithReply(reply) = self.filter_response(key, &mut head, body) {
+            self.wires.put_head(head);
+            self.reply(key, Reply::of_filter(reply));
+            return;
+        }
+        let Some(exchange) = self.exchanges.get_mut(key) else {
+            self.wires.put_head(head);
+            return;
+        };
+        exchange.status = head.status();
+        exchange.head_at = now;
+        exchange.state = State::Responding;
+        let (downstream, stream) = (exchange.downstream, exchange.stream);
+        if let Some(state) = exchange.cluster().and_then(|id| self.pools.cluster(id)) {
+            state.counters.count_status(exchange.status);
+            if exchange.retried {
+                state.counters.upstream_rq_retry_success.increment();
+            }
+        }
+        let draining = self.draining;
+        let Some(session) = self.sessions.get_mut(downstream) else {
+            self.wires.put_head(head);
+            return;
+        };
+        if draining {
+            session.drain_codec(&mut self.wires);
+        }
+        let written = session.encode_head(stream, &head, body, &mut self.wires);
+        let upgraded = session.codec.is_upgraded();
+        self.wires.put_head(head);
+        if written.is_err() {
+            self.fail_local(key);
+            return;
+        }
+        if let Some(exchange) = self.exchanges.get_mut(key) {
+            exchange.head_sent = true;
+            if let Some(pin) = exchange.pin.take() {
+                self.pins.unpin(pin);
+            }
+            exchange.invariants();
+        }
+        if upgraded {
+            self.upgrade(key);
+        } else if body.is_none() {
+            self.complete(key);
+        }
+    }
+
+    fn response_body(&mut self, conn: ConnId, key: ExchangeKey, mut bytes: Chain) {
+        let count = bytes.len();
+        let Some(exchange) = self.exchanges.get_mut(key) else { return };
+        exchange.response_bytes += count as u64;
+        let (downstream, stream) = (exchange.downstream, exchange.stream);
+        let Some(session) = self.sessions.get_mut(downstream) else { return };
+        let written = session.encode_body(stream, &mut bytes, &mut self.wires);
+        if let Some(session) = self.sessions.get_mut(conn) {
+            session.owed += count as u32;
+        }
+        if written != Ok(count) {
+            self.fail_local(key);
+        }
+    }
+
+    fn response_end(&mut self, key: ExchangeKey, trailers: Option<Box<Head>>) {
+        let Some(exchange) = self.exchanges.get(key) else { return };
+        let (downstream, stream) = (exchange.downstream, exchange.stream);
+        let ended = match self.sessions.get_mut(downstream) {
+            Some(session) => session.encode_end(stream, trailers.as_deref(), &mut self.wires),
+            None => Ok(()),
+        };
+        if let Some(head) = trailers {
+            self.wires.put_head(head);
+        }
+        if ended.is_err() {
+            self.fail_local(key);
+        } else {
+            self.complete(key);
+        }
+    }
+
+    /// The endpoint closed: the end of the response, or a response that was cut.
+    fn response_cut(&mut self, conn: ConnId, key: ExchangeKey) {
+        let Some(session) = self.sessions.get_mut(conn) else { return };
+        let reused = session.upstream().is_some_and(|upstream| upstream.used);
+        match session.handle_end_of_input(&mut self.wires) {
+            Ok(Some(event)) => self.response_event(conn, key, event),
+            Ok(None) | Err(_) => {
+                if let Some(state) = self.exchanges.get(key).and_then(|exchange| {
+                    exchange.cluster().and_then(|cluster| self.pools.cluster(cluster))
+                }) {
+                    state.counters.upstream_rq_rx_reset.increment();
+                }
+                self.release_upstream(key, false);
+                self.fail_upstream(key, Failure::Reset { reused });
+            }
+        }
+    }
+
+    /// The endpoint does not speak HTTP.
+    fn response_garbage(&mut self, conn: ConnId, key: ExchangeKey) {
+        let cluster = self.sessions.get(conn).and_then(|session| session.upstream());
+        if let Some(state) = cluster.and_then(|upstream| self.pools.cluster(upstream.cluster)) {
+            state.counters.upstream_cx_protocol_error.increment();
+        }
+        if let Some(exchange) = self.exchanges.get_mut(key) {
+            exchange.response_begun = true;
+        }
+        self.release_upstream(key, false);
+        self.fail_upstream(key, Failure::Protocol);
+    }
+
+    /// Bytes on a connection that nobody asked anything: it cannot be trusted with a request.
+    fn unasked_bytes(&mut self, conn: ConnId) {
+        let Some(session) = self.sessions.get(conn) else { return };
+        if session.input.is_empty() {
+            return;
+        }
+        let cluster = session.upstream().map(|upstream| upstream.cluster);
+        if let Some(state) = cluster.and_then(|id| self.pools.cluster(id)) {
+            state.counters.upstream_cx_protocol_error.increment();
+        }
+        self.abort_upstream(conn);
+    }
+
+    /// We could not write a message part: no memory, or a head that cannot be said.
+    pub(crate) fn fail_local(&mut self, key: ExchangeKey) {
+        self.counters.no_buffer.increment();
+        let Some(exchange) = self.exchanges.get(key) else { return };
+        if exchange.head_sent {
+            self.cut_downstream(key, ResponseFlags::OVERLOAD);
+        } else {
+            self.reply(key, Reply::OVERLOAD);
+        }
+    }
+}
+
+const _: () = assert!(!status::is_informational(101), "101 is a final head: it ends HTTP");

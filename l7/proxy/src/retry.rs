@@ -1,0 +1,89 @@
+//! What happens when an endpoint fails a request: once more elsewhere, an answer of our own, or a
+//! response that is visibly cut.
+
+use crate::exchange::{Exchange, ExchangeKey, Kind, State};
+use crate::flags::ResponseFlags;
+use crate::proxy::Proxy;
+use crate::responses::Reply;
+
+/// How an endpoint failed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Failure {
+    /// No connection: refused, no answer in time, no port. It has seen nothing of the request.
+    Connect,
+    /// The connection ended. `reused`: it had carried a response before, so the endpoint may have
+    /// closed it just as we wrote.
+    Reset {
+        /// See above.
+        reused: bool,
+    },
+    /// The answer is not HTTP.
+    Protocol,
+}
+
+/// Whether the request may be sent again.
+///
+/// Never twice to somebody who may have acted on it: after a connection failure nothing was sent;
+/// after a reset only methods that may be repeated are (RFC 9110, 9.2.2: a proxy must not repeat
+/// others by itself), and only while every byte of the body that was sent is still here.
+fn may_retry(exchange: &Exchange, failure: Failure) -> bool {
+    if exchange.plan.retries_left == 0 || exchange.tried.is_full() || exchange.replay_lost {
+        return false;
+    }
+    match failure {
+        Failure::Connect => true,
+        Failure::Reset { .. } => {
+            let idempotent =
+                exchange.head.as_ref().is_some_and(|head| head.method().is_idempotent());
+            idempotent && !exchange.response_begun
+        }
+        Failure::Protocol => false,
+    }
+}
+
+impl Proxy {
+    /// The endpoint failed; the exchange holds no connection any more.
+    pub(crate) fn fail_upstream(&mut self, key: ExchangeKey, failure: Failure) {
+        let Some(exchange) = self.exchanges.get_mut(key) else { return };
+        debug_assert!(exchange.upstream.is_none(), "a failed connection is let go first");
+        exchange.state = State::Local;
+        if exchange.head_sent {
+            self.cut_downstream(key, ResponseFlags::UPSTREAM_TERMINATION);
+            return;
+        }
+        let retries_used = exchange.retried && exchange.plan.retries_left == 0;
+        if may_retry(exchange, failure) {
+            exchange.plan.retries_left -= 1;
+            exchange.retried = true;
+            exchange.request_forwarded = false;
+            if let Some(state) = exchange.cluster().and_then(|id| self.pools.cluster(id)) {
+                state.counters.upstream_rq_retry.increment();
+            }
+            // After a reset on a reused connection the other idle ones are no better.
+            self.dispatch(key, true);
+            return;
+        }
+        if let Some(state) = exchange.cluster().and_then(|id| self.pools.cluster(id)) {
+            if failure == Failure::Connect {
+                state.counters.upstream_rq_pending_failure_eject.increment();
+            }
+            if retries_used {
+                state.counters.upstream_rq_retry_limit_exceeded.increment();
+            }
+        }
+        let mut reply = match failure {
+            Failure::Connect => Reply::CONNECT_FAILURE,
+            Failure::Reset { .. } => Reply::UPSTREAM_RESET,
+            Failure::Protocol => Reply::UPSTREAM_GARBAGE,
+        };
+        if retries_used {
+            reply.flags = reply.flags.with(ResponseFlags::RETRY_LIMIT);
+        }
+        if exchange.kind == Kind::Tcp {
+            let conn = exchange.downstream;
+            self.abort_downstream(conn, reply.flags);
+        } else {
+            self.reply(key, reply);
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! From a request head to a route, and what filters and the route do to the heads.
+
+use sluice_config_model::Scheme;
+use sluice_l7_core::{BodyLength, Head, NameId};
+use sluice_l7_filter::{FilterContext, FilterResult};
+use sluice_l7_route::{Action, Path};
+
+use crate::exchange::ExchangeKey;
+use crate::proxy::Proxy;
+use crate::responses::{Reply, ReplyParts};
+
+/// What becomes of a request.
+enum Decision {
+    Forward,
+    Reply(Reply),
+    /// Status of a redirect; the Location is in the proxy's text.
+    Redirect(u16),
+    /// Status of a direct response; its body is in the proxy's text.
+    Direct(u16),
+}
+
+impl Proxy {
+    /// Filters and routes the request, then sends it on or answers it.
+    pub(crate) fn route(&mut self, key: ExchangeKey) {
+        let Some(exchange) = self.exchanges.get_mut(key) else { return };
+        let Some(mut head) = exchange.head.take() else { return };
+        let decision = self.decide(key, &mut head);
+        let Some(exchange) = self.exchanges.get_mut(key) else { return };
+        exchange.head = Some(head);
+        let listener = exchange.plan.listener;
+        match decision {
+            Decision::Forward => {
+                if exchange.request_ended
+                    && let Some(timeout) = exchange.plan.timeout
+                {
+                    exchange.route_deadline = exchange.started + timeout;
+                    self.exchange_timers.set_earlier(key.index, exchange.route_deadline);
+                }
+                self.dispatch(key, false);
+            }
+            Decision::Reply(reply) => {
+                if let Some(state) = self.listener(listener) {
+                    match reply.status {
+                        404 => state.counters.no_route.increment(),
+                        413 => state.counters.downstream_rq_too_large.increment(),
+                        _ => {}
+                    }
+                }
+                self.reply(key, reply);
+            }
+            Decision::Redirect(status) => {
+                if let Some(state) = self.listener(listener) {
+                    state.counters.rq_redirect.increment();
+                }
+                self.reply_from_text(key, status, true);
+            }
+            Decision::Direct(status) => {
+                if let Some(state) = self.listener(listener) {
+                    state.counters.rq_direct_response.increment();
+                }
+                self.reply_from_text(key, status, false);
+            }
+        }
+    }
+
+    /// Answers with what [`Proxy::decide`] wrote to the text.
+    fn reply_from_text(&mut self, key: ExchangeKey, status: u16, location: bool) {
+        let text = std::mem::take(&mut self.text);
+        let flags = crate::ResponseFlags::NONE;
+        let parts = if location {
+            ReplyParts { status, flags, body: &[], location: Some(&text) }
+        } else {
+            ReplyParts { status, flags, body: &text, location: None }
+        };
+        self.reply_with(key, &parts);
+        self.text = text;
+    }
+
+    fn decide(&mut self, key: ExchangeKey, head: &mut Head) -> Decision {
+        let Some(exchange) = self.exchanges.get_mut(key) else {
+            return Decision::Reply(Reply::OVERLOAD);
+        };
+        let snapshot = exchange.pin.as_ref().and_then(|pin| self.pins.get(pin));
+        let Some(listener) = snapshot.and_then(|s| s.listener(exchange.plan.listener)) else {
+            return Decision::Reply(Reply::NO_ROUTE);
+        };
+        if let BodyLength::Known(length) = exchange.body
+            && length > exchange.plan.body_max
+        {
+            return Decision::Reply(Reply::BODY_TOO_LARGE);
+        }
+        if Path::normalize_head(head, &mut self.scratch).is_err() {
+            return Decision::Reply(Reply::BAD_PATH);
+        }
+        let Ok(route) = listener.routes.find(head, &Path::of(head)) else {
+            return Decision::Reply(Reply::NO_ROUTE);
+        };
+        let plan = &mut exchange.plan;
+        plan.route = Some(route.id);
+        plan.virtual_host = Some(route.virtual_host);
+        plan.timeout = route.timeout;
+        plan.retries_left = route.retries;
+        match &route.action {
+            Action::Cluster(cluster) => plan.cluster = Some(*cluster),
+            Action::Weighted(clusters) => plan.cluster = Some(clusters.pick(self.rng.next_u32())),
+            Action::Redirect(redirect) => {
+                self.text.clear();
+                redirect.location(head, Scheme::Http, &mut self.text);
+                return Decision::Redirect(redirect.status);
+            }
+            Action::Direct(direct) => {
+                self.text.clear();
+                self.text.extend_from_slice(&direct.body);
+                return Decision::Direct(direct.status);
+            }
+        }
+        if route.rewrites_path() {
+            self.text.clear();
+            self.text.extend_from_slice(head.path());
+        }
+        if route.rewrite(head, &mut self.scratch).is_err() {
+            return Decision::Reply(Reply::BAD_PATH);
+        }
+        if route.rewrites_path() {
+            head.set(NameId::X_ENVOY_ORIGINAL_PATH, &self.text);
+        }
+        let peer = self.sessions.get(exchange.downstream).and_then(|session| session.downstream());
+        let Some(peer) = peer.map(|downstream| downstream.peer) else {
+            return Decision::Reply(Reply::OVERLOAD);
+        };
+        let mut context = FilterContext {
+            peer,
+            scheme: Scheme::Http,
+            request_edits: Some(&route.request_edits),
+            response_edits: None,
+            rng: &mut self.rng,
+            scratch: &mut self.filter_text,
+        };
+        exchange.filters = listener.filters.start();
+        match listener.filters.decode_head(
+            &mut exchange.filters,
+            head,
+            exchange.body,
+            &mut context,
+        ) {
+            FilterResult::Continue => Decision::Forward,
+            FilterResult::StopWithReply(reply) => Decision::Reply(Reply::of_filter(reply)),
+        }
+    }
+
+    /// What filters and the route do to a response, of an endpoint or our own.
+    pub(crate) fn filter_response(
+        &mut self,
+        key: ExchangeKey,
+        head: &mut Head,
+        body: BodyLength,
+    ) -> FilterResult {
+        let Some(exchange) = self.exchanges.get_mut(key) else { return FilterResult::Continue };
+        let snapshot = exchange.pin.as_ref().and_then(|pin| self.pins.get(pin));
+        let listener = snapshot.and_then(|s| s.listener(exchange.plan.listener));
+        let session = self.sessions.get(exchange.downstream);
+        let downstream = session.and_then(|session| session.downstream());
+        let Some((listener, downstream)) = listener.zip(downstream) else {
+            return FilterResult::Continue;
+        };
+        let editor = exchange.plan.route.and_then(|id| listener.response_editor(id));
+        let mut context = FilterContext {
+            peer: downstream.peer,
+            scheme: Scheme::Http,
+            request_edits: None,
+            response_edits: editor.map(|route| &route.response_edits),
+            rng: &mut self.rng,
+            scratch: &mut self.filter_text,
+        };
+        listener.filters.encode_head(&mut exchange.filters, head, body, &mut context)
+    }
+}

@@ -1,0 +1,214 @@
+//! The session table: what the proxy knows of each connection, parallel to the stack's slab.
+//!
+//! One index, two tables: `ConnId::index` is the slot here and there, so the worker can prefetch
+//! both at once. A stale generation matches nothing. A slot is plain data and chains: no pointer
+//! into another slot, no closure.
+
+use std::net::SocketAddrV4;
+
+use sluice_base::{ClusterId, ConnId, EndpointId, ListenerId};
+use sluice_buf::Chain;
+
+use crate::codec::SessionCodec;
+use crate::exchange::ExchangeKey;
+
+/// End of an intrusive list of sessions.
+pub(crate) const NO_SESSION: u32 = u32::MAX;
+
+/// One side of the proxy.
+#[derive(Debug)]
+pub(crate) enum Role {
+    /// The slot is free.
+    Vacant,
+    /// A client's connection.
+    Downstream(Downstream),
+    /// A connection to an endpoint.
+    Upstream(Upstream),
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Downstream {
+    pub(crate) listener: ListenerId,
+    pub(crate) peer: SocketAddrV4,
+    pub(crate) local: SocketAddrV4,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Upstream {
+    pub(crate) cluster: ClusterId,
+    pub(crate) endpoint: EndpointId,
+    /// What the connection was made with; a pool takes back only its own kind.
+    pub(crate) made_with: u32,
+    /// A response has been received on it: it is a connection that was reused from then on.
+    pub(crate) used: bool,
+    /// The neighbours in the endpoint's idle list.
+    pub(crate) endpoint_links: Links,
+    /// The neighbours in the cluster's idle list.
+    pub(crate) cluster_links: Links,
+}
+
+/// Neighbours in an intrusive list, by session index.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Links {
+    pub(crate) next: u32,
+    pub(crate) prev: u32,
+}
+
+impl Links {
+    pub(crate) const NONE: Self = Self { next: NO_SESSION, prev: NO_SESSION };
+}
+
+/// What is true of a connection right now.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Status {
+    /// The handshake is done.
+    pub(crate) connected: bool,
+    /// The stack has no send room; `Writable` will come.
+    pub(crate) blocked: bool,
+    /// The peer sends no more.
+    pub(crate) peer_closed: bool,
+    /// We said `Close`.
+    pub(crate) closed: bool,
+    /// Done with: what still arrives is dropped.
+    pub(crate) lingering: bool,
+    /// The session's timer holds the time for a head that has begun.
+    pub(crate) head_begun: bool,
+    /// On the list of sessions to run.
+    pub(crate) queued: bool,
+    /// In the idle lists.
+    pub(crate) idle: bool,
+}
+
+/// What the proxy knows of one connection.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) generation: u32,
+    pub(crate) status: Status,
+    pub(crate) exchange: Option<ExchangeKey>,
+    /// Received, not decoded; charged by the stack.
+    pub(crate) input: Chain,
+    /// Written by the codec, not yet handed to the stack; empty between calls.
+    pub(crate) output: Chain,
+    /// Received, passed on to the other side, and still charged here until that side has room.
+    /// While lingering: bytes that were dropped.
+    pub(crate) owed: u32,
+    pub(crate) codec: SessionCodec,
+    pub(crate) role: Role,
+}
+
+impl Session {
+    const fn vacant() -> Self {
+        Self {
+            generation: 0,
+            status: Status {
+                connected: false,
+                blocked: false,
+                peer_closed: false,
+                closed: false,
+                lingering: false,
+                head_begun: false,
+                queued: false,
+                idle: false,
+            },
+            exchange: None,
+            input: Chain::new(),
+            output: Chain::new(),
+            owed: 0,
+            codec: SessionCodec::Opaque,
+            role: Role::Vacant,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn upstream(&self) -> Option<&Upstream> {
+        match &self.role {
+            Role::Upstream(upstream) => Some(upstream),
+            Role::Vacant | Role::Downstream(_) => None,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn downstream(&self) -> Option<&Downstream> {
+        match &self.role {
+            Role::Downstream(downstream) => Some(downstream),
+            Role::Vacant | Role::Upstream(_) => None,
+        }
+    }
+}
+
+/// All sessions of a worker.
+pub(crate) struct Sessions {
+    slots: Vec<Session>,
+    used: usize,
+    limit: usize,
+}
+
+impl Sessions {
+    /// Room for `limit` sessions; memory is touched when a slot is first used.
+    pub(crate) fn new(limit: u32) -> Self {
+        let limit = limit as usize;
+        Self { slots: Vec::with_capacity(limit), used: 0, limit }
+    }
+
+    /// Occupies the slot of `conn`; false: beyond the limit. The slot must be vacant.
+    pub(crate) fn insert(&mut self, conn: ConnId, role: Role, codec: SessionCodec) -> bool {
+        let index = conn.index as usize;
+        if index >= self.limit {
+            return false;
+        }
+        if index >= self.slots.len() {
+            self.slots.resize_with(index + 1, Session::vacant);
+        }
+        let slot = &mut self.slots[index];
+        debug_assert!(matches!(slot.role, Role::Vacant), "a slot is freed before it is used again");
+        *slot = Session { generation: conn.generation, role, codec, ..Session::vacant() };
+        self.used += 1;
+        true
+    }
+
+    /// Frees the slot.
+    pub(crate) fn remove(&mut self, conn: ConnId) -> Option<Session> {
+        let slot = self.get_mut(conn)?;
+        let session = std::mem::replace(slot, Session::vacant());
+        self.used -= 1;
+        Some(session)
+    }
+
+    #[inline]
+    pub(crate) fn get(&self, conn: ConnId) -> Option<&Session> {
+        let slot = self.slots.get(conn.index as usize)?;
+        let live = slot.generation == conn.generation && !matches!(slot.role, Role::Vacant);
+        live.then_some(slot)
+    }
+
+    #[inline]
+    pub(crate) fn get_mut(&mut self, conn: ConnId) -> Option<&mut Session> {
+        let slot = self.slots.get_mut(conn.index as usize)?;
+        let live = slot.generation == conn.generation && !matches!(slot.role, Role::Vacant);
+        live.then_some(slot)
+    }
+
+    /// Who is in slot `index`.
+    #[inline]
+    pub(crate) fn at(&self, index: u32) -> Option<ConnId> {
+        let slot = self.slots.get(index as usize)?;
+        let vacant = matches!(slot.role, Role::Vacant);
+        (!vacant).then_some(ConnId { index, generation: slot.generation })
+    }
+
+    /// The session in slot `index`, if there is one; for list neighbours.
+    #[inline]
+    pub(crate) fn by_index(&mut self, index: u32) -> Option<&mut Session> {
+        self.slots.get_mut(index as usize).filter(|slot| !matches!(slot.role, Role::Vacant))
+    }
+
+    /// Slots that have ever been used.
+    pub(crate) fn slots(&self) -> u32 {
+        self.slots.len() as u32
+    }
+
+    /// Sessions that exist.
+    pub(crate) fn len(&self) -> usize {
+        self.used
+    }
+}

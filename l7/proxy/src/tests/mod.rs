@@ -1,0 +1,17 @@
+//! Journeys: bytes in, bytes and verbs out, each ending with the leak census.
+
+mod bodies;
+mod failures;
+mod hostile;
+mod pooling;
+mod relays;
+mod reloads;
+mod requests;
+mod retries;
+mod timeouts;
+mod world;
+
+/// A request without a body.
+const GET: &str = "GET /a HTTP/1.1\r\nhost: example.com\r\n\r\n";
+/// A response that keeps the connection.
+const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi";
