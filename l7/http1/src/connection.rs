@@ -299,9 +299,13 @@ fn take_head<T>(
     parse: impl Fn(&[u8], Text, &mut Head, &HeadLimits) -> Result<T, Fault>,
 ) -> Result<T, Fault> {
     if let Some(text) = input.front().get(..len) {
-        let facts = parse(text, Text::Exact, head, cx.limits)?;
-        take_slice(len, input, head);
-        return Ok(facts);
+        let facts = parse(text, Text::Exact, head, cx.limits);
+        match facts {
+            Ok(_) => take_slice(len, input, head),
+            // It has been credited, as what parses has.
+            Err(_) => input.advance(len),
+        }
+        return facts;
     }
     head.copy_received(input, len, cx.heads);
     input.advance(len);
