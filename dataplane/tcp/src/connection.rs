@@ -33,7 +33,7 @@ pub struct Connection {
     pub(crate) is_write_blocked: bool,
     /// The application stopped reading: data that still arrives is answered with a RST.
     pub(crate) is_read_closed: bool,
-    /// We were there first: the SYN came to a listener.
+    /// Opened by the peer: the SYN came to a listener.
     pub(crate) is_passive: bool,
     /// CLOSED or TIME_WAIT was said.
     pub(crate) is_end_reported: bool,

@@ -4,7 +4,7 @@ mod support;
 
 use sluice_base::Rng;
 use sluice_buf::Pressure;
-use sluice_tcp::{Config, State};
+use sluice_tcp::{Config, Connection, State};
 use sluice_wire::{Flags, SeqNumber, TcpHeader, TcpOptions, Timestamps};
 
 use support::bench::Bench;
@@ -67,11 +67,11 @@ fn arbitrary_step(rng: &mut Rng, bench: &mut Bench) {
         }
         2 => bench.credit(rng.below(3_000) as usize),
         3 => bench.run_for(std::time::Duration::from_millis(rng.below(3_000).into())),
-        4 if rng.chance(100_000) => bench.act(|connection, cx| connection.close(cx)),
-        5 if rng.chance(20_000) => bench.act(|connection, cx| connection.abort(cx)),
-        6 if rng.chance(50_000) => bench.act(|connection, cx| connection.stop_reading(cx)),
+        4 if rng.chance(100_000) => bench.act(Connection::close),
+        5 if rng.chance(20_000) => bench.act(Connection::abort),
+        6 if rng.chance(50_000) => bench.act(Connection::stop_reading),
         7 => {
-            bench.with(|connection, cx| connection.shed(cx));
+            bench.with(Connection::shed);
         }
         8 => {
             let levels = [Pressure::None, Pressure::Tight, Pressure::Scarce, Pressure::Critical];

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use sluice_base::{Instant, Rng};
 use sluice_buf::Pressure;
-use sluice_tcp::{CloseReason, Config, CongestionKind, State};
+use sluice_tcp::{CloseReason, Config, CongestionKind, Connection, State};
 use sluice_wire::{Flags, SeqNumber, TcpHeader};
 
 use support::bench::Bench;
@@ -107,7 +107,7 @@ impl World {
                 size => usize::from(size),
             };
             if sent.payload.is_empty() {
-                self.send(from, sent.outgoing.header, Vec::new());
+                self.send(from, sent.outgoing.header, &[]);
                 continue;
             }
             // Half of the time the other side's device merges what ours would cut.
@@ -120,12 +120,12 @@ impl World {
                 if index + 1 < count {
                     header.flags = header.flags.without(Flags::FIN | Flags::PSH);
                 }
-                self.send(from, header, part.to_vec());
+                self.send(from, header, part);
             }
         }
     }
 
-    fn send(&mut self, from: usize, header: TcpHeader, payload: Vec<u8>) {
+    fn send(&mut self, from: usize, header: TcpHeader, payload: &[u8]) {
         let copies = 1 + u32::from(self.rng.chance(self.weather.duplication));
         for _ in 0..copies {
             if self.rng.chance(self.weather.loss) {
@@ -135,7 +135,7 @@ impl World {
             if self.rng.chance(self.weather.reordering) {
                 delay_us += self.rng.below(3 * self.weather.delay_us);
             }
-            let event = Event::Segment { to: 1 - from, header, payload: payload.clone() };
+            let event = Event::Segment { to: 1 - from, header, payload: payload.to_vec() };
             self.schedule(delay_us, event);
         }
     }
@@ -169,7 +169,7 @@ impl World {
         let may_close = bench.connection().state() != State::SynSent;
         if application.to_write == 0 && !application.has_closed && may_close {
             application.has_closed = true;
-            bench.act(|connection, cx| connection.close(cx));
+            bench.act(Connection::close);
         }
         application.uncredited += bench.read(rng.below(20_000) as usize);
         let credit = match rng.below(3) {
@@ -249,7 +249,7 @@ impl World {
     }
 
     fn states(&self) -> [Option<State>; 2] {
-        [0, 1].map(|side| self.benches[side].connection.as_ref().map(|it| it.state()))
+        [0, 1].map(|side| self.benches[side].connection.as_ref().map(Connection::state))
     }
 }
 

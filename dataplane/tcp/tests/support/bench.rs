@@ -183,7 +183,7 @@ impl Bench {
         while self.connection.is_some() && self.wheel <= until {
             self.now = self.now.max(self.wheel);
             self.wheel = Instant::NEVER;
-            self.act(|connection, cx| connection.handle_timer(cx));
+            self.act(Connection::handle_timer);
         }
         self.now = self.now.max(until);
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sluice_base::Instant;
 use sluice_buf::Pressure;
-use sluice_tcp::{Config, CongestionKind, Signals};
+use sluice_tcp::{Config, CongestionKind, Connection, Signals};
 use sluice_wire::{Flags, SeqNumber, TcpHeader, TcpOptions};
 
 use super::bench::{Bench, Sent, pattern_bytes};
@@ -127,11 +127,11 @@ impl Script {
                 }
                 self.bench.credit(got);
             }
-            "close" => self.bench.act(|connection, cx| connection.close(cx)),
-            "abort" => self.bench.act(|connection, cx| connection.abort(cx)),
-            "stop-reading" => self.bench.act(|connection, cx| connection.stop_reading(cx)),
+            "close" => self.bench.act(Connection::close),
+            "abort" => self.bench.act(Connection::abort),
+            "stop-reading" => self.bench.act(Connection::stop_reading),
             "shed" => {
-                self.bench.with(|connection, cx| connection.shed(cx));
+                self.bench.with(Connection::shed);
             }
             "pressure" => {
                 self.bench.pressure = match rest {
