@@ -75,3 +75,76 @@ impl EndpointSet {
         self.endpoints.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddrV4};
+    use std::time::Duration;
+
+    use sluice_config_model::{Congestion, HttpVersion};
+
+    use super::*;
+
+    fn set(policy: LoadBalancing, count: u32) -> EndpointSet {
+        let address = |id| SocketAddrV4::new(Ipv4Addr::LOCALHOST, 8_000 + id as u16);
+        EndpointSet::new(&Cluster {
+            id: ClusterId(2),
+            name: "app".into(),
+            // Ids are the process's: a cluster's need not start at 0 or be in order.
+            endpoints: (0..count)
+                .map(|id| Endpoint { id: EndpointId(100 - id), address: address(id) })
+                .collect(),
+            load_balancing: policy,
+            connect_timeout: Duration::from_secs(1),
+            idle_timeout: None,
+            http: HttpVersion::Http11,
+            max_connections: 1,
+            max_pending: 1,
+            congestion: Congestion::Cubic,
+        })
+    }
+
+    const POLICIES: [LoadBalancing; 2] = [LoadBalancing::RoundRobin, LoadBalancing::LeastRequest];
+
+    #[test]
+    fn nobody_and_the_only_one() {
+        for policy in POLICIES {
+            let (mut load, mut rng) = (LoadTable::new(), Rng::new(1));
+            assert_eq!(set(policy, 0).pick(&mut load, &mut rng, &[]), None);
+            let one = set(policy, 1);
+            let picked = one.pick(&mut load, &mut rng, &[EndpointId(100)]).map(|one| one.id);
+            assert_eq!(picked, Some(EndpointId(100)), "again, as there is no other");
+            assert_eq!(one.find(EndpointId(100)), Some(&one.endpoints()[0]));
+            assert_eq!(one.find(EndpointId(0)), None);
+        }
+    }
+
+    #[test]
+    fn every_endpoint_gets_its_share_and_a_retry_goes_elsewhere() {
+        for policy in POLICIES {
+            let (mut load, mut rng, set) = (LoadTable::new(), Rng::new(1), set(policy, 5));
+            load.grow(101, 3);
+            let mut counts = [0; 101];
+            for _ in 0..5_000 {
+                let picked = set.pick(&mut load, &mut rng, &[]).expect("one of five");
+                counts[picked.id.index()] += 1;
+                let other = set.pick(&mut load, &mut rng, &[picked.id]).expect("one of four");
+                assert_ne!(other.id, picked.id);
+            }
+            assert!(counts[96..].iter().all(|count| (850..1_150).contains(count)), "{counts:?}");
+        }
+    }
+
+    /// Before the first snapshot has grown the table, and for ids it does not know.
+    #[test]
+    fn a_table_that_knows_nothing_still_yields_endpoints() {
+        for policy in POLICIES {
+            let (mut load, mut rng, set) = (LoadTable::new(), Rng::new(1), set(policy, 3));
+            let mut seen = [false; 101];
+            for _ in 0..100 {
+                seen[set.pick(&mut load, &mut rng, &[]).expect("one").id.index()] = true;
+            }
+            assert_eq!(seen[98..], [true; 3]);
+        }
+    }
+}

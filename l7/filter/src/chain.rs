@@ -16,6 +16,7 @@ pub const FILTERS_MAX: usize = 8;
 #[derive(Clone, Debug, Default)]
 pub struct FilterChain {
     filters: Box<[StockFilter]>,
+    looks_at_bodies: bool,
 }
 
 /// What the filters of a chain remember of one exchange; by the filter's place in the chain.
@@ -58,7 +59,15 @@ impl FilterChain {
     /// The filters of `listener`: the stock ones, since configuration names no others yet.
     #[must_use]
     pub fn compile(_listener: &HttpListener) -> Self {
-        Self { filters: STOCK.into() }
+        Self::of(&STOCK)
+    }
+
+    fn of(filters: &[StockFilter]) -> Self {
+        debug_assert!(filters.len() <= FILTERS_MAX, "every filter has a state in the exchange");
+        Self {
+            filters: filters.into(),
+            looks_at_bodies: filters.iter().any(StockFilter::looks_at_bodies),
+        }
     }
 
     /// The states of a new exchange.
@@ -83,9 +92,8 @@ impl FilterChain {
     /// Whether any filter looks at bodies; if not, the body hooks need not be called.
     #[inline]
     #[must_use]
-    pub fn has_body_filters(&self) -> bool {
-        // No stock filter does.
-        false
+    pub const fn looks_at_bodies(&self) -> bool {
+        self.looks_at_bodies
     }
 
     /// A request's head, through the filters in order.
@@ -150,6 +158,16 @@ fn run<T>(filters: impl Iterator<Item = T>, hook: impl FnMut(T) -> FilterResult)
     results.find(|result| *result != FilterResult::Continue).unwrap_or(FilterResult::Continue)
 }
 
+impl StockFilter {
+    const fn looks_at_bodies(&self) -> bool {
+        match self {
+            Self::HopByHop(_) | Self::Forwarded(_) | Self::RequestId(_) | Self::RouteEdits(_) => {
+                false
+            }
+        }
+    }
+}
+
 impl Filter for StockFilter {
     #[inline]
     fn decode_head(
@@ -193,5 +211,96 @@ impl Filter for StockFilter {
         cx: &mut FilterContext<'_>,
     ) -> FilterResult {
         each!(self, filter => filter.encode_body(state, bytes, end, cx))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sluice_buf::Pool;
+    use sluice_l7_core::{HeaderEdits, NameId};
+
+    use super::*;
+    use crate::filter::tests::{Harness, head};
+
+    fn stock() -> FilterChain {
+        FilterChain::of(&STOCK)
+    }
+
+    /// Another order would let a client remove what we add by nominating it in Connection, or
+    /// keep the operator from overruling a stock filter.
+    #[test]
+    fn what_concerns_the_hop_goes_first_and_the_operator_speaks_last() {
+        let (chain, mut harness) = (stock(), Harness::default());
+        let mut head = head(&[
+            ("Connection", "x-forwarded-for, x-forwarded-proto, x-request-id, x-team"),
+            ("x-forwarded-for", "198.51.100.1"),
+            ("x-request-id", "mine"),
+            ("x-team", "red"),
+        ]);
+        let edits = HeaderEdits::new(["x-request-id"], [("x-team", "blue")]);
+        let mut cx = FilterContext { request_edits: Some(&edits), ..harness.context() };
+        let mut states = chain.start();
+        let result = chain.decode_head(&mut states, &mut head, BodyLength::None, &mut cx);
+        assert_eq!(result, FilterResult::Continue);
+        assert_eq!(
+            Harness::fields(&head),
+            "x-forwarded-for: 192.0.2.7 | x-forwarded-proto: http | x-team: blue"
+        );
+    }
+
+    #[test]
+    fn a_response_loses_its_hop_and_gets_the_routes_fields() {
+        let (chain, mut harness) = (stock(), Harness::default());
+        let mut head = Head::new();
+        head.reset_to_response(200);
+        head.append(NameId::CONNECTION, b"close, x-secret");
+        head.append("x-secret", b"1");
+        head.append(NameId::SERVER, b"s");
+        let edits = HeaderEdits::new(["server"], [("x-served-by", "sluice")]);
+        let mut cx = FilterContext { response_edits: Some(&edits), ..harness.context() };
+        let mut states = chain.start();
+        let result = chain.encode_head(&mut states, &mut head, BodyLength::Chunked, &mut cx);
+        assert_eq!(result, FilterResult::Continue);
+        assert_eq!(Harness::fields(&head), "x-served-by: sluice");
+    }
+
+    #[test]
+    fn a_filter_that_stops_is_the_last_to_be_asked() {
+        let (chain, mut harness) = (stock(), Harness::default());
+        let mut head = head(&[("Connection", &vec!["x"; 100].join(","))]);
+        let (mut states, mut cx) = (chain.start(), harness.context());
+        let result = chain.decode_head(&mut states, &mut head, BodyLength::None, &mut cx);
+        assert!(matches!(result, FilterResult::StopWithReply(reply) if reply.status == 400));
+        assert!(!head.contains(NameId::X_REQUEST_ID));
+    }
+
+    #[test]
+    fn bodies_pass_untouched() {
+        let (chain, mut harness, pool) = (stock(), Harness::default(), Pool::heap(2));
+        assert!(!chain.looks_at_bodies());
+        let mut bytes = Chain::copy_from(b"body", &pool).expect("room");
+        let (mut states, mut cx) = (chain.start(), harness.context());
+        let result = chain.decode_body(&mut states, &mut bytes, false, &mut cx);
+        assert_eq!(result, FilterResult::Continue);
+        let result = chain.encode_body(&mut states, &mut bytes, true, &mut cx);
+        assert_eq!((result, bytes.len()), (FilterResult::Continue, 4));
+        drop(bytes);
+        assert_eq!(pool.in_use(), 0);
+    }
+
+    /// After the first request, the text that filters write reuses what is there.
+    #[test]
+    fn nothing_grows_after_warm_up() {
+        let (chain, mut harness) = (stock(), Harness::default());
+        let mut own = None;
+        for _ in 0..100 {
+            let mut head = head(&[("x-forwarded-for", "198.51.100.1, 10.0.0.1")]);
+            let mut states = chain.start();
+            let mut cx = harness.context();
+            let result = chain.decode_head(&mut states, &mut head, BodyLength::None, &mut cx);
+            assert_eq!(result, FilterResult::Continue);
+            let now = (cx.scratch.capacity(), head.own_text().len());
+            assert_eq!(*own.get_or_insert(now), now);
+        }
     }
 }

@@ -132,6 +132,8 @@ fn elements(list: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::filter::tests::{Harness, head};
 
@@ -224,5 +226,46 @@ mod tests {
         let (mut state, mut cx) = (FilterState::None, harness.context());
         let result = HopByHop.encode_head(&mut state, &mut head, BodyLength::None, &mut cx);
         assert!(matches!(result, FilterResult::StopWithReply(LocalReply { status: 502, .. })));
+    }
+
+    /// RFC 9110, 7.6.1 on a plain list of names, by other code.
+    fn naive(fields: &[(String, String)]) -> Vec<String> {
+        let lower = |text: &str| text.to_ascii_lowercase();
+        let nominated: Vec<_> = fields
+            .iter()
+            .filter(|(name, _)| lower(name) == "connection")
+            .flat_map(|(_, value)| value.split(',').map(|part| lower(part.trim_ascii())))
+            .collect();
+        let hop = ["connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"];
+        fields
+            .iter()
+            .map(|(name, _)| lower(name))
+            .filter(|name| !hop.contains(&name.as_str()) && !nominated.contains(name))
+            .collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1_000))]
+
+        #[test]
+        fn agrees_with_a_plain_list(fields in prop::collection::vec(
+            prop_oneof![
+                ("[Cc]onnection", "(x-a|X-B|accept|close|Keep-Alive|,| |via|x-|upgrade){0,6}"),
+                ("x-a|X-a|x-b|x-|Accept|VIA|keep-alive|Proxy-Connection", "[a-c]{0,3}"),
+            ],
+            0..12,
+        )) {
+            let pairs: Vec<_> = fields.iter().map(|(name, value)| (&**name, &**value)).collect();
+            let (result, _, _) = request(&pairs);
+            prop_assert_eq!(result, FilterResult::Continue);
+            let mut head = head(&pairs);
+            prop_assert!(remove_and_list(&mut head) == naive(&fields), "{:?}", fields);
+        }
+    }
+
+    fn remove_and_list(head: &mut Head) -> Vec<String> {
+        let (mut harness, mut state) = (Harness::default(), FilterState::None);
+        let _ = HopByHop.decode_head(&mut state, head, BodyLength::None, &mut harness.context());
+        head.iter().map(|(name, _)| name.to_ascii_lowercase().escape_ascii().to_string()).collect()
     }
 }

@@ -52,6 +52,13 @@ impl PrefixRewrite {
 }
 
 impl CompiledRoute {
+    /// Whether [`CompiledRoute::rewrite`] changes the path.
+    #[inline]
+    #[must_use]
+    pub const fn rewrites_path(&self) -> bool {
+        self.prefix_rewrite.is_some()
+    }
+
     /// Rewrites path and authority of a request that goes upstream; the path of `head` is
     /// normalised, and is the one that this route matched.
     ///
