@@ -67,6 +67,10 @@ counters! {
     tcp_accepts,
     /// Connections begun by us.
     tcp_connects,
+    /// Connections that gave buffers back because they were scarce.
+    tcp_shed,
+    /// Connections reset because they held most when hardly a buffer was left.
+    tcp_shed_resets,
     /// Connections that are there now, half-open ones included.
     tcp_connections,
     /// Connections of peers that are not acknowledged yet.

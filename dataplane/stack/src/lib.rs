@@ -77,6 +77,7 @@ mod rate_limit;
 mod ready;
 mod resolve;
 mod segmentation;
+mod shed;
 mod stack;
 mod tcp_configs;
 mod tcp_input;

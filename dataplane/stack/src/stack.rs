@@ -35,6 +35,10 @@ pub struct Stack {
     /// The latest time that was passed in.
     pub(crate) now: Instant,
     pub(crate) pressure: Pressure,
+    /// When to look at the pool again.
+    pub(crate) next_look: Instant,
+    /// Where the search for holders of buffers goes on.
+    pub(crate) shed_hand: u32,
     pub(crate) forwarding: bool,
     pub(crate) interfaces: Vec<Interface>,
     pub(crate) fib: Fib,
@@ -88,6 +92,8 @@ impl Stack {
             workers: config.workers.max(1),
             now: Instant::ZERO,
             pressure: rx_pool.pressure(),
+            next_look: Instant::ZERO,
+            shed_hand: 0,
             forwarding: config.forwarding,
             interfaces: config
                 .interfaces
@@ -203,8 +209,7 @@ impl Stack {
 
     fn begin_input(&mut self, now: Instant) {
         self.now = now;
-        self.rx_pool.refresh();
-        self.pressure = self.rx_pool.pressure();
+        self.look_at_memory(now);
     }
 
     #[inline]

@@ -4,6 +4,8 @@ use sluice_tcp::Config;
 
 /// How many different ones may be in use at a time: listeners and clusters share most settings.
 const CONFIGS_MAX: usize = 1024;
+/// IPv4 and TCP headers without options: what separates an MTU from an MSS (RFC 6691).
+const HEADERS_MIN: u16 = 40;
 
 #[derive(Debug)]
 struct Shared {
@@ -55,9 +57,17 @@ impl TcpConfigs {
         Some(self.shared.len() - 1)
     }
 
-    /// One more user of a configuration in use.
-    pub(crate) fn retain(&mut self, number: u16) {
-        self.shared[usize::from(number)].users += 1;
+    /// One more user of a configuration, or of its like for a link with a smaller MTU.
+    #[inline]
+    pub(crate) fn acquire_for(&mut self, number: u16, mtu: u16) -> Option<u16> {
+        let mss_max = mtu.saturating_sub(HEADERS_MIN);
+        let shared = &mut self.shared[usize::from(number)];
+        if shared.config.mss <= mss_max {
+            shared.users += 1;
+            return Some(number);
+        }
+        let config = Config { mss: mss_max, ..shared.config.clone() };
+        self.acquire(&config)
     }
 
     /// One user less.
@@ -90,12 +100,14 @@ mod tests {
         let other = configs.acquire(&small).expect("room");
         assert_eq!(configs.acquire(&plain), Some(first));
         assert_ne!(first, other);
-        configs.retain(other);
+        assert_eq!(configs.acquire_for(other, 576), Some(other));
         assert_eq!(configs.users(), 4);
         configs.release(other);
         configs.release(other);
         let tiny = Config { mss: 100, ..Config::default() };
         assert_eq!(configs.acquire(&tiny), Some(other), "the place is used again");
         assert_eq!(configs.get(other).mss, 100);
+        let clamped = configs.acquire_for(first, 1000).expect("room");
+        assert_eq!(configs.get(clamped).mss, 960, "40 bytes of headers are not the payload's");
     }
 }

@@ -124,6 +124,8 @@ impl Stack {
         }
         let (id, config) = (listener.id, listener.config);
         let (interface, next_hop) = self.route(tuple.remote)?;
+        let mtu = self.interfaces[usize::from(interface)].mtu;
+        let config = self.configs.acquire_for(config, mtu).ok_or(DropReason::TcpTableFull)?;
         let (addresses, ports) = tuple.words();
         let iss = sluice_tcp::initial_sequence(&self.iss_key, [addresses, ports], now);
         let iss = iss_min.map_or(iss, |min| min.max(iss));
@@ -133,8 +135,10 @@ impl Stack {
             half_open: Some(listener_key),
             ..Entry::new(tuple, config, (interface, next_hop), tcp)
         };
-        let key = self.insert(entry, hash).ok_or(DropReason::TcpTableFull)?;
-        self.configs.retain(config);
+        let Some(key) = self.insert(entry, hash) else {
+            self.configs.release(config);
+            return Err(DropReason::TcpTableFull);
+        };
         if let Some(listener) = self.listeners.get_mut(listener_key) {
             listener.half_open += 1;
         }

@@ -111,7 +111,11 @@ impl Stack {
             self.flows.find(hash, |_| true).is_none()
         });
         let tuple = tuple_from(port.ok_or(ConnectError::NoPort)?);
-        let config = self.configs.acquire(tcp).ok_or(ConnectError::TableFull)?;
+        let mtu = self.interfaces[usize::from(interface)].mtu;
+        let wanted = self.configs.acquire(tcp).ok_or(ConnectError::TableFull)?;
+        let config = self.configs.acquire_for(wanted, mtu);
+        self.configs.release(wanted);
+        let config = config.ok_or(ConnectError::TableFull)?;
         let (addresses, ports) = tuple.words();
         let iss = sluice_tcp::initial_sequence(&self.iss_key, [addresses, ports], now);
         let tcp = Connection::connect(iss, &context!(self, config, now));

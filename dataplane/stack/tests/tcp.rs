@@ -118,6 +118,53 @@ fn checksums_and_segmentation_are_left_to_a_device_that_can() {
     net.census_idle();
 }
 
+/// The default MSS is for 1,500 bytes; a smaller link must never see a packet larger than its MTU.
+#[test]
+fn segments_fit_the_link() {
+    let mut net = Net::pair_with(|interface| interface.mtu = 600, |_| {});
+    let largest = std::rc::Rc::new(std::cell::Cell::new(0));
+    let seen = largest.clone();
+    net.filter = Some(Box::new(move |frame| {
+        seen.set(seen.get().max(frame.bytes.len() - 14));
+        true
+    }));
+    transfer(&mut net, 100_000);
+    assert_eq!(largest.get(), 600);
+    net.census_idle();
+}
+
+#[test]
+fn who_holds_most_is_reset_when_hardly_a_buffer_is_left() {
+    let mut net = Net::pair();
+    net.listen(1, "10.0.0.2:80");
+    let (hog, modest) = (net.connect(0, "10.0.0.2:80"), net.connect(0, "10.0.0.2:80"));
+    net.settle();
+    net.ready(0);
+    net.ready(1);
+    // The server reads nothing.
+    net.write(0, hog, &[1; 200_000]);
+    net.write(0, modest, b"little");
+    net.run(Duration::from_secs(1));
+    let mut held = Vec::new();
+    while let Ok(packet) = net.stack(1).rx_pool().alloc() {
+        held.push(packet);
+    }
+    // Enough for the frames of the wire, too little for comfort.
+    held.truncate(held.len() - 50);
+    for _ in 0..5 {
+        net.write(0, modest, b"little");
+        net.run(Duration::from_millis(100));
+    }
+    assert!(net.stack(1).counters().tcp_shed_resets.value() > 0);
+    drop(held);
+    net.run(Duration::from_secs(1));
+    let reset: Vec<_> = net.ready(0).into_iter().filter(|(.., ready)| ready.closed()).collect();
+    assert_eq!(reset.len(), 1);
+    assert_eq!((reset[0].1, reset[0].2.reason), (hog, Some(CloseReason::Reset)));
+    assert!(net.stack(0).connection(modest).is_some());
+    net.census();
+}
+
 #[test]
 fn losses_are_made_good() {
     let mut net = Net::pair();
