@@ -1,1 +1,35 @@
-//! The deterministic simulator: hosts, links, faults, one seed.
+//! The deterministic simulator.
+//!
+//! Hosts that are the real worker, stack and proxy, clients and backends on the same stack, links
+//! with latency, loss, reordering, duplication and corruption, and a virtual clock: one thread, one
+//! seed, any run can be had again.
+//!
+//! ```text
+//!   client.rs ──┐                                  ┌── backend.rs
+//!   client.rs ──┼── network.rs ── sluice.rs ── network.rs ──┼── backend.rs
+//!   client.rs ──┘   (faults)     (the product)    (faults)  └── backend.rs
+//!                        world.rs moves time; ledger.rs knows what must come out
+//! ```
+//!
+//! [`run`] makes a [`Scenario`] of a seed, plays it to its end, and checks: every request is
+//! answered once or fails visibly; the bytes that arrive are the bytes that were sent, both ways; a
+//! response that was cut is never taken for a whole one; everything ends within a bound; afterwards
+//! no connection, buffer or chain node is held, and every retired snapshot came home.
+//!
+//! A failure names seed and commit on one line and leaves a pcap per host.
+
+pub mod app;
+pub mod backend;
+pub mod client;
+pub mod http;
+pub mod ledger;
+pub mod network;
+pub mod pcap;
+pub mod scenario;
+pub mod sluice;
+pub mod world;
+
+mod run;
+
+pub use run::{Failure, Report, run};
+pub use scenario::Scenario;

@@ -1,0 +1,195 @@
+//! The heartbeat: every stage once, in order.
+
+use sluice_base::{Counter, Instant};
+use sluice_stack::Target;
+
+use crate::mesh::Parcel;
+use crate::stages::{Stage, StageClock};
+use crate::status::Command;
+use crate::worker::Worker;
+
+/// Parcels taken from other workers per heartbeat.
+const PARCELS_PER_HEARTBEAT: usize = 256;
+/// Rounds of building and sending per interface and heartbeat.
+const TRANSMIT_ROUNDS: usize = 4;
+/// Gauges that nobody reads more often than this are folded once in so many heartbeats.
+const FOLD_EVERY: u64 = 256;
+
+/// What a heartbeat found.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Beat {
+    /// Whether there was anything to do: then another one is due at once.
+    pub worked: bool,
+    /// When the next timer is due.
+    pub deadline: Instant,
+    /// Whether the worker was told to stop.
+    pub stop: bool,
+}
+
+impl Worker {
+    /// Does everything there is to do now, within the budgets of each stage.
+    pub fn heartbeat(&mut self, now: Instant) -> Beat {
+        let mut stages = StageClock::start();
+        let mut worked = self.adopt(now);
+        let stop = self.obey(now);
+
+        worked |= self.receive(now, &mut stages);
+
+        let due = self.next_deadline() <= now;
+        if due {
+            self.stack.handle_timers(now);
+            self.proxy.handle_timers(now);
+        }
+        stages.edge(Stage::Timers);
+
+        worked |= self.serve(now) | due;
+        stages.edge(Stage::Serve);
+
+        worked |= self.transmit(now);
+        self.exchange_messages();
+        stages.edge(Stage::Transmit);
+
+        self.count(now, worked, &stages);
+        Beat { worked, deadline: self.next_deadline(), stop }
+    }
+
+    /// When the next timer of stack or proxy is due.
+    #[inline]
+    pub fn next_deadline(&self) -> Instant {
+        self.stack.next_deadline().min(self.proxy.next_deadline())
+    }
+
+    /// Whether rings, mailbox or command hold something new: asked once more before sleeping.
+    pub(crate) fn has_mail(&self) -> bool {
+        let unheard = match self.status.commanded() {
+            Command::Run => false,
+            Command::Drain => !self.draining,
+            Command::Stop => true,
+        };
+        let pending = self.ports.iter().any(|port| port.device.has_pending());
+        unheard || pending || self.mailbox.is_waiting() || self.mesh.has_mail()
+    }
+
+    fn obey(&mut self, now: Instant) -> bool {
+        let command = self.status.commanded();
+        if command != Command::Run && !self.draining {
+            self.draining = true;
+            self.stop_listening();
+            self.proxy.start_drain(now);
+        }
+        command == Command::Stop
+    }
+
+    /// Stages 2 to 5.
+    fn receive(&mut self, now: Instant, stages: &mut StageClock) -> bool {
+        let mut received = 0;
+        for port in &mut self.ports {
+            let count = port.device.rx_burst(&mut port.received);
+            stages.edge(Stage::Receive);
+            if count > 0 {
+                received += count;
+                self.stack.handle_batch(port.interface, &mut port.received, now);
+                stages.edge(Stage::Input);
+            }
+        }
+        add(&self.status.packets[0], received);
+        while let Some((owner, interface, packet)) = self.stack.pop_handoff() {
+            match self.mesh.send(owner, interface, packet) {
+                Ok(()) => self.status.handed_off.increment(),
+                Err(packet) => {
+                    self.status.handoff_dropped.increment();
+                    self.stack.handoff_failed(packet);
+                }
+            }
+        }
+        let mut parcels = 0;
+        while parcels < PARCELS_PER_HEARTBEAT {
+            let Some(parcel) = self.mesh.pop() else { break };
+            parcels += 1;
+            match parcel {
+                Parcel::Packet(interface, packet) => {
+                    self.stack.handle_steered(interface, packet.into_packet(), now);
+                }
+                Parcel::Message(message) => self.stack.handle_message(message, now),
+            }
+        }
+        stages.edge(Stage::Input);
+        received + parcels > 0
+    }
+
+    /// Stages 8 and 9: asks each device for room and builds only what fits.
+    fn transmit(&mut self, now: Instant) -> bool {
+        let mut sent = 0;
+        for port in &mut self.ports {
+            for _ in 0..TRANSMIT_ROUNDS {
+                let room = port.device.tx_room().saturating_sub(port.to_send.len());
+                let room = room.min(port.to_send.room());
+                if room > 0 {
+                    self.stack.transmit(port.interface, room, &mut port.to_send, now);
+                }
+                if port.to_send.is_empty() {
+                    break;
+                }
+                let before = port.to_send.len();
+                port.device.tx_burst(&mut port.to_send);
+                sent += before - port.to_send.len();
+                if !port.to_send.is_empty() {
+                    break;
+                }
+            }
+        }
+        add(&self.status.packets[1], sent);
+        sent > 0
+    }
+
+    fn exchange_messages(&mut self) {
+        while let Some((target, message)) = self.stack.pop_message() {
+            let lost = match target {
+                Target::All => self.mesh.tell_all(message),
+                Target::Worker(worker) => usize::from(!self.mesh.tell(worker, message)),
+            };
+            add(&self.status.handoff_dropped, lost);
+        }
+        self.mesh.wake_receivers();
+    }
+
+    /// Stage 10: counters.
+    #[inline]
+    fn count(&mut self, now: Instant, worked: bool, stages: &StageClock) {
+        self.status.heartbeats.increment();
+        if worked {
+            self.status.busy_heartbeats.increment();
+            let mut total = 0;
+            for (counter, spent) in self.status.stage_cycles.iter().zip(stages.spent()) {
+                counter.add(*spent);
+                total += spent;
+            }
+            self.status.busy_cycles.add(total);
+        }
+        if self.status.heartbeats.value() % FOLD_EVERY == 0 || !worked {
+            self.fold(now);
+        }
+        self.last_beat = now;
+    }
+
+    /// Gauges for the control thread.
+    #[cold]
+    fn fold(&mut self, _now: Instant) {
+        let (rx, tx) = (self.stack.rx_pool(), self.stack.tx_pool());
+        self.status.rx_buffers[0].set(u64::from(rx.in_use()));
+        self.status.rx_buffers[1].set(u64::from(rx.capacity()));
+        self.status.tx_buffers[0].set(u64::from(tx.in_use()));
+        self.status.tx_buffers[1].set(u64::from(tx.capacity()));
+        self.status.active.set(self.proxy.active() as u64);
+        let idle = self.ports.iter().all(|port| port.to_send.is_empty());
+        let ended = !self.ports.is_empty() && self.ports.iter().all(|p| p.device.exhausted());
+        self.status.set_exhausted(ended && idle);
+        self.status.set_drained(self.draining && idle && self.proxy.active() == 0);
+    }
+}
+
+fn add(counter: &Counter, amount: usize) {
+    if amount > 0 {
+        counter.add(amount as u64);
+    }
+}

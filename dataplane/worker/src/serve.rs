@@ -1,0 +1,120 @@
+//! Stage 7: stream events up, verbs down.
+
+use sluice_base::{ConnId, Instant};
+use sluice_config_model::Congestion;
+use sluice_l7_proxy::{CloseReason, ConnectRefused, StreamEvent, Verb};
+use sluice_stack::{ConnectError, Ready};
+
+use crate::worker::Worker;
+
+/// Connections served per heartbeat; the rest stay on the ready list, oldest first.
+const READY_PER_HEARTBEAT: usize = 256;
+/// Bytes taken from a connection per turn, so that a bulk transfer shares the core.
+const BYTES_PER_TURN: usize = 256 * 1024;
+
+impl Worker {
+    /// Serves ready connections within the budget; true if there were any.
+    pub(crate) fn serve(&mut self, now: Instant) -> bool {
+        let mut served = 0;
+        while served < READY_PER_HEARTBEAT {
+            let Some((conn, ready)) = self.stack.next_ready() else { break };
+            self.deliver(conn, ready, now);
+            self.carry(now);
+            served += 1;
+        }
+        // What timers or connect results asked for.
+        self.carry(now);
+        self.flush_log();
+        self.retire();
+        served > 0
+    }
+
+    /// Tells the proxy what happened on one connection, in the order in which it happened.
+    fn deliver(&mut self, conn: ConnId, ready: Ready, now: Instant) {
+        if ready.accepted()
+            && let Some(info) = self.stack.connection(conn)
+            && let Some(listener) = info.listener
+        {
+            let event = StreamEvent::Accepted { listener, local: info.local, peer: info.peer };
+            self.proxy.handle(conn, event, now);
+        } else if ready.connected() {
+            self.proxy.handle(conn, StreamEvent::Connected, now);
+        }
+        if ready.readable() {
+            // The end of the stream is told after all of its bytes, however many there are.
+            let last = ready.peer_closed() || ready.closed();
+            let bytes = self.stack.read(conn, if last { usize::MAX } else { BYTES_PER_TURN });
+            if !bytes.is_empty() {
+                self.proxy.handle(conn, StreamEvent::Data(bytes), now);
+            }
+            if self.stack.readable(conn) > 0 {
+                self.stack.again(conn);
+            }
+        }
+        if ready.peer_closed() {
+            self.proxy.handle(conn, StreamEvent::PeerClosed, now);
+        }
+        if ready.writable() {
+            self.proxy.handle(conn, StreamEvent::Writable, now);
+        }
+        if ready.closed() {
+            self.proxy.handle(conn, StreamEvent::Closed(close_reason(ready)), now);
+        }
+    }
+
+    /// Does what the proxy asked for, until it asks for nothing more.
+    pub(crate) fn carry(&mut self, now: Instant) {
+        while let Some(verb) = self.proxy.pop_verb() {
+            match verb {
+                Verb::Write { conn, mut bytes } => {
+                    let room = self.stack.write(conn, &mut bytes, now);
+                    self.proxy.wrote(conn, room);
+                }
+                Verb::Credit { conn, bytes } => self.stack.credit(conn, bytes, now),
+                Verb::Close { conn } => self.stack.close(conn, now),
+                Verb::Abort { conn } => self.stack.abort(conn, now),
+                Verb::Connect { token, remote, cluster } => {
+                    let config = tcp_config(self.cluster_congestion(cluster));
+                    let result = self.stack.connect(remote, &config, token, now);
+                    self.proxy.connect_result(token, result.map_err(refused), now);
+                }
+            }
+        }
+    }
+
+    fn flush_log(&mut self) {
+        while let Some(record) = self.proxy.pop_log() {
+            if self.log.push(record).is_err() {
+                self.status.log_dropped.increment();
+            }
+        }
+    }
+}
+
+/// The TCP configuration of a listener or cluster.
+pub(crate) fn tcp_config(congestion: Congestion) -> sluice_tcp::Config {
+    let congestion = match congestion {
+        Congestion::Cubic => sluice_tcp::CongestionKind::Cubic,
+        Congestion::NewReno => sluice_tcp::CongestionKind::NewReno,
+    };
+    sluice_tcp::Config { congestion, ..sluice_tcp::Config::default() }
+}
+
+fn close_reason(ready: Ready) -> CloseReason {
+    match ready.reason {
+        None | Some(sluice_tcp::CloseReason::Normal) => CloseReason::Normal,
+        Some(sluice_tcp::CloseReason::Reset) => CloseReason::Reset,
+        Some(sluice_tcp::CloseReason::Refused) => CloseReason::Refused,
+        Some(sluice_tcp::CloseReason::TimedOut) => CloseReason::TimedOut,
+        Some(sluice_tcp::CloseReason::Aborted) => CloseReason::Aborted,
+    }
+}
+
+fn refused(error: ConnectError) -> ConnectRefused {
+    match error {
+        ConnectError::NoRoute => ConnectRefused::NoRoute,
+        ConnectError::NoPort => ConnectRefused::NoPort,
+        ConnectError::TableFull => ConnectRefused::TableFull,
+        ConnectError::NoMemory => ConnectRefused::NoMemory,
+    }
+}

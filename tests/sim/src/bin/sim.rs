@@ -1,0 +1,94 @@
+//! `make sim`: plays seeds and says what broke.
+//!
+//!     sim [--seed N] [--seeds N] [--minutes N] [--captures FOLDER]
+//!
+//! With `--seed` one run; with `--seeds` so many from 1 on; with `--minutes` random ones until the
+//! time is over. Exit status 1 if any failed.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use clap::Parser;
+use sluice_sim::{Report, run};
+
+/// Plays scenarios in the simulator.
+#[derive(Parser)]
+struct Options {
+    /// One seed
+    #[arg(long)]
+    seed: Option<u64>,
+    /// So many seeds, from 1 on
+    #[arg(long, default_value_t = 200)]
+    seeds: u64,
+    /// Random seeds for so many minutes
+    #[arg(long)]
+    minutes: Option<u64>,
+    /// Where captures of failures go
+    #[arg(long, default_value = "target/sim")]
+    captures: PathBuf,
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    let mut total = Total::default();
+    if let Some(seed) = options.seed {
+        total.play(seed, &options);
+        total.verbose();
+    } else if let Some(minutes) = options.minutes {
+        let end = Instant::now() + Duration::from_secs(60 * minutes);
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let mut seed = since.as_nanos() as u64;
+        while Instant::now() < end {
+            total.play(seed, &options);
+            seed = seed.wrapping_add(1);
+        }
+    } else {
+        for seed in 1..=options.seeds {
+            total.play(seed, &options);
+        }
+    }
+    println!(
+        "{} runs: {} requests, {} answered, {} refused, {} failed visibly, {} bytes echoed",
+        total.passed + total.failed,
+        total.report.requests,
+        total.report.answered,
+        total.report.refused,
+        total.report.failed,
+        total.report.relayed
+    );
+    println!("{} passed, {} failed", total.passed, total.failed);
+    if total.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+#[derive(Default)]
+struct Total {
+    passed: u64,
+    failed: u64,
+    report: Report,
+}
+
+impl Total {
+    fn play(&mut self, seed: u64, options: &Options) {
+        match run(seed, Some(&options.captures)) {
+            Ok(report) => {
+                self.passed += 1;
+                self.report.requests += report.requests;
+                self.report.answered += report.answered;
+                self.report.refused += report.refused;
+                self.report.failed += report.failed;
+                self.report.relayed += report.relayed;
+                self.report.rounds += report.rounds;
+                self.report.ended = report.ended;
+            }
+            Err(failure) => {
+                self.failed += 1;
+                eprintln!("{failure}");
+            }
+        }
+    }
+
+    fn verbose(&self) {
+        println!("ended at {:?} of virtual time, {} rounds", self.report.ended, self.report.rounds);
+    }
+}

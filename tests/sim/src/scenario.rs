@@ -1,0 +1,202 @@
+//! From a seed to a plan.
+
+use std::collections::VecDeque;
+use std::fmt::Write as _;
+
+use sluice_base::{Instant, Rng};
+
+use crate::client::{Echo, Session};
+use crate::ledger::{Behaviour, Entry, Ledger, Request};
+use crate::network::Faults;
+
+/// Everything that a run is made of, drawn from one seed.
+#[derive(Debug)]
+pub struct Scenario {
+    /// The seed.
+    pub seed: u64,
+    /// Client hosts.
+    pub clients: usize,
+    /// Backend hosts.
+    pub backends: usize,
+    /// Workers of Sluice.
+    pub workers: usize,
+    /// The cables of clients.
+    pub client_faults: Faults,
+    /// The cables of backends.
+    pub backend_faults: Faults,
+    /// When cables become perfect, so that everything can end.
+    pub faults_end: Instant,
+    /// When the configuration is replaced, in order.
+    pub reloads: Vec<Instant>,
+    /// Whether links leave checksums open, as between virtual machines.
+    pub checksum_offload: bool,
+    /// Retries of each route.
+    pub retries: u32,
+    /// `least_request` or `round_robin`.
+    pub load_balancing: &'static str,
+}
+
+const MILLISECOND: u64 = 1_000_000;
+
+impl Scenario {
+    /// The plan that `seed` names.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        let mut rng = Rng::new(seed);
+        let mut faults = || {
+            // A third of the cables are good, the others bad in one or several ways.
+            let bad = !rng.chance(333_333);
+            let mut rate = |limit: u32| {
+                let on = bad && rng.chance(500_000);
+                if on { rng.below(limit) } else { 0 }
+            };
+            let (loss, duplication, corruption) = (rate(50_000), rate(30_000), rate(20_000));
+            let latency_nanos = u64::from(rng.below(20_000)) * 1_000;
+            let jitter_nanos =
+                if bad && rng.chance(500_000) { u64::from(rng.below(5_000)) * 1_000 } else { 0 };
+            Faults { latency_nanos, jitter_nanos, loss, duplication, corruption }
+        };
+        let (client_faults, backend_faults) = (faults(), faults());
+        let corrupts = client_faults.corruption + backend_faults.corruption > 0;
+        let reloads =
+            (0..rng.below(4)).map(|_| Instant::from_millis(u64::from(rng.below(8_000)))).collect();
+        Self {
+            seed,
+            clients: 1 + rng.below(3) as usize,
+            backends: 1 + rng.below(3) as usize,
+            workers: 1 + rng.below(3) as usize,
+            client_faults,
+            backend_faults,
+            faults_end: Instant::from_millis(60_000),
+            reloads,
+            // An open checksum cannot tell a flipped bit.
+            checksum_offload: !corrupts && rng.chance(500_000),
+            retries: rng.below(2),
+            load_balancing: if rng.chance(500_000) { "least_request" } else { "round_robin" },
+        }
+    }
+
+    /// What the users of client number `client` do; requests are entered into `ledger`.
+    #[must_use]
+    pub fn sessions(&self, client: usize, ledger: &mut Ledger) -> Vec<Session> {
+        let mut rng = Rng::new(self.seed ^ (client as u64 + 1).wrapping_mul(0x1234_5678_9abc));
+        let users = 1 + rng.below(8);
+        (0..users)
+            .map(|_| {
+                let count = 1 + rng.below(8);
+                let requests: VecDeque<Request> =
+                    (0..count).map(|_| request(&mut rng, ledger)).collect();
+                // Only what may be asked again without harm is pipelined (RFC 9112, 9.3.2).
+                let safe = requests.iter().all(|request| request.method != "POST");
+                Session {
+                    starts: Instant::from_nanos(u64::from(rng.below(3_000)) * MILLISECOND),
+                    pipeline: if safe && rng.chance(300_000) { 4 } else { 1 },
+                    requests,
+                    leaves: rng.chance(50_000),
+                }
+            })
+            .collect()
+    }
+
+    /// The opaque exchanges of client number `client`.
+    #[must_use]
+    pub fn echoes(&self, client: usize) -> Vec<Echo> {
+        let mut rng = Rng::new(self.seed ^ (client as u64 + 1).wrapping_mul(0xfeed_beef));
+        (0..rng.below(3))
+            .map(|_| Echo {
+                starts: Instant::from_nanos(u64::from(rng.below(3_000)) * MILLISECOND),
+                id: rng.next_u64(),
+                bytes: size(&mut rng),
+            })
+            .collect()
+    }
+
+    /// Sluice's configuration; `version` changes what a reload changes.
+    #[must_use]
+    pub fn config(&self, version: usize) -> String {
+        let mut text = String::from(
+            "[[interface]]\nname = \"front\"\ndevice = \"tap:front\"\naddresses = [\"10.1.0.1/24\"]\n\
+             [[interface]]\nname = \"back\"\ndevice = \"tap:back\"\naddresses = [\"10.2.0.1/24\"]\n",
+        );
+        let cores: Vec<String> = (0..self.workers).map(|core| core.to_string()).collect();
+        let _ = writeln!(text, "[runtime]\ncores = [{}]", cores.join(", "));
+        let _ = write!(
+            text,
+            "[[listener]]\nname = \"web\"\naddress = \"10.1.0.1:80\"\nprotocol = \"http\"\n\
+             stream_idle_timeout = \"40s\"\n\
+             [[listener.virtual_host]]\ndomains = [\"sim.test\"]\n"
+        );
+        // A reload adds routes in front, and moves nothing that is in use.
+        for extra in 0..version {
+            let _ = write!(
+                text,
+                "[[listener.virtual_host.route]]\npath = \"/extra/{extra}\"\n\
+                 direct_response = {{ status = 204 }}\n"
+            );
+        }
+        let _ = write!(
+            text,
+            "[[listener.virtual_host.route]]\nprefix = \"/\"\ncluster = \"app\"\ntimeout = \"30s\"\n\
+             retries = {}\n",
+            self.retries
+        );
+        let _ = write!(
+            text,
+            "[[listener]]\nname = \"raw\"\naddress = \"10.1.0.1:7\"\nprotocol = \"tcp\"\n\
+             cluster = \"echo\"\n"
+        );
+        for (name, port) in [("app", 80), ("echo", crate::backend::ECHO_PORT)] {
+            let endpoints: Vec<String> = (0..self.backends)
+                .map(|backend| format!("\"10.2.0.{}:{port}\"", backend + 2))
+                .collect();
+            let _ = write!(
+                text,
+                "[[cluster]]\nname = \"{name}\"\nendpoints = [{}]\nload_balancing = \"{}\"\n\
+                 connect_timeout = \"20s\"\nidle_timeout = \"{}s\"\n",
+                endpoints.join(", "),
+                self.load_balancing,
+                20 + version,
+            );
+        }
+        text
+    }
+}
+
+fn request(rng: &mut Rng, ledger: &mut Ledger) -> Request {
+    let id = ledger.entries.len() as u64;
+    let method = match rng.below(10) {
+        0 => "HEAD",
+        1..4 => "POST",
+        _ => "GET",
+    };
+    let mut pick = rng.below(100);
+    let mut behaviour = Behaviour::Length;
+    for (one, share) in Behaviour::ALL {
+        if pick < share {
+            behaviour = one;
+            break;
+        }
+        pick -= share;
+    }
+    let request = Request {
+        id,
+        method,
+        upload: if method == "POST" { size(rng) } else { 0 },
+        upload_chunked: rng.chance(500_000),
+        // A cut must leave something to miss.
+        download: size(rng) + if behaviour.is_whole() { 0 } else { 2 },
+        behaviour,
+    };
+    ledger.entries.push(Entry { request: request.clone(), outcome: None, arrived: 0 });
+    request
+}
+
+/// Mostly small, sometimes large.
+fn size(rng: &mut Rng) -> usize {
+    let limit = match rng.below(20) {
+        0 => 300_000,
+        1..5 => 20_000,
+        _ => 1_500,
+    };
+    rng.below(limit) as usize
+}

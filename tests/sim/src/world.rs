@@ -1,0 +1,178 @@
+//! Hosts, networks, and time.
+
+use std::cell::RefCell;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::rc::Rc;
+
+use sluice_base::{Instant, Rng};
+use sluice_buf::{LinkConfig, Pool};
+
+use crate::app::{AppHost, Io};
+use crate::backend::{Backend, ECHO_PORT};
+use crate::client::Client;
+use crate::ledger::{Ledger, Shared};
+use crate::network::{Faults, Network};
+use crate::pcap::Capture;
+use crate::scenario::Scenario;
+use crate::sluice::{FRONT, Sluice};
+
+/// Rounds at one instant before we say that the world does not come to rest.
+const ROUNDS_MAX: u32 = 100_000;
+/// Buffers that the networks copy frames with.
+const WIRE_BUFFERS: u32 = 65_536;
+
+/// Everything that exists in a run.
+pub struct World {
+    /// The time.
+    pub now: Instant,
+    /// The product.
+    pub sluice: Sluice,
+    /// The ledger.
+    pub ledger: Shared,
+    clients: Vec<AppHost<Client>>,
+    backends: Vec<AppHost<Backend>>,
+    front: Network,
+    back: Network,
+    wire: Pool,
+    /// Rounds played.
+    pub rounds: u64,
+}
+
+impl World {
+    /// The world that a scenario describes, at time zero.
+    #[must_use]
+    pub fn new(scenario: &Scenario) -> Self {
+        let mut rng = Rng::new(scenario.seed ^ 0x5eed);
+        let wire = Pool::heap(WIRE_BUFFERS);
+        let link_config =
+            LinkConfig { checksum_offload: scenario.checksum_offload, ..LinkConfig::default() };
+        let ledger: Shared = Rc::new(RefCell::new(Ledger::default()));
+        let until = Some(scenario.faults_end);
+        let mut front = Network::new(rng.fork(1), wire.share(), until);
+        let mut back = Network::new(rng.fork(2), wire.share(), until);
+        let (sluice, [to_clients, to_backends]) =
+            Sluice::start(&scenario.config(0), &mut rng.fork(3), &wire, link_config);
+        front.plug(to_clients, Faults::default(), "sluice-front");
+        back.plug(to_backends, Faults::default(), "sluice-back");
+
+        let web = SocketAddrV4::new(FRONT, 80);
+        let raw = SocketAddrV4::new(FRONT, ECHO_PORT);
+        let mut clients = Vec::new();
+        for index in 0..scenario.clients {
+            let sessions = scenario.sessions(index, &mut ledger.borrow_mut());
+            let echoes = scenario.echoes(index);
+            let app = Client::new(ledger.clone(), web, raw, sessions, echoes);
+            let address = Ipv4Addr::new(10, 1, 0, 2 + index as u8);
+            let seed = rng.next_u64();
+            let (host, peer) = AppHost::new(app, address, None, seed, &wire, link_config);
+            front.plug(peer, scenario.client_faults, &format!("client-{index}"));
+            clients.push(host);
+        }
+        let mut backends = Vec::new();
+        for index in 0..scenario.backends {
+            let app = Backend::new(ledger.clone());
+            let address = Ipv4Addr::new(10, 2, 0, 2 + index as u8);
+            let seed = rng.next_u64();
+            let (mut host, peer) = AppHost::new(app, address, None, seed, &wire, link_config);
+            host.listen(SocketAddrV4::new(address, 80));
+            host.listen(SocketAddrV4::new(address, ECHO_PORT));
+            back.plug(peer, scenario.backend_faults, &format!("backend-{index}"));
+            backends.push(host);
+        }
+        let now = Instant::from_millis(1);
+        Self { now, sluice, ledger, clients, backends, front, back, wire, rounds: 0 }
+    }
+
+    /// Plays what there is to do now until nothing is, then moves time to what comes next, at most
+    /// to `limit`. False if the world does not come to rest.
+    pub fn advance(&mut self, limit: Instant) -> bool {
+        let mut rounds = 0;
+        while self.round() {
+            rounds += 1;
+            if rounds > ROUNDS_MAX {
+                return false;
+            }
+        }
+        self.rounds += u64::from(rounds) + 1;
+        let next = self.next_deadline().max(self.now.plus_nanos(1_000));
+        self.now = next.min(limit);
+        true
+    }
+
+    fn round(&mut self) -> bool {
+        let now = self.now;
+        let mut worked = self.front.deliver(now) | self.back.deliver(now);
+        for client in &mut self.clients {
+            worked |= client.step(now);
+        }
+        worked |= self.sluice.step(now);
+        for backend in &mut self.backends {
+            worked |= backend.step(now);
+        }
+        worked | self.front.collect(now) | self.back.collect(now)
+    }
+
+    fn next_deadline(&self) -> Instant {
+        let clients = self.clients.iter().map(AppHost::next_deadline);
+        let backends = self.backends.iter().map(AppHost::next_deadline);
+        let networks = [self.front.next_arrival(), self.back.next_arrival()];
+        let others = [self.sluice.next_deadline()];
+        clients.chain(backends).chain(networks).chain(others).min().unwrap_or(Instant::NEVER)
+    }
+
+    /// Whether every client has done what it wanted.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.clients.iter().all(|client| client.app.is_done())
+    }
+
+    /// Lets every client close what it still holds.
+    pub fn close_clients(&mut self) {
+        for client in &mut self.clients {
+            client.close(self.now);
+        }
+    }
+
+    /// The captures of all ports.
+    pub fn captures(&self) -> impl Iterator<Item = &Capture> {
+        self.front.captures().chain(self.back.captures())
+    }
+
+    /// Takes everything apart and counts: what is held although nothing exists any more.
+    #[must_use]
+    pub fn census(self) -> Vec<String> {
+        let mut pools: Vec<(String, Pool)> = Vec::new();
+        for (index, pool) in self.sluice.census().into_iter().enumerate() {
+            let kind = if index % 2 == 0 { "receive" } else { "transmit" };
+            pools.push((format!("worker {}'s {kind} pool", index / 2), pool));
+        }
+        for (index, host) in self.clients.iter().enumerate() {
+            pools.extend(host.census().map(|pool| (format!("client {index}'s pool"), pool)));
+        }
+        for (index, host) in self.backends.iter().enumerate() {
+            pools.extend(host.census().map(|pool| (format!("backend {index}'s pool"), pool)));
+        }
+        let Self { sluice, clients, backends, front, back, wire, .. } = self;
+        // The network first: it hands lent frames back (see `LinkPeer`).
+        drop((front, back));
+        drop((clients, backends));
+        drop(sluice);
+        pools.push(("the networks' pool".to_owned(), wire));
+        let mut found: Vec<String> = pools
+            .iter()
+            .filter(|(_, pool)| pool.in_use() > 0)
+            .map(|(name, pool)| format!("{} buffers of {name} are not home", pool.in_use()))
+            .collect();
+        let nodes = sluice_buf::chain_nodes_in_use();
+        if nodes > 0 {
+            found.push(format!("{nodes} chain nodes are held"));
+        }
+        found
+    }
+}
+
+impl AppHost<Client> {
+    fn close(&mut self, now: Instant) {
+        self.with_io(now, |app, io: &mut Io<'_>| app.close_all(io));
+    }
+}

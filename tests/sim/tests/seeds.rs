@@ -1,0 +1,34 @@
+//! A few seeds with every `cargo test`; `make test` plays 200, `make sim MINUTES=60` many more.
+
+use sluice_sim::run;
+
+#[test]
+fn the_first_seeds_keep_every_promise() {
+    for seed in 1..=20 {
+        if let Err(failure) = run(seed, None) {
+            panic!("{failure}");
+        }
+    }
+}
+
+/// The same seed gives the same run, to the nanosecond.
+#[test]
+fn a_seed_replays() {
+    let (first, second) = (run(7, None), run(7, None));
+    let (first, second) = (first.expect("it passes"), second.expect("it passes"));
+    assert_eq!(format!("{first:?}"), format!("{second:?}"));
+}
+
+/// The checks can fail: most requests are answered, and the seeds do contain failures of backends.
+#[test]
+fn the_seeds_contain_both_answers_and_failures() {
+    let mut answered = 0;
+    let mut refused = 0;
+    for seed in 21..=30 {
+        let report = run(seed, None).expect("it passes");
+        answered += report.answered;
+        refused += report.refused + report.failed;
+    }
+    assert!(answered > 100, "{answered} answered");
+    assert!(refused > 10, "{refused} refused or failed");
+}
