@@ -97,3 +97,36 @@ impl Batch {
         self.packets.clear();
     }
 }
+
+/// A vector of packets that is only used within one call and empty otherwise, so that its owner may
+/// change threads.
+#[derive(Debug)]
+pub struct ScratchBatch(Batch);
+
+// SAFETY: packets are what keeps a `Batch` on its thread, and `with` leaves none behind.
+unsafe impl Send for ScratchBatch {}
+
+impl ScratchBatch {
+    /// Room for `limit` packets.
+    #[must_use]
+    pub fn with_capacity(limit: usize) -> Self {
+        Self(Batch::with_capacity(limit))
+    }
+
+    /// Runs `f` on the empty batch; packets that it leaves in there are dropped and their number
+    /// comes back.
+    pub fn with(&mut self, f: impl FnOnce(&mut Batch)) -> usize {
+        let empty = Emptied(&mut self.0);
+        f(empty.0);
+        empty.0.len()
+    }
+}
+
+/// Empties the batch even if a panic passes.
+struct Emptied<'a>(&'a mut Batch);
+
+impl Drop for Emptied<'_> {
+    fn drop(&mut self) {
+        self.0.clear();
+    }
+}

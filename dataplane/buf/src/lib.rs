@@ -39,7 +39,7 @@ mod packet;
 mod pool;
 mod slice;
 
-pub use batch::{BURST, Batch};
+pub use batch::{BURST, Batch, ScratchBatch};
 pub use chain::{Chain, Pieces};
 pub use device::{Capabilities, Device, DeviceStatistics, MacBytes};
 pub use header::{DATA_ROOM, HEADER_SIZE, HEADROOM, Header, PRIVATE_SIZE, Private, flags};
