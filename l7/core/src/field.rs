@@ -109,4 +109,7 @@ pub struct Field {
     pub name: Span,
     /// Its value, without surrounding white space.
     pub value: Span,
+    /// Whether it was received as exactly `name: value` CRLF, with name and value where the spans
+    /// say: a writer of the same format may copy the line as it is.
+    pub plain: bool,
 }

@@ -244,7 +244,7 @@ impl Head {
             Name::Text(_) | Name::Known(_) => Span::EMPTY,
         };
         let value = self.add_text(value);
-        self.push_field(Field { id, name: text, value });
+        self.push_field(Field { id, name: text, value, plain: false });
     }
 
     /// Adds a field and removes all others of the name.

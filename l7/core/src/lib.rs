@@ -69,7 +69,7 @@ pub use head_pool::HeadPool;
 pub use header_edits::HeaderEdits;
 pub use limits::{HEAD_BYTES_MAX, HeadLimits};
 pub use method::Method;
-pub use name::{Name, NameId, NameSet};
+pub use name::{Name, NameId, NameSet, equal_lower};
 pub use stream_id::StreamId;
 pub use version::Version;
 

@@ -130,10 +130,10 @@ impl NameId {
         TEXTS[usize::from(self.0)]
     }
 
-    /// This number's bit in a set of names.
+    /// This number's word and bit in a set of names.
     #[inline]
-    const fn bit(self) -> u128 {
-        1 << (self.0 & 127)
+    const fn bit(self) -> (usize, u64) {
+        ((self.0 >> 6 & 1) as usize, 1 << (self.0 & 63))
     }
 
     /// Every well-known name.
@@ -150,49 +150,54 @@ impl std::fmt::Debug for NameId {
 
 /// A set of well-known names, to test membership with one instruction or two.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct NameSet(u128);
+pub struct NameSet([u64; 2]);
 
 impl NameSet {
     /// No name.
-    pub const EMPTY: Self = Self(0);
+    pub const EMPTY: Self = Self([0; 2]);
 
     /// The set of these names.
     #[must_use]
     pub const fn of(ids: &[NameId]) -> Self {
-        let (mut bits, mut at) = (0, 0);
+        let (mut set, mut at) = (Self::EMPTY, 0);
         while at < ids.len() {
-            bits |= ids[at].bit();
+            set = set.with(ids[at]);
             at += 1;
         }
-        Self(bits)
+        set
     }
 
     /// This set and one more name.
     #[inline]
     #[must_use]
-    pub const fn with(self, id: NameId) -> Self {
-        Self(self.0 | id.bit())
+    pub const fn with(mut self, id: NameId) -> Self {
+        let (word, bit) = id.bit();
+        self.0[word] |= bit;
+        self
     }
 
     /// This set less one name.
     #[inline]
     #[must_use]
-    pub const fn without(self, id: NameId) -> Self {
-        Self(self.0 & !id.bit())
+    pub const fn without(mut self, id: NameId) -> Self {
+        let (word, bit) = id.bit();
+        self.0[word] &= !bit;
+        self
     }
 
     /// Whether the name is in the set.
     #[inline]
     #[must_use]
     pub const fn contains(self, id: NameId) -> bool {
-        self.0 & id.bit() != 0
+        let (word, bit) = id.bit();
+        self.0[word] & bit != 0
     }
 
     /// Whether both sets name the same name.
     #[inline]
     #[must_use]
     pub const fn meets(self, other: Self) -> bool {
-        self.0 & other.0 != 0
+        (self.0[0] & other.0[0]) | (self.0[1] & other.0[1]) != 0
     }
 }
 
@@ -273,28 +278,38 @@ const fn perfect_hash() -> (u32, [u8; 1 << SLOT_BITS]) {
     }
 }
 
-/// Whether `name` in lower case is `lower`, eight bytes at a time.
+/// Whether `text` in lower case is `lower`, which is in lower case; eight bytes at a time.
 ///
 /// Setting bit 5 maps letters to lower case and leaves digits and the hyphen alone. What else it
-/// maps onto these are controls, which cannot be in a name: decoders and configuration refuse them.
+/// maps onto these are controls, which decoders and configuration refuse: `text` must be free of them.
 #[inline]
-fn equal_lower(name: &[u8], lower: &[u8]) -> bool {
-    if name.len() != lower.len() {
+#[must_use]
+pub fn equal_lower(text: &[u8], lower: &[u8]) -> bool {
+    const CASE: u64 = 0x2020_2020_2020_2020;
+    if text.len() != lower.len() {
         return false;
     }
-    const CASE: u64 = 0x2020_2020_2020_2020;
-    let (mut names, mut lowers) = (name.chunks_exact(8), lower.chunks_exact(8));
-    for (a, b) in (&mut names).zip(&mut lowers) {
-        if word(a) | CASE != word(b) {
-            return false;
-        }
+    let same = |a: &[u8; 8], b: &[u8; 8]| u64::from_le_bytes(*a) | CASE == u64::from_le_bytes(*b);
+    // First and last words overlap unless the length is a multiple of eight.
+    if let (Some(a), Some(b)) = (text.first_chunk(), lower.first_chunk())
+        && let (Some(c), Some(d)) = (text.last_chunk(), lower.last_chunk())
+    {
+        return same(a, b) && same(c, d) && (text.len() <= 16 || equal_middle(text, lower));
     }
-    names.remainder().iter().zip(lowers.remainder()).all(|(a, b)| a | 0x20 == *b)
+    let same =
+        |a: &[u8; 4], b: &[u8; 4]| u32::from_le_bytes(*a) | CASE as u32 == u32::from_le_bytes(*b);
+    if let (Some(a), Some(b)) = (text.first_chunk(), lower.first_chunk())
+        && let (Some(c), Some(d)) = (text.last_chunk(), lower.last_chunk())
+    {
+        return same(a, b) && same(c, d);
+    }
+    text.iter().zip(lower).all(|(a, b)| a | 0x20 == *b)
 }
 
-#[inline]
-fn word(bytes: &[u8]) -> u64 {
-    bytes.try_into().map_or(0, u64::from_le_bytes)
+/// What the first and the last word leave out.
+fn equal_middle(text: &[u8], lower: &[u8]) -> bool {
+    let middle = 8..text.len() - 8;
+    text[middle.clone()].iter().zip(&lower[middle]).all(|(a, b)| a | 0x20 == *b)
 }
 
 #[cfg(test)]

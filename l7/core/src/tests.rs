@@ -14,6 +14,7 @@ fn received(text: &str, pool: &Pool) -> Head {
             id: NameId::lookup(&line.as_bytes()[..colon]),
             name: Span::received(at, colon),
             value: Span::received(at + colon + 2, line.len() - colon - 4),
+            plain: true,
         });
         at += line.len();
     }

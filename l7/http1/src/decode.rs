@@ -8,7 +8,7 @@ use std::mem::MaybeUninit;
 
 use httparse::{Header, ParserConfig, Status};
 use sluice_l7_core::{
-    BodyLength, Field, Head, HeadLimits, Method, NameId, NameSet, Span, Start, Version,
+    BodyLength, Field, Head, HeadLimits, Method, NameId, NameSet, Span, Start, Version, equal_lower,
 };
 
 use crate::error::{Fault, diagnose_fields, is_token};
@@ -309,7 +309,7 @@ pub(crate) fn trailers(
         let id = NameId::lookup(field.name.as_bytes());
         if !FORBIDDEN.contains(id) {
             let (name, value) = (place.span(field.name.as_bytes()), place.span(field.value));
-            head.push_field(Field { id, name, value });
+            head.push_field(Field { id, name, value, plain: false });
         }
     }
     head.set_start(Start::Trailers, Version::Http11);
@@ -375,7 +375,8 @@ fn index_fields<'t>(
         if LOOKED_AT.contains(id) && !seen.look_at(id, field.value)? {
             continue;
         }
-        head.push_field(Field { id, name: place.span(name), value: place.span(field.value) });
+        let (name, value) = (place.span(name), place.span(field.value));
+        head.push_field(Field { id, name, value, plain: false });
     }
     Ok(seen)
 }
@@ -409,6 +410,15 @@ impl<'t> Seen<'t> {
                 return Ok(false);
             }
             NameId::CONNECTION => {
+                // Nearly all say one of these two, alone.
+                if equal_lower(value, b"keep-alive") {
+                    self.keep_alive = true;
+                    return Ok(true);
+                }
+                if equal_lower(value, b"close") {
+                    self.close = true;
+                    return Ok(true);
+                }
                 for token in value.split(|byte| *byte == b',') {
                     let token = token.trim_ascii();
                     self.close |= token.eq_ignore_ascii_case(b"close");

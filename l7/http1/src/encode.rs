@@ -189,7 +189,7 @@ fn write_fields(head: &Head, skipped: NameSet, sink: &mut impl Sink) {
         if skipped.contains(field.id) {
             continue;
         }
-        match line_of(field, text_of(field.name)) {
+        match line_of(field) {
             Some(line) if run.is_followed_by(line) => run = run.through(line),
             Some(line) => {
                 flush(run, sink);
@@ -208,17 +208,11 @@ fn write_fields(head: &Head, skipped: NameSet, sink: &mut impl Sink) {
     flush(run, sink);
 }
 
-/// The whole line of a field, if it stands in `text` (its name's) the way we would write it.
+/// The whole line of a field that stands in its text the way we would write it.
 #[inline]
-fn line_of(field: &Field, text: &[u8]) -> Option<Span> {
-    let (name, value) = (field.name, field.value);
-    let adjacent = value.start() == name.end() + 2 && value.is_own() == name.is_own();
-    if !adjacent || name.is_empty() || value.is_empty() {
-        return None;
-    }
-    let between = text.get(name.end()..value.start()) == Some(b": ");
-    let behind = text.get(value.end()..value.end() + 2) == Some(b"\r\n");
-    (between && behind).then(|| name.extended(value.end() + 2 - name.start()))
+fn line_of(field: &Field) -> Option<Span> {
+    let len = field.name.len() + b": ".len() + field.value.len() + b"\r\n".len();
+    field.plain.then(|| field.name.extended(len))
 }
 
 /// Whether the head's Content-Length says `length`.

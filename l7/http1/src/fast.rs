@@ -32,13 +32,19 @@ const fn equal(word: u64, byte: u8) -> u64 {
 /// in a word of their own, filled with NUL, which must stop it).
 #[inline]
 fn find(text: &[u8], mut at: usize, stops: impl Fn(u64) -> u64) -> Option<usize> {
-    while let Some(chunk) = text.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
+    let mut rest = text.get(at..)?;
+    while let Some((chunk, behind)) = rest.split_first_chunk::<8>() {
         let hits = stops(u64::from_le_bytes(*chunk));
         if hits != 0 {
             return Some(at + (hits.trailing_zeros() / 8) as usize);
         }
-        at += 8;
+        (rest, at) = (behind, at + 8);
     }
+    find_in_tail(text, at, stops)
+}
+
+#[cold]
+fn find_in_tail(text: &[u8], at: usize, stops: impl Fn(u64) -> u64) -> Option<usize> {
     let tail = text.get(at..)?;
     let mut chunk = [0; 8];
     chunk[..tail.len()].copy_from_slice(tail);
@@ -61,7 +67,7 @@ impl<'t> RequestLine<'t> {
     pub(crate) fn parse(text: &'t [u8]) -> Option<Self> {
         let space = text.iter().take(16).position(|byte| *byte == b' ')?;
         let method = &text[..space];
-        if !method.iter().all(|byte| byte.is_ascii_uppercase()) {
+        if !method.iter().all(u8::is_ascii_uppercase) {
             return None;
         }
         let start = space + 1;
@@ -139,16 +145,17 @@ pub(crate) fn fields<'t>(
         if text.get(stop..stop + 2)? != b"\r\n" {
             return None;
         }
-        let mut end = stop;
-        while end > start && text[end - 1] == b' ' {
-            end -= 1;
+        let mut value = &text[start..stop];
+        if value.last() == Some(&b' ') {
+            value = value.trim_ascii_end();
         }
         at = stop + 2;
-        let value = &text[start..end];
         if LOOKED_AT.contains(id) && !seen.look_at(id, value).ok()? {
             continue;
         }
-        head.push_field(Field { id, name: place.span(name), value: place.span(value) });
+        let plain = start == colon + 2 && start + value.len() == stop && !value.is_empty();
+        let (name, value) = (place.span(name), place.span(value));
+        head.push_field(Field { id, name, value, plain });
     }
     None
 }

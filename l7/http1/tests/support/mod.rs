@@ -80,7 +80,7 @@ impl Peer {
     }
 
     pub(crate) fn decode(&mut self) -> Result<Option<Event>, ProtocolError> {
-        self.with(|codec, input, cx| codec.decode(input, cx))
+        self.with(Codec::decode)
     }
 
     pub(crate) fn end_of_input(&mut self) -> Result<Option<Event>, ProtocolError> {
@@ -168,7 +168,6 @@ impl Transcript {
             Event::Body { bytes, .. } => {
                 assert!(!bytes.is_empty(), "a body event has bytes");
                 self.body.extend(bytes.to_vec());
-                return;
             }
             Event::Head { head, body, .. } => {
                 self.end_body();
