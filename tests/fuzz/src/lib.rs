@@ -18,8 +18,10 @@
 //! `tests/replay.rs` fails when one of these is missing. A target is a function of `data` alone:
 //! no clock, no global, no randomness, so that a file replays for ever.
 
+mod http1;
 mod wire;
 
+pub use http1::{http1_chunked, http1_request, http1_response};
 pub use wire::{wire_arp, wire_ethernet, wire_icmp, wire_ipv4, wire_tcp, wire_udp};
 
 /// A target: takes any bytes, panics when a promise is broken.
@@ -27,6 +29,9 @@ pub type Target = fn(&[u8]);
 
 /// Every target by the name of its binary and of its corpus folder.
 pub const TARGETS: &[(&str, Target)] = &[
+    ("http1_chunked", http1_chunked),
+    ("http1_request", http1_request),
+    ("http1_response", http1_response),
     ("wire_arp", wire_arp),
     ("wire_ethernet", wire_ethernet),
     ("wire_icmp", wire_icmp),
