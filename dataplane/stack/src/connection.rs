@@ -12,6 +12,7 @@ use sluice_wire::SeqNumber;
 
 use crate::ready::ReadySignals;
 use crate::stack::Stack;
+use crate::time_wait::TIME_WAIT;
 use crate::tuple::Tuple;
 
 /// Which list of connections that owe segments an entry is in.
@@ -168,6 +169,15 @@ impl Stack {
         self.flows.find(hash, |value| self.is_connection(value, tuple))
     }
 
+    /// Whether a value of the flow table is the connection, or its record, with this tuple.
+    #[inline]
+    pub(crate) fn is_flow(&self, value: u32, tuple: &Tuple) -> bool {
+        match value & TIME_WAIT {
+            0 => self.is_connection(value, tuple),
+            _ => self.time_waits.is_tuple(value & !TIME_WAIT, tuple),
+        }
+    }
+
     /// Whether a value of the flow table is the connection with this tuple.
     #[inline]
     pub(crate) fn is_connection(&self, value: u32, tuple: &Tuple) -> bool {
@@ -218,7 +228,7 @@ impl Stack {
         debug_assert!(removed, "every connection is in the flow table");
         if entry.tcp.state() == State::TimeWait {
             let time_wait = entry.tcp.time_wait(self.configs.get(entry.config), now);
-            self.begin_time_wait(tuple, hash, time_wait);
+            self.begin_time_wait(tuple, hash, time_wait, now);
         }
         self.configs.release(entry.config);
     }

@@ -73,8 +73,14 @@ impl Stack {
         if frame.is_group {
             return Err(DropReason::Ipv4LinkBroadcast);
         }
-        let subject = subject_of(&packet, usize::from(frame.l2_len), &info);
-        let Some(mut packet) = self.steer(&subject, packet, &frame) else { return Ok(()) };
+        let mut packet = packet;
+        if self.workers > 1 {
+            let subject = subject_of(&packet, usize::from(frame.l2_len), &info);
+            match self.steer(&subject, packet, &frame) {
+                Some(ours) => packet = ours,
+                None => return Ok(()),
+            }
+        }
         if info.is_fragment {
             return Err(DropReason::Ipv4Fragment);
         }

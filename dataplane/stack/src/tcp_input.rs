@@ -59,10 +59,7 @@ impl Stack {
     #[inline]
     fn tcp_input(&mut self, segment: Segment, now: Instant) -> Result<(), DropReason> {
         let Segment { hash, tuple, .. } = segment;
-        let found = self.flows.find(hash, |value| match value & TIME_WAIT {
-            0 => self.is_connection(value, &tuple),
-            _ => self.time_waits.is_tuple(value & !TIME_WAIT, &tuple),
-        });
+        let found = self.flows.find(hash, |value| self.is_flow(value, &tuple));
         match found {
             Some(value) if value & TIME_WAIT == 0 => {
                 let Segment { packet, header, payload_at, payload_len, .. } = segment;

@@ -12,9 +12,13 @@ use crate::tuple::Tuple;
 /// Set in a value of the flow table that names a record here.
 pub(crate) const TIME_WAIT: u32 = 1 << 31;
 
+/// How long a record stands before a connection of ours may take its place: 1 second.
+const SUCCEED_NS: u64 = 1_000_000_000;
+
 #[derive(Debug)]
 struct Record {
     tuple: Tuple,
+    began: Instant,
     time_wait: TimeWait,
 }
 
@@ -40,6 +44,12 @@ impl TimeWaits {
     #[inline]
     pub(crate) fn is_tuple(&self, at: u32, tuple: &Tuple) -> bool {
         self.record(at).is_some_and(|record| record.tuple == *tuple)
+    }
+
+    /// Whether a connection of ours may take the record's place: old segments are no danger to one
+    /// that has timestamps, once its clock has moved on (RFC 6191, 2; RFC 7323, appendix B.2).
+    pub(crate) fn may_succeed(&self, at: u32, now: Instant) -> bool {
+        self.record(at).is_some_and(|record| now.nanos_since(record.began) >= SUCCEED_NS)
     }
 
     pub(crate) fn len(&self) -> u32 {
@@ -85,13 +95,21 @@ impl TimeWaits {
 
 impl Stack {
     /// Keeps a record of a connection that ended here first.
-    pub(crate) fn begin_time_wait(&mut self, tuple: Tuple, hash: u64, time_wait: TimeWait) {
+    pub(crate) fn begin_time_wait(
+        &mut self,
+        tuple: Tuple,
+        hash: u64,
+        time_wait: TimeWait,
+        now: Instant,
+    ) {
         if self.time_waits.is_full() {
             let Some((oldest, ..)) = self.time_waits.oldest() else { return };
             self.end_time_wait(oldest);
             self.counters.tcp_time_waits_reused.increment();
         }
-        let Some(at) = self.time_waits.insert(Record { tuple, time_wait }) else { return };
+        let Some(at) = self.time_waits.insert(Record { tuple, began: now, time_wait }) else {
+            return;
+        };
         if self.flows.insert(hash, at | TIME_WAIT).is_err() {
             self.time_waits.remove(at);
         }
@@ -143,6 +161,16 @@ impl Stack {
     /// When the first record ends.
     pub(crate) fn time_wait_deadline(&self) -> Instant {
         self.time_waits.oldest().map_or(Instant::NEVER, |(.., deadline)| deadline)
+    }
+
+    /// Ends the record with this tuple, if there is one, for a new connection.
+    pub(crate) fn succeed_time_wait(&mut self, tuple: &Tuple, hash: u64) {
+        let is_it =
+            |value| value & TIME_WAIT != 0 && self.time_waits.is_tuple(value & !TIME_WAIT, tuple);
+        if let Some(value) = self.flows.find(hash, is_it) {
+            self.end_time_wait(value & !TIME_WAIT);
+            self.counters.tcp_time_waits_reused.increment();
+        }
     }
 
     fn end_time_wait(&mut self, at: u32) {

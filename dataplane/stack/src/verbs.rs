@@ -8,8 +8,10 @@ use sluice_tcp::{CloseReason, Config, Connection};
 
 use crate::connection::{Entry, context};
 use crate::listener::ListenError;
+use crate::ports::PortUse;
 use crate::ready::{Ready, ReadySignals};
 use crate::stack::Stack;
+use crate::time_wait::TIME_WAIT;
 use crate::tuple::Tuple;
 
 /// Why a connection cannot be begun.
@@ -105,12 +107,21 @@ impl Stack {
             local_port,
             remote_port: remote.port(),
         };
-        let port = self.ports.choose(&mut self.rng, |port| {
-            let hash = tuple_from(port).hash(&self.flow_key);
-            // A wrong tag match costs a port, once in 6,500.
-            self.flows.find(hash, |_| true).is_none()
+        let random = self.rng.next_u32();
+        let port = self.ports.choose(random, |port| {
+            let tuple = tuple_from(port);
+            let hash = tuple.hash(&self.flow_key);
+            match self.flows.find(hash, |value| self.is_flow(value, &tuple)) {
+                None => PortUse::Free,
+                Some(value) if value & TIME_WAIT == 0 => PortUse::Taken,
+                Some(value) if self.time_waits.may_succeed(value & !TIME_WAIT, now) => {
+                    PortUse::Succeeds
+                }
+                Some(_) => PortUse::Taken,
+            }
         });
         let tuple = tuple_from(port.ok_or(ConnectError::NoPort)?);
+        let hash = tuple.hash(&self.flow_key);
         let mtu = self.interfaces[usize::from(interface)].mtu;
         let wanted = self.configs.acquire(tcp).ok_or(ConnectError::TableFull)?;
         let config = self.configs.acquire_for(wanted, mtu);
@@ -124,7 +135,7 @@ impl Stack {
             is_known: true,
             ..Entry::new(tuple, config, (interface, next_hop), tcp)
         };
-        let hash = tuple.hash(&self.flow_key);
+        self.succeed_time_wait(&tuple, hash);
         let Some(key) = self.insert(entry, hash) else {
             self.configs.release(config);
             return Err(ConnectError::TableFull);

@@ -398,6 +398,29 @@ fn time_wait_records_are_used_again_when_there_are_too_many() {
     net.census_idle();
 }
 
+/// Sixty seconds of TIME-WAIT and a handful of ports must not stop a proxy that closes first.
+#[test]
+fn a_port_in_time_wait_is_used_again_when_no_other_is_free() {
+    let mut net = Net::pair_with(|_| {}, |config| config.upstream_ports = 50_000..=50_002);
+    net.listen(1, "10.0.0.2:80");
+    for round in 0..9 {
+        let client = net.connect(0, "10.0.0.2:80");
+        net.settle();
+        net.echo(1);
+        assert!(net.ready(0)[0].2.connected(), "round {round}");
+        let now = net.now;
+        net.stack(0).close(client, now);
+        net.settle();
+        net.echo(1);
+        net.run(Duration::from_millis(500));
+        assert!(net.ready(0)[0].2.closed(), "round {round}");
+        net.echo(1);
+    }
+    let counters = net.stack(0).counters().clone();
+    assert_eq!((counters.tcp_time_waits.value(), counters.tcp_time_waits_reused.value()), (3, 6));
+    net.census_idle();
+}
+
 /// RFC 9293, 3.10.7.4: the last ACK may be lost; the record must repeat it.
 #[test]
 fn a_time_wait_record_answers_a_repeated_fin() {
