@@ -28,8 +28,8 @@ impl EndpointSet {
 
     /// The endpoint for the next request; None: there are none at all.
     ///
-    /// `exclude` names those that the request has been sent to: they are taken only when there is no
-    /// other, since the second try of a connection may succeed where the first did not.
+    /// `exclude` names those that the request has been sent to: they are taken only when there is
+    /// no other, since the second try of a connection may succeed where the first did not.
     #[inline]
     pub fn pick(
         &self,

@@ -117,6 +117,7 @@ fn scan(target: &[u8]) -> Result<Scan, PathError> {
     let mut normal = true;
     let mut at = 0;
     let path_len = loop {
+        at += plain_len(&target[at..]);
         let Some(&byte) = target.get(at) else { break at };
         match byte {
             b'?' => break at,
@@ -134,10 +135,27 @@ fn scan(target: &[u8]) -> Result<Scan, PathError> {
         }
         at += 1;
     };
-    for &byte in &target[path_len..] {
+    let mut query = &target[path_len..];
+    while let Some((&byte, rest)) = query[plain_len(query)..].split_first() {
         refuse(byte)?;
+        query = rest;
     }
     Ok(if normal { Scan::Normal { path_len } } else { Scan::Other { path_len } })
+}
+
+/// How many bytes come before the first that needs a closer look: one look-up per byte.
+#[inline]
+fn plain_len(text: &[u8]) -> usize {
+    static SPECIAL: [bool; 256] = {
+        let mut special = [false; 256];
+        let mut byte = 0;
+        while byte < special.len() {
+            special[byte] = matches!(byte as u8, 0..=b' ' | 0x7f | b'#' | b'%' | b'.' | b'?');
+            byte += 1;
+        }
+        special
+    };
+    text.iter().position(|byte| SPECIAL[usize::from(*byte)]).unwrap_or(text.len())
 }
 
 #[inline]

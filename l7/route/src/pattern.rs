@@ -2,8 +2,8 @@
 //!
 //! Expressions become dense automata when they are compiled: matching is then one table look-up per
 //! byte, without a cache, a lock or an allocation, and it takes a value in pieces. Where that
-//! automaton would be too large (many Unicode classes) or cannot be built (`\b` on Unicode text), the
-//! `regex` crate's lazy engines serve, which keep caches of their own.
+//! automaton would be too large (many Unicode classes) or cannot be built (`\b` on Unicode text),
+//! the `regex` crate's lazy engines serve, which keep caches of their own.
 
 use std::fmt;
 
@@ -21,8 +21,8 @@ use sluice_config_model::StringMatch;
 const DFA_BYTES_MAX: usize = 256 * 1_024;
 /// Memory while one is built: bounds how long configuration takes to compile.
 const DETERMINIZE_BYTES_MAX: usize = 1_024 * 1_024;
-/// Memory of a compiled expression, in bytes: twice what `config/toml` allows, so that nothing it let
-/// pass is refused here because bytes take a little more than text.
+/// Memory of a compiled expression, in bytes: twice what `config/toml` allows, so that nothing it
+/// let pass is refused here because bytes take a little more than text.
 const REGEX_BYTES_MAX: usize = 2 * 1_024 * 1_024;
 
 /// A condition on a value.

@@ -4,9 +4,9 @@
 //! the cost is the length of the path, not the number of prefixes.
 //!
 //! ```text
-//!   "/" ──┬── "api/" ──┬── "v1/"        nodes of one parent stand side by side, ordered by their
-//!         │            └── "v2/"        first byte, which is kept apart for the binary search
-//!         └── "static/"
+//!   "/" ──┬── "api/" ──┬── "v1/"        nodes of one parent stand side by side, ordered by
+//!         │            └── "v2/"        their first byte, which is kept apart for the
+//!         └── "static/"                  binary search
 //! ```
 
 use std::collections::BTreeMap;

@@ -68,7 +68,7 @@ fn a_direct_response_goes_nowhere() {
     let action = &table.find(&head, &Path::of(&head)).expect("a route").action;
     assert_eq!(action.cluster(7), None);
     assert!(
-        matches!(action, Action::Direct(direct) if direct.status == 200 && *direct.body == *b"pong\n")
+        matches!(action, Action::Direct(reply) if reply.status == 200 && *reply.body == *b"pong\n")
     );
 }
 

@@ -95,7 +95,7 @@ proptest! {
         // One kind of wildcard per pattern, as configuration allows.
         let domains: Vec<_> = domains
             .iter()
-            .filter(|domain| domain.len() == 1 || !(domain.starts_with('*') && domain.ends_with('*')))
+            .filter(|text| text.len() == 1 || !(text.starts_with('*') && text.ends_with('*')))
             .collect();
         let hosts = domains.iter().map(|domain| host(domain, &[domain], vec![])).collect();
         let table = table(hosts);

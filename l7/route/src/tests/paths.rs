@@ -140,7 +140,9 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_refused_or_normalised_for_good(target in prop::collection::vec(any::<u8>(), 0..40)) {
+    fn any_bytes_are_refused_or_normalised_for_good(
+        target in prop::collection::vec(any::<u8>(), 0..40),
+    ) {
         let mut scratch = PathScratch::default();
         for target in [&target[..], &[b"/", &target[..]].concat()] {
             let Ok(path) = Path::normalize(target, &mut scratch) else { continue };

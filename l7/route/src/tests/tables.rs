@@ -154,11 +154,13 @@ fn refusals_name_the_route() {
     for (bad, expected) in [
         (
             named,
-            "virtual host `v`, route `mine`: \"a(\" is not a usable regular expression: unclosed group",
+            "virtual host `v`, route `mine`: \"a(\" is not a usable regular expression: \
+             unclosed group",
         ),
         (
             route(regex("/[")),
-            "virtual host `v`, route `#2`: \"/[\" is not a usable regular expression: unclosed character class",
+            "virtual host `v`, route `#2`: \"/[\" is not a usable regular expression: \
+             unclosed character class",
         ),
     ] {
         let routes = vec![route(prefix("/")), bad];
@@ -241,9 +243,11 @@ fn any_route() -> impl Strategy<Value = Route> {
     let path = prop_oneof![
         3 => "/[ab/]{0,4}".prop_map(PathMatch::Exact),
         3 => "/[ab/]{0,3}".prop_map(PathMatch::Prefix),
-        2 => "/([ab/]|a\\*|\\(a\\|b\\)|\\[ab\\]\\+|\\.|b\\?|a\\|/b){0,4}".prop_map(PathMatch::Regex),
+        2 => "/([ab/]|a\\*|\\(a\\|b\\)|\\[ab\\]\\+|\\.|b\\?|a\\|/b){0,4}"
+            .prop_map(PathMatch::Regex),
     ];
-    let method = prop_oneof![3 => Just(None), 1 => Just(Some("GET".to_owned())), 1 => Just(Some("PUT".to_owned()))];
+    let method = prop_oneof![3 => Just(None), 1 => Just(Some("GET")), 1 => Just(Some("PUT"))];
+    let method = method.prop_map(|method| method.map(str::to_owned));
     let headers = prop::collection::vec(
         ("x-a|accept", any_string_match())
             .prop_map(|(name, matcher)| HeaderMatch { name, matcher }),
