@@ -1,8 +1,9 @@
 //! The usual head, read in one pass.
 //!
-//! Of a proxied exchange's instructions the parsing of its two heads is the largest part, so heads
-//! of the usual shape are read here, eight bytes at a time: about 100 instructions a field, name
-//! look-up included, where the general parser with the checks around it takes four times as many.
+//! Of a proxied exchange's instructions in this crate the parsing of its two heads is the largest
+//! part, so heads of the usual shape are read here, eight bytes at a time. Measured by
+//! `examples/exchange.rs` under callgrind, name look-up included: 260 instructions a field, where the
+//! general parser with the checks around it takes 450.
 //! This reader only ever accepts. Whatever it does not like, a mistake, an odd shape or a missing
 //! end, goes to the scan and the general parser, which know every rule by name. Both must say the
 //! same of each head that is accepted here: every test feeds its input whole and cut, and heads that
