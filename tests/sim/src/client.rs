@@ -64,6 +64,7 @@ struct User {
 struct Echoing {
     echo: Echo,
     conn: Option<ConnId>,
+    connected: bool,
     sent: usize,
     received: Vec<u8>,
     done: bool,
@@ -94,6 +95,7 @@ impl Client {
         });
         let echoes = echoes.into_iter().map(|echo| Echoing {
             conn: None,
+            connected: false,
             sent: 0,
             received: Vec::new(),
             done: false,
@@ -299,6 +301,7 @@ fn check(request: &Request, message: &crate::http::Message, ledger: &Shared) {
 
 impl Echoing {
     fn handle(&mut self, conn: ConnId, ready: Ready, io: &mut Io<'_>, ledger: &Shared) {
+        self.connected |= ready.connected();
         if ready.readable() {
             io.receive(conn, &mut self.received);
         }
@@ -332,7 +335,8 @@ impl Echoing {
                 Err(_) => self.echo.starts = io.now.plus_nanos(1_000_000_000),
             }
         }
-        let Some(conn) = self.conn else { return };
+        // A close before the connection is open would give it up (RFC 9293, 3.10.4).
+        let Some(conn) = self.conn.filter(|_| self.connected) else { return };
         let room = QUEUE_MAX.saturating_sub(io.stack.queued(conn));
         let count = room.min(self.expected.len() - self.sent);
         if count > 0 {

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use sluice_base::{Instant, Rng};
-use sluice_buf::{Batch, Device, LinkPeer, Pool};
+use sluice_buf::{Batch, Device, L4Checksum, LinkPeer, Pool, RxChecksum, TxOffload};
 
 use crate::pcap::Capture;
 
@@ -47,6 +47,8 @@ struct Frame {
     sequence: u64,
     to: usize,
     bytes: Vec<u8>,
+    /// The checksum was left open by a sender that knows its receiver to be in the same memory.
+    open: bool,
 }
 
 impl Network {
@@ -81,31 +83,34 @@ impl Network {
         for from in 0..self.ports.len() {
             while self.ports[from].peer.rx_burst(&mut self.batch) > 0 {
                 worked = true;
-                let frames: Vec<Vec<u8>> = self
+                let frames: Vec<(Vec<u8>, bool)> = self
                     .batch
                     .drain()
-                    .map(|packet| packet.segments().flatten().copied().collect())
+                    .map(|packet| {
+                        let open = packet.rx_checksum() == RxChecksum::Partial;
+                        (packet.segments().flatten().copied().collect(), open)
+                    })
                     .collect();
-                for frame in frames {
+                for (frame, open) in frames {
                     self.ports[from].capture.note(now, &frame);
-                    self.route(from, &frame, now);
+                    self.route(from, &frame, open, now);
                 }
             }
         }
         worked
     }
 
-    fn route(&mut self, from: usize, frame: &[u8], now: Instant) {
+    fn route(&mut self, from: usize, frame: &[u8], open: bool, now: Instant) {
         let Some(destination) = frame.get(..6) else { return };
         let to_all = destination[0] & 1 == 1;
         for to in 0..self.ports.len() {
             if to != from && (to_all || self.ports[to].mac == destination) {
-                self.send(from, to, frame, now);
+                self.send((from, to), frame, open, now);
             }
         }
     }
 
-    fn send(&mut self, from: usize, to: usize, frame: &[u8], now: Instant) {
+    fn send(&mut self, (from, to): (usize, usize), frame: &[u8], open: bool, now: Instant) {
         // A host's faults are those of its cable: what it sends and what it receives.
         for faults in [self.ports[from].faults, self.ports[to].faults] {
             if !self.faulty(now) {
@@ -131,7 +136,7 @@ impl Network {
             }
             self.sequence += 1;
             let arrives = now.plus_nanos(delay);
-            let frame = Frame { arrives, sequence: self.sequence, to, bytes };
+            let frame = Frame { arrives, sequence: self.sequence, to, bytes, open };
             self.in_flight.push(Reverse(frame));
         }
     }
@@ -159,6 +164,10 @@ impl Network {
             let Ok(mut packet) = self.pool.alloc() else { continue };
             packet.set_headroom(0);
             if packet.append_bytes(&frame.bytes) {
+                if frame.open {
+                    let l4_checksum = L4Checksum::Tcp;
+                    packet.set_tx_offload(TxOffload { l4_checksum, ..TxOffload::default() });
+                }
                 self.batch.push(packet);
                 // A port without posted buffers loses the frame, as a NIC would.
                 port.peer.tx_burst(&mut self.batch);

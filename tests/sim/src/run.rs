@@ -40,6 +40,8 @@ pub struct Failure {
     pub seed: u64,
     /// What was broken.
     pub broken: Vec<String>,
+    /// What Sluice dropped, by reason.
+    pub drops: Vec<String>,
     /// Where the captures are.
     pub captures: Option<PathBuf>,
 }
@@ -54,6 +56,9 @@ impl fmt::Display for Failure {
         }
         if self.broken.len() > 20 {
             writeln!(f, "  - and {} more", self.broken.len() - 20)?;
+        }
+        for text in &self.drops {
+            writeln!(f, "  . {text}")?;
         }
         match &self.captures {
             Some(folder) => write!(f, "  captures: {}", folder.display()),
@@ -113,8 +118,9 @@ pub fn run(seed: u64, folder: Option<&Path>) -> Result<Report, Box<Failure>> {
         }
         _ => None,
     };
+    let drops = world.sluice.drops();
     broken.extend(world.census());
-    if broken.is_empty() { Ok(report) } else { Err(Box::new(Failure { seed, broken, captures })) }
+    if broken.is_empty() { Ok(report) } else { Err(Box::new(Failure { seed, broken, drops, captures })) }
 }
 
 /// Clients close, Sluice drains, time passes: then nothing may be left.

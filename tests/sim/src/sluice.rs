@@ -178,8 +178,16 @@ impl Sluice {
 
     /// Drop counters that are not zero, for the report of a failure.
     #[must_use]
-    pub fn workers(&self) -> &[Worker] {
-        &self.workers
+    pub fn drops(&self) -> Vec<String> {
+        let workers = self.workers.iter();
+        let all = workers.flat_map(|worker| {
+            let drops = worker.stack().counters().drops.iter();
+            let id = worker.id();
+            drops.map(move |(reason, count)| (id, reason, count))
+        });
+        all.filter(|(_, _, count)| *count > 0)
+            .map(|(id, reason, count)| format!("{id} dropped {count}: {reason:?}"))
+            .collect()
     }
 }
 
