@@ -21,13 +21,7 @@ use crate::verbs::Verb;
 
 /// Events of a client's connection.
 impl Proxy {
-    pub(crate) fn accept(
-        &mut self,
-        conn: ConnId,
-        listener: ListenerId,
-        local: SocketAddrV4,
-        peer: SocketAddrV4,
-    ) {
+    pub(crate) fn accept(&mut self, conn: ConnId, listener: ListenerId, peer: SocketAddrV4) {
         if let Some(old) = self.sessions.at(conn.index) {
             // The stack uses the slot again, so the old connection is dead whatever we believed.
             self.handle_closed(old, CloseReason::Aborted);
@@ -43,7 +37,7 @@ impl Proxy {
         } else {
             SessionCodec::Opaque
         };
-        let role = Role::Downstream(Downstream { listener, peer, local });
+        let role = Role::Downstream(Downstream { listener, peer });
         if !self.sessions.insert(conn, role, codec) {
             self.counters.session_table_full.increment();
             self.wires.verbs.push_back(Verb::Abort { conn });
@@ -254,10 +248,9 @@ impl Proxy {
         match &session.role {
             Role::Vacant => {}
             Role::Downstream(downstream) => {
-                if let Some(listener) = self.listener(downstream.listener) {
-                    if !lingering {
-                        listener.counters.downstream_cx_destroy_remote.increment();
-                    }
+                let listener = self.listener(downstream.listener);
+                if let Some(listener) = listener.filter(|_| !lingering) {
+                    listener.counters.downstream_cx_destroy_remote.increment();
                 }
                 if let Some(key) = session.exchange {
                     self.cancel(key, ResponseFlags::DOWNSTREAM_TERMINATION);
@@ -272,13 +265,7 @@ impl Proxy {
 
 /// Requests.
 impl Proxy {
-    fn begin_request(
-        &mut self,
-        conn: ConnId,
-        stream: StreamId,
-        head: Box<Head>,
-        body: BodyLength,
-    ) {
+    fn begin_request(&mut self, conn: ConnId, stream: StreamId, head: Box<Head>, body: BodyLength) {
         let now = self.wires.now;
         self.budget = self.budget.saturating_sub(1);
         let Some(session) = self.sessions.get_mut(conn) else {

@@ -86,8 +86,5 @@ pub use proxy::{Proxy, ProxyConfig};
 pub use snapshot::{CompileError, CompiledCluster, CompiledListener, Snapshot};
 pub use verbs::Verb;
 
-
-
-
 #[cfg(test)]
 mod tests;

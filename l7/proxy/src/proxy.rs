@@ -156,9 +156,7 @@ impl Proxy {
         self.budget = REQUESTS_PER_CALL;
         match event {
             StreamEvent::Data(bytes) => self.handle_data(conn, bytes),
-            StreamEvent::Accepted { listener, local, peer } => {
-                self.accept(conn, listener, local, peer);
-            }
+            StreamEvent::Accepted { listener, peer, .. } => self.accept(conn, listener, peer),
             StreamEvent::Connected => self.handle_connected(conn),
             StreamEvent::ConnectFailed(reason) => self.handle_closed(conn, reason),
             StreamEvent::PeerClosed => self.handle_peer_closed(conn),

@@ -17,8 +17,7 @@ impl Proxy {
     pub(crate) fn run_upstream(&mut self, conn: ConnId) {
         let limits = self.wires.response_limits;
         let mut downstream = None;
-        loop {
-            let Some(session) = self.sessions.get_mut(conn) else { break };
+        while let Some(session) = self.sessions.get_mut(conn) {
             if session.status.lingering {
                 break;
             }

@@ -137,12 +137,8 @@ impl Proxy {
             scratch: &mut self.filter_text,
         };
         exchange.filters = listener.filters.start();
-        match listener.filters.decode_head(
-            &mut exchange.filters,
-            head,
-            exchange.body,
-            &mut context,
-        ) {
+        match listener.filters.decode_head(&mut exchange.filters, head, exchange.body, &mut context)
+        {
             FilterResult::Continue => Decision::Forward,
             FilterResult::StopWithReply(reply) => Decision::Reply(Reply::of_filter(reply)),
         }

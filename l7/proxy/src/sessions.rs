@@ -30,7 +30,6 @@ pub(crate) enum Role {
 pub(crate) struct Downstream {
     pub(crate) listener: ListenerId,
     pub(crate) peer: SocketAddrV4,
-    pub(crate) local: SocketAddrV4,
 }
 
 #[derive(Clone, Copy, Debug)]

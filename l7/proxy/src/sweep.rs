@@ -8,6 +8,7 @@ use sluice_base::ClusterId;
 
 use crate::limits::SWEEP_PER_CALL;
 use crate::proxy::Proxy;
+use crate::snapshot::Snapshot;
 
 /// How far the walk has come.
 #[derive(Clone, Copy, Debug, Default)]
@@ -35,7 +36,7 @@ impl Proxy {
             if !self.sweep.running {
                 return;
             }
-            let clusters = self.pins.current().map_or(0, |snapshot| snapshot.clusters_bound());
+            let clusters = self.pins.current().map_or(0, Snapshot::clusters_bound);
             if self.sweep.cluster < clusters.max(self.pools.bound()) {
                 self.sweep_cluster(ClusterId(self.sweep.cluster as u32));
                 self.sweep.cluster += 1;

@@ -153,8 +153,7 @@ impl Proxy {
 
     /// The stack has a slot for the connection.
     pub(crate) fn attempt_has_id(&mut self, token: u32, conn: ConnId) {
-        let attempt =
-            self.pools.attempt_key(token).and_then(|key| self.pools.attempts.remove(key));
+        let attempt = self.pools.attempt_key(token).and_then(|key| self.pools.attempts.remove(key));
         let Some(attempt) = attempt else {
             self.counters.stale_event.increment();
             self.wires.verbs.push_back(Verb::Abort { conn });
@@ -191,8 +190,7 @@ impl Proxy {
 
     /// The stack did not even try.
     pub(crate) fn attempt_refused(&mut self, token: u32, _reason: ConnectRefused) {
-        let attempt =
-            self.pools.attempt_key(token).and_then(|key| self.pools.attempts.remove(key));
+        let attempt = self.pools.attempt_key(token).and_then(|key| self.pools.attempts.remove(key));
         let Some(attempt) = attempt else {
             self.counters.stale_event.increment();
             return;
@@ -212,9 +210,12 @@ impl Proxy {
             self.counters.stale_event.increment();
             return;
         };
-        session.status.connected = true;
-        let waits = session.exchange.take();
         let Some(upstream) = session.upstream().copied() else { return };
+        if std::mem::replace(&mut session.status.connected, true) || session.status.lingering {
+            self.counters.stale_event.increment();
+            return;
+        }
+        let waits = session.exchange.take();
         self.session_timers.set(conn.index, Instant::NEVER);
         let kind = waits.and_then(|key| self.exchanges.get(key)).map(|exchange| exchange.kind);
         match (waits, kind) {
@@ -495,8 +496,7 @@ impl Proxy {
         let mut index = self.pools.idle_of(cluster);
         while index != NO_SESSION {
             let Some(conn) = self.sessions.at(index) else { return };
-            let Some(upstream) = self.sessions.get(conn).and_then(|s| s.upstream()).copied()
-            else {
+            let Some(upstream) = self.sessions.get(conn).and_then(|s| s.upstream()).copied() else {
                 return;
             };
             index = upstream.cluster_links.next;

@@ -22,7 +22,10 @@ fn a_chunked_body_with_trailers_goes_both_ways() {
     let mut world = World::new();
     let client = world.client();
     let body = "4\r\nabcd\r\n0\r\nx-sum: 1\r\n\r\n";
-    world.send(client, format!("PUT /a HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n{body}"));
+    world.send(
+        client,
+        format!("PUT /a HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n{body}"),
+    );
     let request =
         world.answer(&format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{body}"));
     assert!(request.contains("transfer-encoding: chunked\r\n") && request.contains("x-sum: 1\r\n"));

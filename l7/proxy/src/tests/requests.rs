@@ -139,8 +139,7 @@ fn a_client_may_close_its_side_after_the_request() {
 fn continue_passes_through() {
     let mut world = World::new();
     let client = world.client();
-    let head =
-        "PUT /a HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 3\r\n\r\n";
+    let head = "PUT /a HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 3\r\n\r\n";
     world.send(client, head);
     let upstream = world.asked();
     assert!(world.take(upstream).contains("expect: 100-continue\r\n"));
@@ -157,10 +156,12 @@ fn continue_passes_through() {
 /// Hundreds of tiny requests in one window: a call works off some, the timer goes on.
 #[test]
 fn a_flood_of_pipelined_requests_is_worked_off_in_portions() {
-    let mut world = World::with(|config| config.listeners[0].protocol = {
-        let mut http = super::world::web(config).clone();
-        http.virtual_hosts[0].routes.clear();
-        sluice_config_model::Protocol::Http(http)
+    let mut world = World::with(|config| {
+        config.listeners[0].protocol = {
+            let mut http = super::world::web(config).clone();
+            http.virtual_hosts[0].routes.clear();
+            sluice_config_model::Protocol::Http(http)
+        }
     });
     let client = world.client();
     world.send(client, "GET / HTTP/1.1\r\nhost: a\r\n\r\n".repeat(200));

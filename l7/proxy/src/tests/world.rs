@@ -315,7 +315,8 @@ impl World {
                     self.proxy.wrote(conn, room);
                 }
                 Verb::Credit { conn, bytes } => {
-                    let at = self.find(conn).expect("credit goes to live connections");
+                    // The stack may have buried it while the verb was on its way.
+                    let Some(at) = self.find(conn) else { continue };
                     let stream = &mut self.streams[at];
                     stream.credited += bytes;
                     assert!(stream.credited <= stream.sent, "no more than was received");
@@ -435,10 +436,13 @@ impl World {
 
     /// Everything ends: nothing may be left anywhere.
     pub(crate) fn census(mut self) {
-        for at in 0..self.streams.len() {
+        // Who waited may get a connection when another one ends: until there is none.
+        let mut at = 0;
+        while at < self.streams.len() {
             if !self.streams[at].dead {
                 self.die(at, CloseReason::Reset);
             }
+            at += 1;
         }
         self.pump();
         assert_eq!(self.proxy.active(), 0, "exchanges left");
@@ -461,7 +465,8 @@ impl World {
             self.snapshot.clusters().map(|cluster| (cluster.leases.clone(), cluster.id)).collect();
         drop(self.proxy);
         for (leases, id) in leases {
-            let of = |lease: &sluice_l7_balance::Lease| lease.available() == i64::from(lease.limit());
+            let of =
+                |lease: &sluice_l7_balance::Lease| lease.available() == i64::from(lease.limit());
             assert!(of(&leases.connections), "{id}: connection permits left");
             assert!(of(&leases.pending), "{id}: pending permits left");
         }
