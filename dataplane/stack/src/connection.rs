@@ -56,6 +56,12 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
+    /// Whether it has something to tell and is not yet on the list of those.
+    #[inline]
+    fn has_news(&self) -> bool {
+        !self.in_ready && !self.ready.is_empty() && self.is_known && !self.closed_said
+    }
+
     /// Whether nothing will be read from it any more.
     fn is_over(&self) -> bool {
         matches!(self.tcp.state(), State::Closed | State::TimeWait) && self.tcp.readable() == 0
@@ -92,26 +98,34 @@ impl Stack {
         let Some(entry) = self.connections.get_mut(key) else { return };
         let cx = context!(self, entry.config, now);
         let signals = verb(&mut entry.tcp, &cx);
-        self.apply(key, signals, now);
+        // All in one borrow: this is what every segment and every verb ends with.
+        if signals.contains(Signals::OUTPUT) && entry.queued == Queued::No {
+            entry.queued = Queued::Output;
+            let output = &mut self.interfaces[usize::from(entry.interface)].output;
+            output.push(&mut self.output_links, index);
+        }
+        if signals.contains(Signals::TIMER) {
+            self.timers.arm(index, entry.tcp.next_deadline());
+        }
+        if !signals.without(Signals::OUTPUT).without(Signals::TIMER).is_empty() {
+            entry.ready |= ReadySignals::of(signals);
+            if signals.contains(Signals::CONNECTED) && !entry.is_known {
+                return self.accepted(key, now);
+            }
+        }
+        if entry.has_news() || entry.is_over() {
+            self.settle(key, now);
+        }
     }
 
-    /// Does what follows from what a connection says.
-    #[inline]
-    pub(crate) fn apply(&mut self, key: SlabKey, signals: Signals, now: Instant) {
-        if signals.contains(Signals::OUTPUT) {
-            self.want_output(key.index);
-        }
+    /// A peer's connection is open: from now on the application knows of it.
+    #[cold]
+    fn accepted(&mut self, key: SlabKey, now: Instant) {
         let Some(entry) = self.connections.get_mut(key) else { return };
-        if signals.contains(Signals::TIMER) {
-            self.timers.arm(key.index, entry.tcp.next_deadline());
-        }
-        entry.ready |= ReadySignals::of(signals);
-        if signals.contains(Signals::CONNECTED) && !entry.is_known {
-            entry.is_known = true;
-            entry.ready |= ReadySignals::ACCEPTED;
-            let listener = entry.half_open.take();
-            self.not_half_open(listener);
-        }
+        entry.is_known = true;
+        entry.ready |= ReadySignals::ACCEPTED;
+        let listener = entry.half_open.take();
+        self.not_half_open(listener);
         self.settle(key, now);
     }
 
@@ -129,7 +143,7 @@ impl Stack {
                 return self.free(key, now);
             }
         }
-        if entry.is_known && !entry.closed_said && !entry.ready.is_empty() && !entry.in_ready {
+        if entry.has_news() {
             entry.in_ready = true;
             self.ready.push(&mut self.ready_links, key.index);
         }
