@@ -31,9 +31,11 @@
 //!
 //! # What it costs
 //!
-//! A predicted segment touches three cache lines and allocates nothing. An idle connection is
-//! [`size_of::<Connection>()`](Connection) bytes, at most 320; a hole in the received data
-//! allocates one table until it is filled.
+//! A connection is 256 bytes, four cache lines, of which a predicted segment touches all but the
+//! end of the last; it allocates nothing. A hole in the received data allocates one table until it
+//! is filled. User instructions, request of 200 bytes against response of 200 bytes, release build,
+//! by callgrind slope: `handle_segment` 385 (and 118 to free what was acknowledged), `poll_output`
+//! 250, `write` 140, `read` and `credit` 115.
 
 mod close;
 mod config;

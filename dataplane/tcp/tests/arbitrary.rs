@@ -4,7 +4,7 @@ mod support;
 
 use sluice_base::Rng;
 use sluice_buf::Pressure;
-use sluice_tcp::{Config, Connection, State};
+use sluice_tcp::{Config, Connection, State, limits};
 use sluice_wire::{Flags, SeqNumber, TcpHeader, TcpOptions, Timestamps};
 
 use support::bench::Bench;
@@ -154,6 +154,20 @@ fn a_flood_of_holes_stays_within_the_budget_and_can_be_filled() {
     }
     assert_eq!(bench.connection().readable(), 60_000);
     assert!(bench.pool.in_use() <= bench.config.receive_buffers);
+    bench.census();
+}
+
+/// With memory for thousands, the number of ranges is what is bounded: each costs a search.
+#[test]
+fn a_flood_of_holes_makes_a_bounded_number_of_ranges() {
+    let config = Config { receive_buffers: 1_000, ..plain_config() };
+    let mut bench = given("established", config);
+    for offset in (1..60_000).step_by(2) {
+        let header = data(&bench, offset);
+        bench.segment(&header, &[0]);
+        bench.sent.clear();
+    }
+    assert_eq!(bench.connection().buffers_held(), limits::REASSEMBLY_RANGES_MAX as u32);
     bench.census();
 }
 
