@@ -26,7 +26,8 @@ impl Proxy {
             // The stack uses the slot again, so the old connection is dead whatever we believed.
             self.handle_closed(old, CloseReason::Aborted);
         }
-        let Some(state) = self.listener(listener) else {
+        let known = self.compiled_listener(listener).is_some();
+        let Some(state) = self.listener(listener).filter(|_| known) else {
             self.counters.unknown_listener.increment();
             self.wires.verbs.push_back(Verb::Abort { conn });
             return;

@@ -13,6 +13,8 @@
 //!  local reply, failure, client gone: from any state to ------------------------------> (gone)
 //! ```
 
+use std::net::SocketAddrV4;
+
 use sluice_base::{ClusterId, ConnId, EndpointId, Instant, Slab, SlabKey};
 use sluice_buf::Chain;
 use sluice_l7_core::{BodyLength, Head, StreamId};
@@ -85,6 +87,8 @@ pub(crate) struct Exchange {
     pub(crate) stream: StreamId,
     pub(crate) upstream: Option<Upstream>,
     pub(crate) endpoint: Option<EndpointId>,
+    /// Of the endpoint, for the log.
+    pub(crate) remote: Option<SocketAddrV4>,
     pub(crate) pin: Option<Pin>,
     pub(crate) head: Option<Box<Head>>,
     pub(crate) body: BodyLength,
@@ -123,6 +127,7 @@ impl Exchange {
             stream,
             upstream: None,
             endpoint: None,
+            remote: None,
             pin: None,
             head: None,
             body: BodyLength::None,

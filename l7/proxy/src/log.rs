@@ -228,10 +228,7 @@ impl Proxy {
         record.downstream = downstream.map(|part| part.peer);
         record.route = exchange.plan.route;
         record.cluster = exchange.plan.cluster;
-        record.upstream = exchange.cluster().zip(exchange.endpoint).and_then(|(cluster, id)| {
-            let cluster = self.pins.current()?.cluster(cluster)?;
-            cluster.endpoints.find(id).map(|endpoint| endpoint.address)
-        });
+        record.upstream = exchange.remote;
         if let Some(head) = &exchange.head {
             record.protocol = head.version().as_str();
             let path = head.get(NameId::X_ENVOY_ORIGINAL_PATH).unwrap_or(head.path());

@@ -132,7 +132,7 @@ impl Proxy {
         remote: SocketAddrV4,
     ) {
         let made_with = self.pools.cluster(cluster).map_or(0, |state| state.made_with);
-        let attempt = Attempt { exchange: Some(key), cluster, endpoint, made_with };
+        let attempt = Attempt { exchange: Some(key), cluster, endpoint, remote, made_with };
         let Ok(attempt) = self.pools.attempts.insert(attempt) else {
             self.give_connection_back(cluster);
             self.fail_upstream(key, Failure::Connect);
@@ -145,6 +145,7 @@ impl Proxy {
         if let Some(exchange) = self.exchanges.get_mut(key) {
             exchange.state = State::Connecting(attempt.index);
             exchange.endpoint = Some(endpoint);
+            exchange.remote = Some(remote);
             exchange.tried.push(endpoint);
         }
         let token = attempt.index;
@@ -165,6 +166,7 @@ impl Proxy {
         let role = Role::Upstream(Upstream {
             cluster: attempt.cluster,
             endpoint: attempt.endpoint,
+            remote: attempt.remote,
             made_with: attempt.made_with,
             used: false,
             endpoint_links: Links::NONE,
@@ -259,6 +261,7 @@ impl Proxy {
         exchange.last_activity = now;
         if exchange.endpoint != Some(upstream.endpoint) || exchange.tried.as_slice().is_empty() {
             exchange.endpoint = Some(upstream.endpoint);
+            exchange.remote = Some(upstream.remote);
             exchange.tried.push(upstream.endpoint);
         }
         self.load.begin(upstream.endpoint);

@@ -8,6 +8,7 @@ mod relays;
 mod reloads;
 mod requests;
 mod retries;
+mod routes;
 mod timeouts;
 mod world;
 
