@@ -34,17 +34,7 @@ impl Stack {
             return Err(DropReason::Ipv4Destination);
         }
         let l2_len = usize::from(frame.l2_len);
-        let (interface, next_hop) = match route {
-            Some(NextHop::Connected { interface }) => (interface, info.destination),
-            Some(NextHop::Via { interface, gateway }) => (interface, gateway),
-            Some(NextHop::Local { .. } | NextHop::Broadcast { .. }) | None => {
-                // Behind the TTL check, RFC 1812, 5.3.1: a packet must not come back as two errors.
-                let why = IcmpMessage::DestinationUnreachable(Unreachable::Network);
-                self.icmp_error(&packet, l2_len, why, now);
-                return Err(DropReason::NoRoute);
-            }
-        };
-        let Some(header) = packet.head_mut().get_mut(l2_len..) else {
+        let Some(header) = packet.head().get(l2_len..) else {
             return Err(DropReason::Ipv4Truncated);
         };
         if header[ipv4::TTL_OFFSET] <= 1 {
@@ -52,6 +42,15 @@ impl Stack {
             self.icmp_error(&packet, l2_len, why, now);
             return Err(DropReason::TtlExceeded);
         }
+        let (interface, next_hop) = match route {
+            Some(NextHop::Connected { interface }) => (interface, info.destination),
+            Some(NextHop::Via { interface, gateway }) => (interface, gateway),
+            Some(NextHop::Local { .. } | NextHop::Broadcast { .. }) | None => {
+                let why = IcmpMessage::DestinationUnreachable(Unreachable::Network);
+                self.icmp_error(&packet, l2_len, why, now);
+                return Err(DropReason::NoRoute);
+            }
+        };
         let mtu = self.interfaces[usize::from(interface)].mtu;
         if !fits(&packet, &info, l2_len, mtu) {
             // RFC 1812, 4.2.2.7 has routers fragment what may be; we refuse, and say how much fits.

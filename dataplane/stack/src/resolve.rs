@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 
 use sluice_base::{Instant, SlabKey, WorkerId};
 use sluice_buf::Packet;
+use sluice_tcp::CloseReason;
 use sluice_wire::MacAddress;
 use sluice_wire::icmp::{IcmpMessage, Unreachable};
 
@@ -132,7 +133,13 @@ impl Stack {
             self.unreachable(&packet, now);
             self.note(Err(DropReason::NeighborFailed));
         }
-        self.release_waiting(key);
+        // Who was about to open a connection hears of it now; one that is open waits for its own
+        // timers, the neighbour may come back.
+        while let Some(index) = self.neighbors.pop_waiting(key, &mut self.output_links) {
+            self.unqueued(index);
+            self.want_output(index);
+            self.fail_connecting(index, CloseReason::TimedOut, now);
+        }
     }
 
     /// RFC 1812, 5.3.3.4: the sender of a packet that we forward hears that its next hop is silent.

@@ -253,12 +253,40 @@ fn a_connection_to_a_silent_neighbour_times_out() {
     net.settle();
     net.filter = Some(Box::new(|_| false));
     net.connect(0, "10.0.0.2:80");
-    net.run(Duration::from_secs(300));
+    net.run(Duration::from_millis(2900));
+    assert!(net.ready(0).is_empty(), "it is still being asked for");
+    net.run(Duration::from_millis(200));
     let ready = net.ready(0);
-    assert_eq!(ready.len(), 1);
+    assert_eq!(ready.len(), 1, "not only when the SYN's retries are used up");
     assert_eq!(ready[0].2.reason, Some(CloseReason::TimedOut));
-    assert!(net.drops(0, DropReason::NeighborFailed) > 0);
+    net.settle();
+    assert_eq!(net.stack(0).flows().count(), 0);
     net.census_idle();
+}
+
+/// The neighbour is gone, the connection is not: it ends by its own timers, or goes on.
+#[test]
+fn an_open_connection_survives_a_neighbour_that_is_away() {
+    let mut net = Net::pair();
+    net.listen(1, "10.0.0.2:80");
+    let client = net.connect(0, "10.0.0.2:80");
+    net.settle();
+    net.echo(1);
+    net.ready(0);
+    // Long enough for the entry to be doubted, asked, and found to have failed.
+    net.filter = Some(Box::new(|_| false));
+    net.run(Duration::from_secs(31));
+    net.write(0, client, b"are you there?");
+    net.run(Duration::from_secs(10));
+    assert!(net.drops(0, DropReason::NeighborFailed) > 0);
+    assert!(net.stack(0).connection(client).is_some());
+    net.filter = None;
+    for _ in 0..30 {
+        net.run(Duration::from_secs(1));
+        net.echo(1);
+    }
+    assert_eq!(net.read(0, client), b"are you there?");
+    net.census();
 }
 
 #[test]
@@ -266,7 +294,7 @@ fn a_neighbour_that_comes_late_is_used() {
     let mut net = Net::pair();
     net.settle();
     net.listen(1, "10.0.0.2:80");
-    let opens = net.now + Duration::from_millis(2500);
+    let opens = net.now + Duration::from_millis(1500);
     net.connect(0, "10.0.0.2:80");
     net.filter = Some(Box::new(|_| false));
     net.run(opens - net.now);
