@@ -48,9 +48,11 @@
 //! connection carries bytes of one exchange at a time and returns to the pool only when both
 //! messages were complete. A response that cannot be completed is reset, never ended cleanly.
 
+mod closing;
 mod codec;
 mod counters;
 mod deadlines;
+mod dispatch;
 mod downstream;
 mod ending;
 mod events;
@@ -63,6 +65,7 @@ mod plan;
 mod pool;
 mod proxy;
 mod relay;
+mod request;
 mod response;
 mod responses;
 mod retry;

@@ -79,7 +79,7 @@ impl Pools {
             worker,
             clusters: Vec::new(),
             endpoints: Vec::new(),
-            attempts: Slab::new(1_024, connections_max),
+            attempts: Slab::new(connections_max, connections_max),
             waiting: Vec::new(),
         }
     }

@@ -106,7 +106,7 @@ impl Proxy {
             draining: false,
             wires: Wires::new(tx_pool, 2 * exchanges as usize),
             sessions: Sessions::new(config.connections_max),
-            exchanges: Slab::new(exchanges.min(1_024), exchanges),
+            exchanges: Slab::new(exchanges, exchanges),
             session_timers: Wheel::with_capacity(config.connections_max as usize),
             exchange_timers: Wheel::with_capacity(exchanges as usize),
             listeners: Vec::new(),

@@ -1,0 +1,229 @@
+//! From a routed request to a connection: an idle one, a new one, or a place in the queue.
+
+use std::net::SocketAddrV4;
+
+use sluice_base::{ClusterId, ConnId, EndpointId};
+use sluice_l7_core::Codec;
+
+use crate::exchange::{self, ExchangeKey, Kind, State};
+use crate::limits::PENDING_POLL;
+use crate::pool::Attempt;
+use crate::proxy::Proxy;
+use crate::responses::Reply;
+use crate::retry::Failure;
+use crate::sessions::NO_SESSION;
+use crate::verbs::Verb;
+
+impl Proxy {
+    /// Sends the request to an endpoint: on an idle connection unless `fresh`, else on a new one,
+    /// else it waits.
+    pub(crate) fn dispatch(&mut self, key: ExchangeKey, fresh: bool) {
+        let Some((cluster, endpoint, address)) = self.pick(key) else { return };
+        let http = self.exchanges.get(key).is_some_and(|exchange| exchange.kind == Kind::Http);
+        if http && !fresh {
+            let idle = self.pools.idle_at(endpoint);
+            if let Some(conn) = self.take_idle(idle) {
+                self.send_request(key, conn);
+                return;
+            }
+        }
+        let Some(state) = self.pools.cluster_mut(cluster) else { return };
+        if state.connections.try_take() {
+            if self.draw_pending(key, cluster) {
+                self.connect(key, cluster, endpoint, address);
+            } else {
+                self.give_connection_back(cluster);
+            }
+            return;
+        }
+        state.counters.upstream_cx_overflow.increment();
+        if http && let Some(conn) = self.take_idle(self.pools.idle_of(cluster)) {
+            // Another endpoint than the balancer's choice, but one that can answer now.
+            self.send_request(key, conn);
+            return;
+        }
+        if !self.draw_pending(key, cluster) {
+            return;
+        }
+        if let Some(exchange) = self.exchanges.get_mut(key) {
+            exchange.state = State::Queued;
+        }
+        self.pools.enqueue(cluster, key, &mut self.exchanges);
+        self.poll_at = self.poll_at.min(self.wires.now + PENDING_POLL);
+    }
+
+    /// The endpoint to try; None: the request has been answered.
+    fn pick(&mut self, key: ExchangeKey) -> Option<(ClusterId, EndpointId, SocketAddrV4)> {
+        let exchange = self.exchanges.get(key)?;
+        let snapshot = exchange.pin.as_ref().and_then(|pin| self.pins.get(pin));
+        let cluster = exchange.cluster();
+        let Some(compiled) = cluster.and_then(|id| snapshot?.cluster(id)) else {
+            self.reply(key, Reply::NO_CLUSTER);
+            return None;
+        };
+        let cluster = compiled.id;
+        let idle_to_check = self.pools.sync(cluster, compiled);
+        let tried = exchange.tried.as_slice();
+        let picked = compiled.endpoints.pick(&mut self.load, &mut self.rng, tried);
+        let picked = picked.map(|endpoint| (cluster, endpoint.id, endpoint.address));
+        if idle_to_check {
+            self.close_unkept(cluster);
+        }
+        if picked.is_none() {
+            if let Some(state) = self.pools.cluster(cluster) {
+                state.counters.upstream_cx_none_healthy.increment();
+            }
+            self.reply(key, Reply::NO_HEALTHY_UPSTREAM);
+        }
+        picked
+    }
+
+    /// A permit to wait; without one the request has been answered.
+    fn draw_pending(&mut self, key: ExchangeKey, cluster: ClusterId) -> bool {
+        let Some(state) = self.pools.cluster_mut(cluster) else { return false };
+        let Some(exchange) = self.exchanges.get_mut(key) else { return false };
+        if exchange.pending_permit {
+            return true;
+        }
+        if !state.pending.try_take() {
+            state.counters.upstream_rq_pending_overflow.increment();
+            self.reply(key, Reply::OVERFLOW);
+            return false;
+        }
+        state.counters.upstream_rq_pending_total.increment();
+        state.counters.upstream_rq_pending_active.increment();
+        exchange.pending_permit = true;
+        true
+    }
+
+    /// The request waits no more.
+    pub(crate) fn give_pending_back(&mut self, key: ExchangeKey) {
+        let Some(exchange) = self.exchanges.get_mut(key) else { return };
+        if !std::mem::take(&mut exchange.pending_permit) {
+            return;
+        }
+        if let Some(state) = exchange.cluster().and_then(|id| self.pools.cluster_mut(id)) {
+            state.pending.give_back();
+            state.counters.upstream_rq_pending_active.subtract(1);
+        }
+    }
+
+    /// Takes an idle connection, by session index.
+    #[inline]
+    fn take_idle(&mut self, index: u32) -> Option<ConnId> {
+        if index == NO_SESSION {
+            return None;
+        }
+        let conn = self.sessions.at(index)?;
+        self.pools.unpark(conn, &mut self.sessions);
+        Some(conn)
+    }
+
+    /// Asks for a new connection; the caller holds a connection permit for it.
+    fn connect(
+        &mut self,
+        key: ExchangeKey,
+        cluster: ClusterId,
+        endpoint: EndpointId,
+        remote: SocketAddrV4,
+    ) {
+        let made_with = self.pools.cluster(cluster).map_or(0, |state| state.made_with);
+        let attempt = Attempt { exchange: Some(key), cluster, endpoint, remote, made_with };
+        let Ok(attempt) = self.pools.attempts.insert(attempt) else {
+            self.give_connection_back(cluster);
+            self.fail_upstream(key, Failure::Connect);
+            return;
+        };
+        if let Some(state) = self.pools.cluster(cluster) {
+            state.counters.upstream_cx_total.increment();
+            state.counters.upstream_cx_active.increment();
+        }
+        if let Some(exchange) = self.exchanges.get_mut(key) {
+            exchange.state = State::Connecting(attempt.index);
+            exchange.endpoint = Some(endpoint);
+            exchange.remote = Some(remote);
+            exchange.tried.push(endpoint);
+        }
+        let token = attempt.index;
+        self.wires.verbs.push_back(Verb::Connect { token, remote, cluster });
+    }
+
+    /// Writes the request, as far as it is here, to a connection that is up and free.
+    pub(crate) fn send_request(&mut self, key: ExchangeKey, conn: ConnId) {
+        let now = self.wires.now;
+        self.give_pending_back(key);
+        let Some(exchange) = self.exchanges.get_mut(key) else {
+            self.offer(conn);
+            return;
+        };
+        let Some(session) = self.sessions.get_mut(conn) else { return };
+        let Some(upstream) = session.upstream().copied() else { return };
+        let Some(stream) = session.codec.open_stream() else {
+            // It could not carry another request after all.
+            exchange.state = State::Local;
+            self.close_upstream(conn);
+            self.dispatch(key, true);
+            return;
+        };
+        session.exchange = Some(key);
+        exchange.upstream = Some(exchange::Upstream { conn, stream });
+        exchange.state = State::Sent;
+        exchange.sent_at = now;
+        exchange.last_activity = now;
+        if exchange.endpoint != Some(upstream.endpoint) || exchange.tried.as_slice().is_empty() {
+            exchange.endpoint = Some(upstream.endpoint);
+            exchange.remote = Some(upstream.remote);
+            exchange.tried.push(upstream.endpoint);
+        }
+        self.load.begin(upstream.endpoint);
+        if let Some(state) = self.pools.cluster(upstream.cluster) {
+            state.counters.upstream_rq_total.increment();
+            state.counters.upstream_rq_active.increment();
+        }
+        let Some(head) = &exchange.head else { return };
+        let mut written = session.encode_head(stream, head, exchange.body, &mut self.wires);
+        if written.is_ok() && !exchange.replay.is_empty() {
+            let len = exchange.replay.len();
+            let mut again = exchange.replay.clone_range(0, len);
+            written = session.encode_body(stream, &mut again, &mut self.wires).map(drop);
+        }
+        if written.is_ok() && exchange.request_ended {
+            exchange.request_forwarded = true;
+            if !exchange.body.is_none() {
+                written = session.encode_end(stream, None, &mut self.wires);
+            }
+        }
+        let (more, downstream) = (!exchange.request_ended, exchange.downstream);
+        exchange.invariants();
+        if written.is_err() {
+            self.fail_local(key);
+            return;
+        }
+        self.flush(conn);
+        if more {
+            self.make_ready(downstream);
+        }
+    }
+
+    /// Connections became free or permits came back: serves who has waited longest.
+    pub(crate) fn serve_queue(&mut self, cluster: ClusterId) {
+        while let Some(key) = self.pools.first_waiting(cluster) {
+            let idle = self.pools.idle_of(cluster) != NO_SESSION;
+            let Some(state) = self.pools.cluster_mut(cluster) else { return };
+            if state.connections.try_take() {
+                state.connections.give_back();
+            } else if !idle {
+                return;
+            }
+            self.pools.dequeue(cluster, key, &mut self.exchanges);
+            if let Some(exchange) = self.exchanges.get_mut(key) {
+                exchange.state = State::Local;
+            }
+            self.dispatch(key, false);
+            if self.exchanges.get(key).is_some_and(|exchange| exchange.state == State::Queued) {
+                // Another worker was faster; time brings us back.
+                return;
+            }
+        }
+    }
+}

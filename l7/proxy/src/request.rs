@@ -1,0 +1,202 @@
+//! A request on its way in: head, body, end, and what is dropped of it.
+
+use sluice_base::{ConnId, Instant};
+use sluice_buf::Chain;
+use sluice_l7_core::{BodyLength, Event, Head, StreamId};
+
+use crate::exchange::{Exchange, ExchangeKey, Kind};
+use crate::flags::ResponseFlags;
+use crate::limits::REPLAY_BYTES_MAX;
+use crate::plan::Plan;
+use crate::proxy::Proxy;
+use crate::responses::Reply;
+
+impl Proxy {
+    pub(crate) fn begin_request(
+        &mut self,
+        conn: ConnId,
+        stream: StreamId,
+        head: Box<Head>,
+        body: BodyLength,
+    ) {
+        let now = self.wires.now;
+        self.budget = self.budget.saturating_sub(1);
+        let Some(session) = self.sessions.get_mut(conn) else {
+            self.wires.put_head(head);
+            return;
+        };
+        let Some(listener) = session.downstream().map(|downstream| downstream.listener) else {
+            self.wires.put_head(head);
+            return;
+        };
+        let head_begun = std::mem::take(&mut session.status.head_begun);
+        let mut exchange = Exchange::new(Kind::Http, conn, stream, now);
+        exchange.body = body;
+        exchange.request_ended = body.is_none();
+        exchange.head = Some(head);
+        let key = match self.exchanges.insert(exchange) {
+            Ok(key) => key,
+            Err(mut refused) => {
+                if let Some(head) = refused.head.take() {
+                    self.wires.put_head(head);
+                }
+                self.counters.exchange_table_full.increment();
+                self.reply_without_exchange(conn, stream, Reply::OVERLOAD);
+                return;
+            }
+        };
+        session.exchange = Some(key);
+        if let Some(state) = self.listener(listener) {
+            state.counters.downstream_rq_total.increment();
+            state.counters.downstream_rq_active.increment();
+            if head_begun {
+                self.session_timers.set(conn.index, self.after(state.idle_timeout));
+            }
+        }
+        let Some(compiled) = self.compiled_listener(listener) else {
+            // The listener went away while its connection stayed open.
+            self.reply(key, Reply::NO_ROUTE);
+            return;
+        };
+        let plan = Plan::for_listener(&compiled.listener);
+        let pin = self.pins.pin();
+        if let Some(exchange) = self.exchanges.get_mut(key) {
+            exchange.plan = plan;
+            exchange.pin = Some(pin);
+            self.exchange_timers.set(key.index, exchange.deadline());
+        }
+        self.route(key);
+    }
+
+    pub(crate) fn request_body(&mut self, conn: ConnId, stream: StreamId, mut bytes: Chain) {
+        let count = bytes.len();
+        let Some(key) = self.exchange_of(conn) else {
+            self.credit_dropped(conn, stream, count);
+            return;
+        };
+        let Some(exchange) = self.exchanges.get_mut(key) else { return };
+        exchange.last_activity = self.wires.now;
+        exchange.request_bytes += count as u64;
+        if exchange.request_bytes > exchange.plan.body_max {
+            drop(bytes);
+            self.credit_dropped(conn, stream, count);
+            self.body_too_large(key);
+            return;
+        }
+        let Some(upstream) = exchange.upstream.filter(|_| exchange.takes_request_body()) else {
+            drop(bytes);
+            self.credit_dropped(conn, stream, count);
+            return;
+        };
+        if !exchange.replay_lost {
+            let repeatable = exchange.plan.retries_left > 0 && !exchange.response_begun;
+            if repeatable && exchange.replay.len() + count <= REPLAY_BYTES_MAX {
+                exchange.replay.append(&mut bytes.clone_range(0, count));
+            } else {
+                exchange.replay_lost = true;
+                exchange.replay = Chain::new();
+            }
+        }
+        let Some(session) = self.sessions.get_mut(upstream.conn) else { return };
+        let written = session.encode_body(upstream.stream, &mut bytes, &mut self.wires);
+        if let Some(session) = self.sessions.get_mut(conn) {
+            session.owed += count as u32;
+        }
+        if written != Ok(count) {
+            self.fail_local(key);
+        }
+    }
+
+    pub(crate) fn end_request(&mut self, conn: ConnId, trailers: Option<Box<Head>>) {
+        let now = self.wires.now;
+        if let Some(key) = self.exchange_of(conn)
+            && let Some(exchange) = self.exchanges.get_mut(key)
+        {
+            exchange.request_ended = true;
+            exchange.last_activity = now;
+            exchange.route_deadline =
+                exchange.plan.timeout.map_or(Instant::NEVER, |timeout| now + timeout);
+            // Trailers are not kept for a retry.
+            exchange.replay_lost |= trailers.is_some();
+            let upstream = exchange.upstream.filter(|_| exchange.takes_request_body());
+            exchange.request_forwarded = upstream.is_some();
+            self.exchange_timers.set_earlier(key.index, exchange.route_deadline);
+            if let Some(upstream) = upstream
+                && let Some(session) = self.sessions.get_mut(upstream.conn)
+            {
+                let ended =
+                    session.encode_end(upstream.stream, trailers.as_deref(), &mut self.wires);
+                if ended.is_err() {
+                    self.fail_local(key);
+                }
+            }
+        }
+        if let Some(head) = trailers {
+            self.wires.put_head(head);
+        }
+    }
+
+    /// Body bytes that go nowhere: the client may send as many more.
+    fn credit_dropped(&mut self, conn: ConnId, stream: StreamId, count: usize) {
+        if let Some(session) = self.sessions.get_mut(conn) {
+            session.credit_body(stream, count, &mut self.wires);
+        }
+        self.settle_credit(conn);
+    }
+
+    fn body_too_large(&mut self, key: ExchangeKey) {
+        let Some(exchange) = self.exchanges.get(key) else { return };
+        if let Some(state) = self.listener(exchange.plan.listener) {
+            state.counters.downstream_rq_too_large.increment();
+        }
+        if exchange.head_sent {
+            self.cut_downstream(key, ResponseFlags::NONE);
+        } else {
+            self.reply(key, Reply::BODY_TOO_LARGE);
+        }
+    }
+
+    /// Decodes and drops what is already here of a request that we answer ourselves; whether it is
+    /// complete then, so that the connection can go on.
+    pub(crate) fn discard_request(&mut self, key: ExchangeKey) -> bool {
+        let Some(exchange) = self.exchanges.get(key) else { return false };
+        if exchange.request_ended {
+            return true;
+        }
+        let conn = exchange.downstream;
+        let expects = exchange.head.as_ref().is_some_and(|head| head.expects_continue());
+        if expects && exchange.request_bytes == 0 {
+            // The client waits to be told whether to send the body at all.
+            return false;
+        }
+        loop {
+            let Some(session) = self.sessions.get_mut(conn) else { return false };
+            let limits = self.wires.response_limits;
+            match session.decode(&limits, &mut self.wires) {
+                Ok(Some(Event::Body { stream, bytes })) => {
+                    let count = bytes.len();
+                    drop(bytes);
+                    if let Some(exchange) = self.exchanges.get_mut(key) {
+                        exchange.request_bytes += count as u64;
+                    }
+                    self.credit_dropped(conn, stream, count);
+                }
+                Ok(Some(Event::End { trailers, .. })) => {
+                    if let Some(head) = trailers {
+                        self.wires.put_head(head);
+                    }
+                    if let Some(exchange) = self.exchanges.get_mut(key) {
+                        exchange.request_ended = true;
+                    }
+                    return true;
+                }
+                Ok(Some(Event::Head { head, .. } | Event::Informational { head, .. })) => {
+                    self.wires.put_head(head);
+                    return false;
+                }
+                Ok(Some(Event::Room { .. } | Event::GoAway { .. })) => {}
+                Ok(Some(Event::Reset { .. }) | None) | Err(_) => return false,
+            }
+        }
+    }
+}
