@@ -26,8 +26,9 @@ pub(crate) enum Queued {
     Neighbor(SlabKey),
 }
 
-/// One connection of the slab.
+/// One connection of the slab, what a segment touches first in front.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Entry {
     /// Looked at first, to see whether a segment belongs here.
     pub(crate) tuple: Tuple,
@@ -54,6 +55,11 @@ pub(crate) struct Entry {
     /// Why it ended, where the stack knows better than the connection.
     pub(crate) reason: Option<CloseReason>,
 }
+
+const _: () = assert!(
+    size_of::<Entry>() <= 344,
+    "with timer, links and slot an idle connection stays under 400 bytes"
+);
 
 impl Entry {
     /// Whether it has something to tell and is not yet on the list of those.

@@ -45,8 +45,10 @@ impl Stack {
                 continue;
             };
             if let Some(address) = self.connections.address_of(index) {
+                // The stack's part, and the two lines of TCP that a predicted segment touches.
                 prefetch_read(address);
                 prefetch_read(address.wrapping_byte_add(64));
+                prefetch_read(address.wrapping_byte_add(128));
             }
         }
         for segment in segments.drain(..) {
