@@ -6,6 +6,9 @@ use sluice_base::{ClusterId, ConnId};
 use sluice_buf::Chain;
 
 /// One thing to do, in order.
+///
+/// A connection may have died on the stack's side while the verb was on its way: verbs for ids that
+/// the stack does not know any more are dropped, and the proxy hears of it by `Closed`.
 #[derive(Debug)]
 pub enum Verb {
     /// Open a connection; answer with [`Proxy::connect_result`](crate::Proxy::connect_result)
