@@ -195,7 +195,7 @@ enum Again {
 fn alloc(pool: &Pool, tcp: &Connection) -> Option<Packet> {
     match pool.alloc() {
         Ok(packet) => Some(packet),
-        Err(_) if tcp.unsent() == 0 => pool.alloc_reserved().ok(),
+        Err(_) if tcp.may_use_reserve() => pool.alloc_reserved().ok(),
         Err(_) => None,
     }
 }

@@ -111,6 +111,16 @@ impl Connection {
             || self.is_fin_to_send()
     }
 
+    /// Whether the next segment is one for which the transmit reserve is kept: anything but data
+    /// that was never sent.
+    #[inline]
+    #[must_use]
+    pub fn may_use_reserve(&self) -> bool {
+        self.owed.intersects(Owed::URGENT)
+            || self.send.next.before(self.send.max)
+            || self.data_to_send() == 0
+    }
+
     /// Bytes of the queue that window, congestion window and silly window avoidance allow now.
     #[inline]
     fn data_to_send(&self) -> u32 {
