@@ -1,0 +1,46 @@
+//! What the counters of the stack mean, in a sentence for Prometheus.
+
+use sluice_l7_proxy::MetricKind::{self, Counter, Gauge};
+
+/// Name in the stack, kind, help.
+const STACK: &[(&str, MetricKind, &str)] = &[
+    ("packets_in", Counter, "Packets that the stack took in."),
+    ("packets_out", Counter, "Packets that the stack gave out."),
+    ("forwarded", Counter, "Packets of others that went on."),
+    ("handed_off", Counter, "Packets given to the worker that owns them."),
+    ("steered", Counter, "Packets that another worker gave us."),
+    ("arp_in", Counter, "ARP packets taken in."),
+    ("arp_ignored", Counter, "ARP questions about others, of no interest."),
+    ("arp_out", Counter, "ARP questions, answers and announcements sent."),
+    ("neighbors_failed", Counter, "Neighbours that stopped answering or never did."),
+    ("neighbors_evicted", Counter, "Neighbour entries given to others."),
+    ("icmp_echoes", Counter, "Pings answered."),
+    ("icmp_errors_out", Counter, "ICMP errors sent."),
+    ("icmp_errors_limited", Counter, "ICMP errors not sent because there were too many."),
+    ("icmp_errors_in", Counter, "ICMP errors about segments of ours."),
+    ("tcp_segments_in", Counter, "TCP segments taken in."),
+    ("tcp_segments_out", Counter, "TCP segments, or packets to be cut into segments, given out."),
+    ("tcp_resets_out", Counter, "Resets sent to segments without a connection."),
+    ("tcp_resets_limited", Counter, "Resets not sent because there were too many."),
+    ("tcp_accepts", Counter, "Connections begun by peers."),
+    ("tcp_connects", Counter, "Connections begun by us."),
+    ("tcp_connections", Gauge, "Connections that are there now, half-open ones included."),
+    ("tcp_half_open", Gauge, "Connections of peers that are not acknowledged yet."),
+    ("tcp_time_waits", Gauge, "Records of connections in TIME-WAIT."),
+    ("tcp_time_waits_reused", Counter, "TIME-WAIT records used again before their time."),
+    ("tcp_shed", Counter, "Connections that gave buffers back because they were scarce."),
+    (
+        "tcp_shed_resets",
+        Counter,
+        "Connections reset because they held most when hardly a buffer was left.",
+    ),
+];
+
+/// Kind and sentence; a name that is not in the list counts and says its name.
+pub(super) fn of(name: &str) -> (MetricKind, String) {
+    let found = STACK.iter().find(|(known, ..)| *known == name);
+    found.map_or_else(
+        || (Counter, format!("The stack's {}.", name.replace('_', " "))),
+        |(_, kind, help)| (*kind, (*help).to_owned()),
+    )
+}
