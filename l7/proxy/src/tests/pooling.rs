@@ -179,6 +179,24 @@ fn more_than_was_asked_for_ends_the_connection() {
     world.census();
 }
 
+/// The smuggler's dream: an answer that nobody asked for, ready for whoever comes next.
+#[test]
+fn leftover_bytes_never_answer_who_waits() {
+    let mut world = limited(1, 10);
+    let (first, second) = (world.client(), world.client());
+    world.send(first, GET);
+    world.send(second, GET);
+    let upstream = world.asked();
+    world.take(upstream);
+    world.send(upstream, format!("{OK}{}", OK.replace("hi", "no")));
+    assert!(world.take(first).ends_with("hi"));
+    assert_eq!(world.take(second), "");
+    assert_ne!(world.asked(), upstream, "on a connection of its own");
+    world.answer(OK);
+    assert!(world.take(second).ends_with("hi"));
+    world.census();
+}
+
 #[test]
 fn a_refused_connection_gives_its_permits_back() {
     let mut world = limited(1, 1);

@@ -28,6 +28,24 @@ fn a_refused_connection_is_tried_at_the_other_endpoint() {
     }
 }
 
+/// By two random choices the same endpoint could come again; a retry leaves it out.
+#[test]
+fn a_retry_goes_elsewhere_whatever_the_balancer() {
+    let mut world = World::with(|config| {
+        config.clusters[0].load_balancing = sluice_config_model::LoadBalancing::LeastRequest;
+    });
+    world.behave(1, Behaviour::Refuse);
+    for _ in 0..30 {
+        let client = world.client();
+        world.send(client, "GET /a HTTP/1.1\r\nhost: a\r\n\r\n");
+        world.answer("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nhi");
+        assert!(world.take(client).ends_with("hi"));
+        world.reset(client);
+    }
+    assert!(world.cluster_counters().upstream_rq_retry.value() > 5);
+    world.census();
+}
+
 #[test]
 fn without_retries_the_first_failure_is_the_answer() {
     let mut world = World::with(|config| routes(config)[0].retries = 0);
