@@ -1,1 +1,32 @@
-//! Criterion micro benches and whole-path benches over in-memory links.
+//! Whole-path benches over in-memory links, and criterion micro benches.
+//!
+//! The path is the product's own: a real [`Worker`](sluice_worker::Worker) with stack and proxy
+//! between a client and an origin that run on the same stack. One thread steps the three in turn,
+//! and only the proxy's heartbeats are counted:
+//!
+//! ```text
+//!   load.rs / flood.rs         sluice.rs                origin.rs
+//!   client ── LinkPeer ─ LinkHost [worker] LinkHost ─ LinkPeer ── origin
+//!     host.rs    copies     counted, never copies      copies     host.rs
+//!                        world.rs steps and samples
+//! ```
+//!
+//! The proxy's ends of the links are what a NIC with checksum offload would leave it to do; the
+//! peers' ends copy every frame, in time that is not the proxy's.
+//!
+//! * [`Scenario`]: what is played, by a name that is kept for years.
+//! * [`World`]: plays it for a number of units and gives [`Sample`]s.
+//! * `path` (binary): requests per second of the proxy's core, cycles by stage, latency, memory.
+//! * `icount` (binary): instructions per unit under callgrind, beside the table `icount.toml`.
+
+pub mod flood;
+pub mod host;
+pub mod load;
+pub mod machine;
+pub mod origin;
+pub mod scenario;
+pub mod sluice;
+pub mod world;
+
+pub use scenario::Scenario;
+pub use world::{Clock, Sample, Stuck, World};

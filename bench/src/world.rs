@@ -1,0 +1,258 @@
+//! Client, Sluice and origin, stepped in turn.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use hdrhistogram::Histogram;
+use sluice_arch::MonotonicClock;
+use sluice_base::Instant;
+use sluice_buf::Pool;
+use sluice_stack::RouteConfig;
+use sluice_worker::STAGES;
+
+use crate::flood::{Flood, Sink};
+use crate::host::Host;
+use crate::load::{Load, Pace};
+use crate::origin::Origin;
+use crate::scenario::Scenario;
+use crate::sluice::{BACK, FRONT, Sluice, SluiceConfig};
+
+/// Nanoseconds that a virtual clock moves per round.
+const ROUND_NANOS: u64 = 10_000;
+/// Rounds without an answer after which a run has failed: ten seconds of the virtual clock, and
+/// about a second of a real one.
+const IDLE_ROUNDS_MAX: u32 = 1_000_000;
+/// Rounds between looks at what the control thread does.
+const COLLECT_EVERY: u64 = 1024;
+const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 2);
+const ORIGIN: Ipv4Addr = Ipv4Addr::new(10, 2, 0, 2);
+
+/// Where time comes from.
+#[derive(Clone, Copy, Debug)]
+pub enum Clock {
+    /// It moves by 10 us per round: the same run every time.
+    Virtual(u64),
+    /// It is the machine's.
+    Real(MonotonicClock),
+}
+
+impl Clock {
+    fn now(&mut self) -> Instant {
+        match self {
+            Self::Virtual(nanos) => {
+                *nanos += ROUND_NANOS;
+                Instant::from_nanos(*nanos)
+            }
+            // Time zero means never in places, as at the start of a process.
+            Self::Real(clock) => Instant::from_nanos(clock.nanos() + 1_000_000),
+        }
+    }
+}
+
+/// Nothing is answered any more.
+#[derive(Clone, Copy, Debug)]
+pub struct Stuck {
+    /// What was answered before.
+    pub done: u64,
+}
+
+/// What the proxy did between two looks.
+#[derive(Clone, Debug)]
+pub struct Sample {
+    /// Units that were answered.
+    pub units: u64,
+    /// Nanoseconds that passed, everybody's work included.
+    pub elapsed_nanos: u64,
+    /// Cycles of the proxy's heartbeats that found work.
+    pub busy_cycles: u64,
+    /// The same by stage.
+    pub stage_cycles: [u64; STAGES],
+    /// Heartbeats that found work.
+    pub busy_heartbeats: u64,
+    /// Packets received and sent by the proxy.
+    pub packets: [u64; 2],
+    /// Latency, nanoseconds.
+    pub latency: Histogram<u64>,
+    /// Answers that were wrong, connections that broke.
+    pub failures: u64,
+    /// Buffers of the proxy's receive and transmit pools that are in use at the end.
+    pub buffers: [u32; 2],
+    /// Connections of the proxy at the end.
+    pub connections: usize,
+}
+
+enum Traffic {
+    Exchanges { client: Box<Host<Load>>, origin: Box<Host<Origin>> },
+    Forwarding { flood: Box<Flood>, sink: Box<Host<Sink>> },
+}
+
+/// Everything that exists in a run.
+///
+/// The far ends of links go before the near ones, so traffic is dropped first.
+pub struct World {
+    traffic: Traffic,
+    sluice: Sluice,
+    clock: Clock,
+    now: Instant,
+    rounds: u64,
+}
+
+/// Totals at one moment.
+struct Totals {
+    done: u64,
+    now: Instant,
+    busy_cycles: u64,
+    stage_cycles: [u64; STAGES],
+    busy_heartbeats: u64,
+    packets: [u64; 2],
+}
+
+impl World {
+    /// The world of a scenario, in which nothing has happened.
+    #[must_use]
+    pub fn new(scenario: Scenario, connections: u32, pace: Pace, clock: Clock) -> Self {
+        let connections_max = (4 * connections).max(4_096).next_power_of_two();
+        let host_buffers = 16_384 + 8 * connections;
+        let pools = [Pool::heap(host_buffers), Pool::heap(host_buffers)];
+        let config = SluiceConfig {
+            text: scenario.config(ORIGIN),
+            routes: vec![RouteConfig { to: (Ipv4Addr::new(10, 99, 0, 0), 16), via: vec![ORIGIN] }],
+            connections_max,
+            buffers: 16_384 + 4 * connections,
+            segmentation_max: scenario.segmentation_max(),
+        };
+        let [front_pool, back_pool] = &pools;
+        let (sluice, [front, back]) = Sluice::start(&config, [front_pool, back_pool]);
+        let traffic = if scenario == Scenario::L3ForwardV4 {
+            let flood = Box::new(Flood::new(front_pool, front));
+            let sink = Host::new(Sink, ORIGIN, BACK, connections_max, back_pool, back);
+            Traffic::Forwarding { flood, sink: Box::new(sink) }
+        } else {
+            let load = Load::new(scenario.exchange(), scenario.target(), connections, pace);
+            let client = Host::new(load, CLIENT, FRONT, connections_max, front_pool, front);
+            let origin = Origin::new(scenario.answer(), back_pool);
+            let mut origin = Host::new(origin, ORIGIN, BACK, connections_max, back_pool, back);
+            for port in [80, 7] {
+                origin.listen(SocketAddrV4::new(ORIGIN, port), &sluice_tcp::Config::default());
+            }
+            Traffic::Exchanges { client: Box::new(client), origin: Box::new(origin) }
+        };
+        let mut world = Self { traffic, sluice, clock, now: Instant::ZERO, rounds: 0 };
+        // Sluice listens before anybody asks.
+        world.now = world.clock.now();
+        for _ in 0..8 {
+            world.sluice.step(world.now);
+        }
+        world
+    }
+
+    fn round(&mut self) {
+        self.now = self.clock.now();
+        let now = self.now;
+        match &mut self.traffic {
+            Traffic::Exchanges { client, origin } => {
+                client.step(now);
+                origin.step(now);
+            }
+            Traffic::Forwarding { flood, sink } => {
+                flood.step();
+                sink.step(now);
+            }
+        }
+        self.sluice.step(now);
+        self.rounds += 1;
+        if self.rounds % COLLECT_EVERY == 0 {
+            self.sluice.collect();
+        }
+    }
+
+    fn done(&self) -> u64 {
+        match &self.traffic {
+            Traffic::Exchanges { client, .. } => client.app.done,
+            Traffic::Forwarding { sink, .. } => sink.packets_received(),
+        }
+    }
+
+    /// Plays until `units` more were answered.
+    ///
+    /// # Errors
+    /// [`Stuck`] when nothing is answered for long.
+    pub fn play(&mut self, units: u64) -> Result<(), Stuck> {
+        let goal = self.done() + units;
+        let (mut last, mut idle) = (self.done(), 0);
+        while self.done() < goal {
+            self.round();
+            idle += 1;
+            if self.done() > last {
+                (last, idle) = (self.done(), 0);
+            }
+            if idle > IDLE_ROUNDS_MAX {
+                return Err(Stuck { done: last });
+            }
+        }
+        Ok(())
+    }
+
+    /// As [`Self::play`], and what the proxy did meanwhile.
+    ///
+    /// # Errors
+    /// [`Stuck`] when nothing is answered for long.
+    pub fn sample(&mut self, units: u64) -> Result<Sample, Stuck> {
+        let before = self.totals();
+        if let Traffic::Exchanges { client, .. } = &mut self.traffic {
+            client.app.latency.reset();
+        }
+        self.play(units)?;
+        let after = self.totals();
+        let (latency, failures) = match &self.traffic {
+            Traffic::Exchanges { client, .. } => (client.app.latency.clone(), client.app.failures),
+            Traffic::Forwarding { .. } => (Histogram::new(1).expect("a constant precision"), 0),
+        };
+        let stack = self.sluice.worker().stack();
+        Ok(Sample {
+            units: after.done - before.done,
+            elapsed_nanos: after.now.nanos_since(before.now),
+            busy_cycles: after.busy_cycles - before.busy_cycles,
+            stage_cycles: std::array::from_fn(|stage| {
+                after.stage_cycles[stage] - before.stage_cycles[stage]
+            }),
+            busy_heartbeats: after.busy_heartbeats - before.busy_heartbeats,
+            packets: std::array::from_fn(|way| after.packets[way] - before.packets[way]),
+            latency,
+            failures,
+            buffers: [stack.rx_pool().in_use(), stack.tx_pool().in_use()],
+            connections: stack.connection_count(),
+        })
+    }
+
+    fn totals(&self) -> Totals {
+        let status = self.sluice.status();
+        Totals {
+            done: self.done(),
+            now: self.now,
+            busy_cycles: status.busy_cycles.value(),
+            stage_cycles: std::array::from_fn(|stage| status.stage_cycles[stage].value()),
+            busy_heartbeats: status.busy_heartbeats.value(),
+            packets: std::array::from_fn(|way| status.packets[way].value()),
+        }
+    }
+
+    /// Counters of the proxy's stack that are not zero, for the report of a failure.
+    #[must_use]
+    pub fn diagnosis(&self) -> String {
+        let counters = &self.sluice.status().stack;
+        let drops = counters.drops.iter().map(|(reason, count)| (reason.name(), count));
+        let tcp = counters.tcp.iter();
+        let all = counters.iter().chain(tcp).chain(drops).filter(|(_, count)| *count > 0);
+        let lines: Vec<_> = all.map(|(name, count)| format!("  {name} {count}\n")).collect();
+        lines.concat()
+    }
+
+    /// Answers that were wrong, connections that broke.
+    #[must_use]
+    pub fn failures(&self) -> u64 {
+        match &self.traffic {
+            Traffic::Exchanges { client, .. } => client.app.failures,
+            Traffic::Forwarding { .. } => 0,
+        }
+    }
+}
