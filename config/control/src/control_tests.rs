@@ -4,7 +4,7 @@ use std::fs;
 
 use super::*;
 use crate::client::get;
-use crate::testing::{CONFIG, parts, start, until};
+use crate::testing::{CONFIG, FakeWorker, parts, start, until};
 
 const STOP: Order = Order::Stop("a test");
 
@@ -16,7 +16,7 @@ fn draining_ends_when_nothing_runs() {
     until("the first configuration", || fakes[0].adopt());
     fakes[0].status.active.set(1);
     running.order(STOP);
-    until("the order", || fakes.iter().all(|fake| fake.told_to_drain()));
+    until("the order", || fakes.iter().all(FakeWorker::told_to_drain));
     fakes[0].status.set_drained(true);
     fakes[1].status.set_drained(true);
     let answer = get(running.address, "/ready").expect_err("a request runs");

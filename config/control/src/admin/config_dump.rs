@@ -266,7 +266,7 @@ fn duration(value: Duration) -> String {
     let units =
         [("h", 3_600_000_000_000), ("m", 60_000_000_000), ("s", 1_000_000_000), ("ms", 1_000_000)];
     for (unit, size) in units.into_iter().chain([("us", 1_000)]) {
-        if nanos > 0 && nanos % size == 0 {
+        if nanos > 0 && nanos.is_multiple_of(size) {
             return format!("{}{unit}", nanos / size);
         }
     }

@@ -79,6 +79,9 @@ fn value(parsed: &Parsed, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
     parsed.values.get(&(name.to_owned(), labels.collect())).copied()
 }
 
+/// Name, labels, value.
+type Expected<'a> = (&'a str, &'a [(&'a str, &'a str)], f64);
+
 #[test]
 fn the_names_of_the_public_surface() {
     let (mut state, fakes) = state(CONFIG, 2);
@@ -105,7 +108,7 @@ fn the_names_of_the_public_surface() {
     let parsed = parse(&render(&mut state));
     let class =
         |class| [("envoy_response_code_class", class), ("envoy_http_conn_manager_prefix", "web")];
-    let expected: &[(&str, &[(&str, &str)], f64)] = &[
+    let expected: &[Expected<'_>] = &[
         ("envoy_http_downstream_rq_xx", &class("2"), 40.0),
         ("envoy_http_downstream_rq_xx", &class("3"), 0.0),
         ("envoy_http_downstream_rq_xx", &class("5"), 2.0),

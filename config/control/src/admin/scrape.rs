@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use sluice_config_model::{Listener, Protocol};
 use sluice_l7_proxy::MetricKind::{self, Counter, Gauge};
 use sluice_l7_proxy::{ClusterCounters, ListenerCounters};
-use sluice_stack::DropReason;
+use sluice_stack::{DropReason, StackCounters};
 use sluice_worker::{Stage, WorkerLinks};
 
 use super::{process, stack_help};
@@ -284,7 +284,7 @@ fn stack_families(workers: &[WorkerLinks], out: &mut Vec<Family>) {
         let labels: Labels<'_> = &[("reason", &reason.name())];
         out.push(one("sluice_drops_total", Counter, "Packets dropped, by reason.", labels, value));
     }
-    for (name, value) in sums(stacks().map(|stack| stack.iter())) {
+    for (name, value) in sums(stacks().map(StackCounters::iter)) {
         let (kind, help) = stack_help::of(name);
         out.push(one(suffixed("sluice_stack", name, kind), kind, help, &[], value));
     }

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::convert::Infallible;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Limited};
@@ -41,9 +42,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves until dropped.
 pub(crate) async fn serve(listener: TcpListener, state: Rc<RefCell<State>>) {
-    let places = Rc::new(Semaphore::new(CONNECTIONS_MAX));
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
-        let Ok(place) = places.clone_place().await else { return };
+        let Ok(place) = places.clone().acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, _)) => {
                 let state = state.clone();
@@ -93,24 +94,4 @@ async fn respond(state: &RefCell<State>, request: Request<Incoming>) -> Response
         Err(_) => Answer::status(StatusCode::REQUEST_TIMEOUT, "the request body did not arrive\n"),
     };
     answer.into_response()
-}
-
-/// A place among [`CONNECTIONS_MAX`], given back when dropped.
-trait Places {
-    async fn clone_place(&self) -> Result<Place, tokio::sync::AcquireError>;
-}
-
-struct Place(Rc<Semaphore>);
-
-impl Places for Rc<Semaphore> {
-    async fn clone_place(&self) -> Result<Place, tokio::sync::AcquireError> {
-        self.acquire().await?.forget();
-        Ok(Place(self.clone()))
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.add_permits(1);
-    }
 }
