@@ -1,0 +1,209 @@
+//! DPDK's PCAP device: packets in from a file, packets out compared one by one, and the process ends
+//! with 0 when every input file has ended.
+
+use std::net::Ipv4Addr;
+
+use crate::lab::{Frame, Lab, Mac, Sluice, core, read_pcap, write_pcap};
+
+/// A host on the left, 192.0.2.9, and one on the right, 198.51.100.9; Sluice is .1 of both networks.
+const LEFT: Mac = [2, 0, 0, 0, 0, 0x11];
+const RIGHT: Mac = [2, 0, 0, 0, 0, 0x22];
+const LEFT_HOST: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 9);
+const LEFT_ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+const RIGHT_HOST: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 9);
+const RIGHT_ADDRESS: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
+const ICMP: u8 = 1;
+const UDP: u8 = 17;
+
+/// Runs Sluice between the two networks with these frames coming in; the frames that went out.
+#[track_caller]
+fn run(lab: &Lab, left: &[Frame], right: &[Frame]) -> [Vec<Frame>; 2] {
+    write_pcap(&lab.path("left-in.pcap"), left);
+    write_pcap(&lab.path("right-in.pcap"), right);
+    let dir = lab.path("");
+    let config = format!(
+        r#"[runtime]
+cores = [{core}]
+buffers = 12288
+[[interface]]
+name = "left"
+device = "pcap:{dir}left-in.pcap,{dir}left-out.pcap"
+addresses = ["{LEFT_ADDRESS}/24"]
+[[interface]]
+name = "right"
+device = "pcap:{dir}right-in.pcap,{dir}right-out.pcap"
+addresses = ["{RIGHT_ADDRESS}/24"]
+"#,
+        core = core(),
+        dir = dir.display(),
+    );
+    let mut sluice = Sluice::spawn(lab, "capture", "run", &config);
+    assert_eq!(sluice.wait(30), 0, "{}", sluice.stderr());
+    ["left-out.pcap", "right-out.pcap"].map(|name| read_pcap(&lab.path(name)))
+}
+
+/// What Sluice says its addresses on the wire are: it answers ARP.
+#[track_caller]
+fn learn_addresses(lab: &Lab) -> [Mac; 2] {
+    let asks = [
+        [Frame::arp_request(LEFT, LEFT_HOST, LEFT_ADDRESS)],
+        [Frame::arp_request(RIGHT, RIGHT_HOST, RIGHT_ADDRESS)],
+    ];
+    let outputs = run(lab, &asks[0], &asks[1]);
+    let replies = outputs.map(|frames| {
+        let mut replies = frames.into_iter().filter(|f| f.is_arp() && f.arp_fields().0 == 2);
+        let reply = replies.next().expect("an ARP reply");
+        assert_eq!(replies.next(), None, "one question, one answer");
+        reply
+    });
+    let [left, right] = replies.clone().map(|reply| reply.source());
+    let expected = [
+        Frame::arp_reply(left, LEFT_ADDRESS, LEFT, LEFT_HOST),
+        Frame::arp_reply(right, RIGHT_ADDRESS, RIGHT, RIGHT_HOST),
+    ];
+    for (reply, expected) in replies.iter().zip(&expected) {
+        // Drivers may pad to the least length of a frame.
+        assert_eq!(reply.0[..expected.0.len()], expected.0);
+    }
+    [left, right]
+}
+
+/// The IPv4 packets of an output, in order and without padding, with right checksums; besides them
+/// only ARP may be there.
+#[track_caller]
+fn packets(frames: Vec<Frame>) -> Vec<Frame> {
+    let mut packets = Vec::new();
+    for mut frame in frames {
+        if frame.is_arp() {
+            continue;
+        }
+        assert_eq!(frame.ethertype(), 0x0800, "{frame:?}");
+        frame.expect_checksums();
+        let length = 14 + frame.payload().len();
+        frame.0.truncate(length);
+        packets.push(frame);
+    }
+    packets
+}
+
+/// The same without the identification and header checksum, which the sender of a new packet chooses.
+fn chosen(mut frame: Frame) -> Frame {
+    for range in [18..20, 24..26] {
+        frame.0[range].fill(0);
+    }
+    // Don't-fragment, too.
+    frame.0[20] &= !0x40;
+    frame
+}
+
+#[test]
+fn arp_requests_are_answered() {
+    let lab = Lab::new();
+    let [left, right] = learn_addresses(&lab);
+    assert_ne!(left, right);
+    // Not for us: no answer, not even to a host that pretends to have our address.
+    let others = [
+        Frame::arp_request(LEFT, LEFT_HOST, Ipv4Addr::new(192, 0, 2, 77)),
+        Frame::arp_request(LEFT, LEFT_HOST, RIGHT_ADDRESS),
+    ];
+    let [out, _] = run(&lab, &others, &[]);
+    let replies = out.iter().filter(|frame| frame.is_arp() && frame.arp_fields().0 == 2);
+    assert_eq!(replies.count(), 0, "{out:?}");
+}
+
+#[test]
+fn echo_requests_are_answered_in_order() {
+    let lab = Lab::new();
+    let [left, _] = learn_addresses(&lab);
+    let mut input = vec![Frame::arp_request(LEFT, LEFT_HOST, LEFT_ADDRESS)];
+    let mut expected = Vec::new();
+    let sizes = [0, 1, 56, 57, 255, 256, 1_000, 1_472];
+    for (sequence, size) in (1u16..).zip(sizes.into_iter().cycle().take(100)) {
+        let data: Vec<u8> = (0..size).map(|index| (index % 256) as u8).collect();
+        let (request, reply) = (Frame::echo(8, sequence, &data), Frame::echo(0, sequence, &data));
+        input.push(Frame::ipv4([left, LEFT], LEFT_HOST, LEFT_ADDRESS, (64, ICMP), &request));
+        expected.push(Frame::ipv4([LEFT, left], LEFT_ADDRESS, LEFT_HOST, (64, ICMP), &reply));
+    }
+    // A wrong checksum, a cut packet, a packet to somebody else's hardware: no answer.
+    let good = Frame::ipv4([left, LEFT], LEFT_HOST, LEFT_ADDRESS, (64, ICMP), &Frame::echo(8, 9, b"x"));
+    let mut bad = good.clone();
+    bad.0[24] ^= 0xff;
+    input.push(bad);
+    let mut cut = good.clone();
+    cut.0.truncate(30);
+    input.push(cut);
+    let mut other = good;
+    other.0[..6].copy_from_slice(&[2, 9, 9, 9, 9, 9]);
+    input.push(other);
+
+    let [out, _] = run(&lab, &input, &[]);
+    let out: Vec<Frame> = packets(out).into_iter().map(chosen).collect();
+    let expected: Vec<Frame> = expected.into_iter().map(chosen).collect();
+    assert_eq!(out.len(), expected.len());
+    for (index, (have, want)) in out.iter().zip(&expected).enumerate() {
+        assert_eq!(have, want, "packet {index}");
+    }
+}
+
+#[test]
+fn packets_are_forwarded_both_ways() {
+    let lab = Lab::new();
+    let [left, right] = learn_addresses(&lab);
+    let mut inputs = [
+        vec![Frame::arp_request(LEFT, LEFT_HOST, LEFT_ADDRESS)],
+        vec![Frame::arp_request(RIGHT, RIGHT_HOST, RIGHT_ADDRESS)],
+    ];
+    let mut expected = [Vec::new(), Vec::new()];
+    // Fewer than may wait while a neighbour is looked for: nothing is lost, whoever is faster.
+    for count in 0..10u16 {
+        let data = vec![count as u8; usize::from(count) * 140];
+        let datagram = Frame::udp(5_000 + count, 53, &data);
+        let ttl = 2 + count as u8 * 20;
+        let there = (LEFT_HOST, RIGHT_HOST);
+        let back = (RIGHT_HOST, LEFT_HOST);
+        inputs[0].push(Frame::ipv4([left, LEFT], there.0, there.1, (ttl, UDP), &datagram));
+        inputs[1].push(Frame::ipv4([right, RIGHT], back.0, back.1, (ttl, UDP), &datagram));
+        // One hop less, from us to the host; everything else as it was.
+        expected[1].push(Frame::ipv4([RIGHT, right], there.0, there.1, (ttl - 1, UDP), &datagram));
+        expected[0].push(Frame::ipv4([LEFT, left], back.0, back.1, (ttl - 1, UDP), &datagram));
+    }
+    let outputs = run(&lab, &inputs[0], &inputs[1]).map(packets);
+    for (output, expected) in outputs.iter().zip(&expected) {
+        assert_eq!(output.len(), expected.len(), "{output:?}");
+        for (index, (have, want)) in output.iter().zip(expected).enumerate() {
+            assert_eq!(have, want, "packet {index}");
+        }
+    }
+}
+
+/// The last hop and the unknown destination are told by ICMP errors that quote the packet.
+#[test]
+fn what_cannot_be_forwarded_is_told() {
+    let lab = Lab::new();
+    let [left, _] = learn_addresses(&lab);
+    let datagram = Frame::udp(5_000, 53, b"hello");
+    let nowhere = Ipv4Addr::new(203, 0, 113, 5);
+    let dying = Frame::ipv4([left, LEFT], LEFT_HOST, RIGHT_HOST, (1, UDP), &datagram);
+    let lost = Frame::ipv4([left, LEFT], LEFT_HOST, nowhere, (64, UDP), &datagram);
+    let input =
+        [Frame::arp_request(LEFT, LEFT_HOST, LEFT_ADDRESS), dying.clone(), lost.clone()];
+    let [out, right] = run(&lab, &input, &[]);
+    assert!(packets(right).is_empty(), "nothing is forwarded");
+    let out = packets(out);
+    assert_eq!(out.len(), 2, "{out:?}");
+    // RFC 792: time exceeded in transit; destination unreachable (net or host).
+    for (error, (kind, codes), quoted) in
+        [(&out[0], (11, &[0][..]), &dying), (&out[1], (3, &[0, 1]), &lost)]
+    {
+        assert_eq!((error.destination(), error.source()), (LEFT, left));
+        let packet = error.payload();
+        assert_eq!(packet[9], ICMP);
+        assert_eq!(packet[12..20], [LEFT_ADDRESS.octets(), LEFT_HOST.octets()].concat());
+        let message = &packet[20..];
+        assert_eq!(message[0], kind, "{error:?}");
+        assert!(codes.contains(&message[1]), "{error:?}");
+        // At least the header and eight bytes; RFC 1812 wants more, up to 576.
+        let quote = &message[8..];
+        assert!(quote.len() >= 28 && quoted.payload().starts_with(quote), "{error:?}");
+    }
+}

@@ -1,0 +1,40 @@
+//! End to end: the real binary against curl, wrk, ab, nginx and DPDK's devices.
+//!
+//! ```text
+//!   lab/         what a test stands on: a network namespace, bounded commands, Sluice as a process,
+//!                scripted backends, a client that sends any bytes, nginx, capture files
+//!   http.rs      requests over a TAP, with the kernel as client and backend      relay.rs  protocol = "tcp"
+//!   load.rs      many requests, many connections, large bodies                   workers.rs  two cores
+//!   upstream.rs  backends that fail     downstream.rs  clients that misbehave
+//!   reload.rs    SIGHUP     drain.rs  SIGTERM     start.rs  what stops a start     cli.rs  exit statuses
+//!   dpdk.rs      net_tap, af_packet, af_xdp, memif, pci: over DPDK     capture.rs  its PCAP device
+//!   demo.rs      sluice demo, the script of `make run`
+//! ```
+//!
+//! Every test has a network namespace of its own, so addresses and ports are the same everywhere and
+//! nothing leaves the machine. It takes root and namespaces, which `tests/scripts/netns` provides:
+//!
+//! ```text
+//!   make test-e2e
+//!   SLUICE_BIN=target/ci/sluice tests/scripts/netns cargo test --features dpdk --test e2e [NAME]
+//! ```
+//!
+//! Without `SLUICE_BIN` the binary of the same build is tested. A test that fails prints the
+//! configuration, what Sluice said, and every counter that is not zero.
+
+#[cfg(any(feature = "dpdk", feature = "dpdk-shared"))]
+mod capture;
+mod cli;
+mod demo;
+mod downstream;
+#[cfg(any(feature = "dpdk", feature = "dpdk-shared"))]
+mod dpdk;
+mod drain;
+mod http;
+mod lab;
+mod load;
+mod relay;
+mod reload;
+mod start;
+mod upstream;
+mod workers;
