@@ -18,10 +18,14 @@
 //! `tests/replay.rs` fails when one of these is missing. A target is a function of `data` alone:
 //! no clock, no global, no randomness, so that a file replays for ever.
 
+mod config;
 mod http1;
+mod stack;
 mod wire;
 
+pub use config::{config_toml, route_path};
 pub use http1::{http1_chunked, http1_request, http1_response};
+pub use stack::{stack_frames, tcp_segments};
 pub use wire::{wire_arp, wire_ethernet, wire_icmp, wire_ipv4, wire_tcp, wire_udp};
 
 /// A target: takes any bytes, panics when a promise is broken.
@@ -29,9 +33,13 @@ pub type Target = fn(&[u8]);
 
 /// Every target by the name of its binary and of its corpus folder.
 pub const TARGETS: &[(&str, Target)] = &[
+    ("config_toml", config_toml),
     ("http1_chunked", http1_chunked),
     ("http1_request", http1_request),
     ("http1_response", http1_response),
+    ("route_path", route_path),
+    ("stack_frames", stack_frames),
+    ("tcp_segments", tcp_segments),
     ("wire_arp", wire_arp),
     ("wire_ethernet", wire_ethernet),
     ("wire_icmp", wire_icmp),
