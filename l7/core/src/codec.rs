@@ -116,6 +116,11 @@ pub trait Codec {
     /// Gives a stream up. Ping-pong: the connection must close after what was written.
     fn encode_reset(&mut self, stream: StreamId, reason: ResetReason, cx: &mut CodecContext<'_>);
 
+    /// Whether a peer that sees the connection end now knows that the message we are writing to
+    /// `stream` is not complete: by its length, its chunks, or its frames. Where only the
+    /// connection's end would end it, nothing but a reset tells.
+    fn shows_cut(&self, stream: StreamId) -> bool;
+
     /// Body bytes that flow control allows now; `usize::MAX` where TCP alone does it.
     fn body_room(&self, stream: StreamId) -> usize;
 

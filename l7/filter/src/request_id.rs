@@ -32,25 +32,46 @@ impl Filter for RequestId {
 
 /// A random UUID in text.
 fn uuid(rng: &mut Rng) -> [u8; UUID_BYTES] {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    /// Where the two digits of each byte stand.
-    const PLACES: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
     // Version 4 and variant 0b10, at their places.
     let high = rng.next_u64() & !(0xf << 12) | 4 << 12;
     let low = rng.next_u64() & !(0b11 << 62) | 0b10 << 62;
-    let bytes = high.to_be_bytes().into_iter().chain(low.to_be_bytes());
+    let (first, second) = (hex(high >> 32), hex(high));
+    let (third, fourth) = (hex(low >> 32), hex(low));
     let mut text = [b'-'; UUID_BYTES];
-    for (byte, place) in bytes.zip(PLACES) {
-        text[place] = DIGITS[usize::from(byte >> 4)];
-        text[place + 1] = DIGITS[usize::from(byte & 15)];
-    }
+    text[..8].copy_from_slice(&first);
+    text[9..13].copy_from_slice(&second[..4]);
+    text[14..18].copy_from_slice(&second[4..]);
+    text[19..23].copy_from_slice(&third[..4]);
+    text[24..28].copy_from_slice(&third[4..]);
+    text[28..].copy_from_slice(&fourth);
     text
+}
+
+/// The low 32 bits in eight digits, worked out in one word: every request pays for four.
+#[inline]
+fn hex(value: u64) -> [u8; 8] {
+    // A digit per byte.
+    let halves = (value << 16 | value & 0xffff) & 0x0000_ffff_0000_ffff;
+    let bytes = (halves << 8 | halves) & 0x00ff_00ff_00ff_00ff;
+    let digits = (bytes << 4 | bytes) & 0x0f0f_0f0f_0f0f_0f0f;
+    // Six more than nine carries into the next digit; from '9' to 'a' it is 39 steps more.
+    let letters = (digits + 0x0606_0606_0606_0606) >> 4 & 0x0101_0101_0101_0101;
+    (digits + 0x3030_3030_3030_3030 + letters * 39).to_be_bytes()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::filter::tests::{Harness, head};
+
+    #[test]
+    fn digits_are_what_the_library_prints() {
+        let mut rng = Rng::new(1);
+        for value in (0..64).map(|_| rng.next_u64()).chain([0, u64::MAX, 0x9a9a_0f0f_0123_89ab]) {
+            let printed = format!("{:08x}", value & 0xffff_ffff);
+            assert_eq!(hex(value), printed.as_bytes(), "{value:x}");
+        }
+    }
 
     fn id_of(fields: &[(&str, &str)], harness: &mut Harness) -> String {
         let (mut head, mut state) = (head(fields), FilterState::None);

@@ -454,6 +454,10 @@ impl Codec for Http1 {
         self.keep_alive = false;
     }
 
+    fn shows_cut(&self, _stream: StreamId) -> bool {
+        matches!(self.send, Send::Sized { .. } | Send::Chunked { .. })
+    }
+
     fn body_room(&self, _stream: StreamId) -> usize {
         usize::MAX
     }

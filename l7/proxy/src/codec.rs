@@ -102,6 +102,10 @@ impl Codec for SessionCodec {
         each!(self, codec => codec.encode_reset(stream, reason, cx), ());
     }
 
+    fn shows_cut(&self, stream: StreamId) -> bool {
+        each!(self, codec => codec.shows_cut(stream), false)
+    }
+
     fn body_room(&self, stream: StreamId) -> usize {
         each!(self, codec => codec.body_room(stream), usize::MAX)
     }

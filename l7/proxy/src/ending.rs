@@ -1,6 +1,7 @@
 //! How exchanges end: completely, cut, or given up. Every end passes through [`Proxy::finish`].
 
 use sluice_buf::Chain;
+use sluice_l7_core::Codec;
 
 use crate::exchange::{ExchangeKey, Kind, State};
 use crate::flags::ResponseFlags;
@@ -31,13 +32,23 @@ impl Proxy {
     }
 
     /// A response whose head is out cannot end well: the client must see that it is cut.
+    ///
+    /// Where length or chunks show the cut, what there is is sent and the connection closed: a FIN
+    /// is sent again until it arrives, while a lost reset would leave the client waiting for ever.
+    /// Where the connection's end would be the body's end, only a reset tells.
     pub(crate) fn cut_downstream(&mut self, key: ExchangeKey, flags: ResponseFlags) {
         let Some(exchange) = self.exchanges.get(key) else { return };
         if let Some(state) = self.listener(exchange.plan.listener) {
             state.counters.downstream_rq_tx_reset.increment();
         }
-        let conn = exchange.downstream;
-        self.abort_downstream(conn, flags);
+        let (conn, stream) = (exchange.downstream, exchange.stream);
+        let session = self.sessions.get(conn);
+        if session.is_some_and(|session| session.codec.shows_cut(stream)) {
+            self.cancel(key, flags);
+            self.close_downstream(conn);
+        } else {
+            self.abort_downstream(conn, flags);
+        }
     }
 
     /// Gives the exchange up, whatever it waits for. The client's connection stays.

@@ -51,7 +51,7 @@ fn the_routes_timeout_cuts_a_response_that_does_not_end() {
     let upstream = world.asked();
     world.send(upstream, "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nabc");
     world.advance(seconds(16));
-    assert!(world.streams[client].aborted && world.streams[upstream].aborted);
+    assert!(world.streams[client].fin && world.streams[upstream].aborted);
     assert_eq!(world.last_log(), "200 UT");
     world.census();
 }
