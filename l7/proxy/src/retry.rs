@@ -48,7 +48,11 @@ impl Proxy {
         debug_assert!(exchange.upstream.is_none(), "a failed connection is let go first");
         exchange.state = State::Local;
         if exchange.head_sent {
-            self.cut_downstream(key, ResponseFlags::UPSTREAM_TERMINATION);
+            let flag = match failure {
+                Failure::Protocol => ResponseFlags::UPSTREAM_PROTOCOL_ERROR,
+                Failure::Connect | Failure::Reset { .. } => ResponseFlags::UPSTREAM_TERMINATION,
+            };
+            self.cut_downstream(key, flag);
             return;
         }
         let retries_used = exchange.retried && exchange.plan.retries_left == 0;
