@@ -21,6 +21,9 @@ pub(crate) struct Quirks {
     pub(crate) wakes: bool,
     /// Gives the MTU to its kernel interface only when asked by a call of its own.
     pub(crate) applies_mtu_late: bool,
+    /// Gives its hardware address to the kernel's end too, so ours must be another: two stations of
+    /// one address take each other's packets for their own.
+    pub(crate) shares_mac: bool,
     /// Buffers that a receive queue keeps in the kernel, beside its descriptors.
     pub(crate) held_buffers: u32,
 }
@@ -34,9 +37,13 @@ impl Quirks {
             "net_af_xdp" => Self { first_segment_only: true, held_buffers: 2_048, ..none },
             "net_pcap" | "net_null" => Self { gathers: true, ..none },
             "net_ring" => Self { hands_over: true, ..none },
-            "net_tap" => {
-                Self { slow_segmentation: true, wakes: true, applies_mtu_late: true, ..none }
-            }
+            "net_tap" => Self {
+                slow_segmentation: true,
+                wakes: true,
+                applies_mtu_late: true,
+                shares_mac: true,
+                ..none
+            },
             _ => none,
         }
     }

@@ -312,6 +312,7 @@ impl PortInner {
         })?;
         self.mac = match address.addr_bytes {
             [0, 0, 0, 0, 0, 0] => invented_mac(&self.device, self.number),
+            _ if self.quirks.shares_mac => invented_mac(&self.device, self.number),
             bytes => bytes,
         };
         Ok(())
@@ -398,7 +399,7 @@ fn driver_name(info: &sys::rte_eth_dev_info) -> String {
     unsafe { CStr::from_ptr(info.driver_name) }.to_string_lossy().into_owned()
 }
 
-/// A locally administered address for a device that has none.
+/// A locally administered address for a device that has none of its own.
 fn invented_mac(device: &str, number: u16) -> MacBytes {
     let seed = u64::from(std::process::id()) << 16 | u64::from(number);
     let hash = device.bytes().fold(0xcbf2_9ce4_8422_2325 ^ seed, |hash, byte| {
