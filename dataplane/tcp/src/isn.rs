@@ -10,9 +10,13 @@ use sluice_wire::SeqNumber;
 /// connection's numbers cannot tell another's.
 #[must_use]
 pub fn initial_sequence(key: &HashKey, tuple: [u64; 2], now: Instant) -> SeqNumber {
-    let ticks = (now.as_micros() / 4) as u32;
     let offset = key.hash_pair(tuple[0], tuple[1]) as u32;
-    SeqNumber(ticks.wrapping_add(offset))
+    SeqNumber(ticks(now).wrapping_add(offset))
+}
+
+/// M.
+pub(crate) fn ticks(now: Instant) -> u32 {
+    (now.as_micros() / 4) as u32
 }
 
 #[cfg(test)]

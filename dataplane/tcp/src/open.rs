@@ -33,7 +33,7 @@ impl Connection {
     }
 
     fn new(state: State, iss: SeqNumber, cx: &Context<'_>) -> Self {
-        let options = Negotiated::new(iss);
+        let options = Negotiated::new(iss, cx.now);
         Self {
             state,
             owed: Owed::SYN,

@@ -37,7 +37,10 @@ pub(crate) struct Negotiated {
 }
 
 impl Negotiated {
-    pub(crate) fn new(iss: SeqNumber) -> Self {
+    pub(crate) fn new(iss: SeqNumber, now: Instant) -> Self {
+        // Without its clock the number is the tuple's own, so that a tuple's timestamps grow from
+        // one connection to the next: a peer in TIME-WAIT tells them apart by that (RFC 6191, 2).
+        let keyed = iss.0.wrapping_sub(crate::isn::ticks(now));
         Self {
             mss: limits::PEER_MSS_DEFAULT,
             send_shift: 0,
@@ -46,8 +49,7 @@ impl Negotiated {
             has_window_scale: false,
             recent: 0,
             recent_at: 0,
-            // The number is keyed; multiplied, since it is itself seen on the wire.
-            offset: iss.0.wrapping_mul(0x9e37_79b9).rotate_left(13),
+            offset: keyed.wrapping_mul(0x9e37_79b9).rotate_left(13),
         }
     }
 
@@ -152,7 +154,7 @@ mod tests {
     use super::*;
 
     fn agreed(peer: &TcpOptions) -> Negotiated {
-        let mut options = Negotiated::new(SeqNumber(1));
+        let mut options = Negotiated::new(SeqNumber(1), Instant::ZERO);
         options.agree(peer, &Config::default(), Instant::ZERO);
         options
     }
