@@ -9,14 +9,16 @@
 //!   stats.rs        /stats           metrics.rs   /stats/prometheus
 //!   scrape.rs       one reading of all counters, for both and for /show/counters
 //!   show.rs         /show/WHAT, printed by table.rs
+//!   listing.rs      /show/neighbors /show/flows, which workers are asked for
 //! ```
 //!
 //! Paths, words and formats are Envoy's where Envoy has them, so probes, dashboards and scripts work
 //! unchanged. A handler is a function of the state and the query; it answers from counters and from
-//! what the control thread knows, and never waits for a worker.
+//! what the control thread knows; only `listing.rs` waits for workers, half a second at most.
 
 mod answer;
 mod config_dump;
+mod listing;
 mod metrics;
 mod paths;
 mod process;

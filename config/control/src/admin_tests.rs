@@ -204,7 +204,8 @@ fn every_table_can_be_shown() {
     for what in super::show::WHAT {
         let (status, text) = get(&running, &format!("/show/{what}"));
         if matches!(what, "neighbors" | "flows") {
-            assert!(status == 501 && text.contains("cannot be shown yet"), "{text}");
+            // These workers answer nobody; the control thread says so and goes on.
+            assert!(status == 200 && text.contains("did not answer in time"), "{text}");
             continue;
         }
         assert_eq!(status, 200, "{what}");

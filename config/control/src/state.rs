@@ -25,6 +25,8 @@ pub(crate) struct State {
     pub(crate) started: Instant,
     pub(crate) stage: Stage,
     pub(crate) reloads: Reloads,
+    /// Numbers the questions to workers.
+    pub(crate) listing_ticket: u64,
 }
 
 /// How far the process is.
@@ -103,6 +105,7 @@ impl State {
             started: Instant::now(),
             stage: Stage::Serving,
             reloads: Reloads::default(),
+            listing_ticket: 0,
         })
     }
 

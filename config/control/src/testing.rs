@@ -111,7 +111,9 @@ pub(crate) fn workers(count: u16) -> (Vec<WorkerLinks>, Vec<FakeWorker>) {
         let status = Arc::new(WorkerStatus::new(Arc::default(), Arc::default()));
         let waker = Arc::new(Waker::new().expect("an event descriptor"));
         let id = WorkerId(id);
-        let links = WorkerLinks { id, snapshots, retired, log, status: status.clone(), waker };
+        let (listing, _) = sluice_worker::listing();
+        let shared = status.clone();
+        let links = WorkerLinks { id, snapshots, retired, log, listing, status: shared, waker };
         let held = Vec::new();
         (links, FakeWorker { snapshots: receiver, home, log: log_in, status, held })
     });

@@ -66,7 +66,9 @@ fn hangup_reloads_and_terminate_drains() {
     let status = Arc::new(WorkerStatus::new(Arc::default(), Arc::default()));
     let waker = Arc::new(Waker::new().expect("an event descriptor"));
     let id = WorkerId(0);
-    let links = WorkerLinks { id, snapshots, retired, log, status: status.clone(), waker };
+    let (listing, _) = sluice_worker::listing();
+    let shared = status.clone();
+    let links = WorkerLinks { id, snapshots, retired, log, listing, status: shared, waker };
     let parts = ControlParts {
         config,
         path: path.clone(),

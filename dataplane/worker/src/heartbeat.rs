@@ -31,6 +31,7 @@ impl Worker {
     pub fn heartbeat(&mut self, now: Instant) -> Beat {
         let mut stages = StageClock::start();
         let mut worked = self.adopt(now);
+        self.listing.serve(&self.stack);
         let stop = self.obey(now);
 
         worked |= self.receive(now, &mut stages);
@@ -67,7 +68,8 @@ impl Worker {
             Command::Stop => true,
         };
         let pending = self.ports.iter().any(|port| port.device.has_pending());
-        unheard || pending || self.mailbox.is_waiting() || self.mesh.has_mail()
+        let asked = self.listing.is_asked();
+        unheard || pending || asked || self.mailbox.is_waiting() || self.mesh.has_mail()
     }
 
     fn obey(&mut self, now: Instant) -> bool {

@@ -23,6 +23,7 @@
 
 mod adopt;
 mod heartbeat;
+mod listing;
 mod mailbox;
 mod mesh;
 mod port;
@@ -34,6 +35,7 @@ pub mod thread;
 mod worker;
 
 pub use heartbeat::Beat;
+pub use listing::{Listing, ListingDesk, ListingLink, ROWS_MAX, Rows, listing};
 pub use mailbox::{MailboxReceiver, MailboxSender, mailbox};
 pub use mesh::Mesh;
 pub use port::Port;

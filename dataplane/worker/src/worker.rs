@@ -9,6 +9,7 @@ use sluice_l7_proxy::{AccessRecord, Proxy, Snapshot};
 use sluice_stack::Stack;
 
 use crate::adopt::Adoption;
+use crate::listing::{ListingDesk, ListingLink, listing};
 use crate::mailbox::{MailboxReceiver, MailboxSender, mailbox};
 use crate::mesh::Mesh;
 use crate::port::Port;
@@ -47,6 +48,8 @@ pub struct WorkerLinks {
     pub retired: Consumer<Arc<Snapshot>>,
     /// Where access log records come from.
     pub log: Consumer<AccessRecord>,
+    /// Lists for `sluice show`.
+    pub listing: ListingLink,
     /// Counters and commands.
     pub status: Arc<WorkerStatus>,
     /// What wakes it.
@@ -64,6 +67,7 @@ pub struct Worker {
     pub(crate) mailbox: MailboxReceiver<Arc<Snapshot>>,
     pub(crate) home: Producer<Arc<Snapshot>>,
     pub(crate) log: Producer<AccessRecord>,
+    pub(crate) listing: ListingDesk,
     pub(crate) status: Arc<WorkerStatus>,
     pub(crate) adoption: Adoption,
     pub(crate) draining: bool,
@@ -81,7 +85,9 @@ impl Worker {
             parts.stack.counters().clone(),
             parts.proxy.counters().clone(),
         ));
+        let (listing_link, listing_desk) = listing();
         let links = WorkerLinks {
+            listing: listing_link,
             id: parts.id,
             snapshots,
             retired,
@@ -99,6 +105,7 @@ impl Worker {
             mailbox: receiver,
             home,
             log: log_in,
+            listing: listing_desk,
             status,
             adoption: Adoption::default(),
             draining: false,

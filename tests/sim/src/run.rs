@@ -120,7 +120,11 @@ pub fn run(seed: u64, folder: Option<&Path>) -> Result<Report, Box<Failure>> {
     };
     let drops = world.sluice.drops();
     broken.extend(world.census());
-    if broken.is_empty() { Ok(report) } else { Err(Box::new(Failure { seed, broken, drops, captures })) }
+    if broken.is_empty() {
+        Ok(report)
+    } else {
+        Err(Box::new(Failure { seed, broken, drops, captures }))
+    }
 }
 
 /// Clients close, Sluice drains, time passes: then nothing may be left.

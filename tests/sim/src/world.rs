@@ -19,7 +19,7 @@ use crate::sluice::{FRONT, Sluice};
 /// Rounds at one instant before we say that the world does not come to rest.
 const ROUNDS_MAX: u32 = 100_000;
 /// Buffers that the networks copy frames with.
-const WIRE_BUFFERS: u32 = 65_536;
+const WIRE_BUFFERS: u32 = 1_024;
 
 /// Everything that exists in a run.
 pub struct World {

@@ -11,7 +11,7 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -19,7 +19,9 @@ use tokio::time::{sleep, timeout};
 use tracing::debug;
 
 use super::answer::{Answer, AnswerBody};
+use super::listing::{Asked, list};
 use super::paths;
+use super::query::Query;
 use crate::state::State;
 
 /// Connections at once; more wait in the kernel's backlog. A scraper, a prober and a few people
@@ -86,7 +88,10 @@ async fn respond(state: &RefCell<State>, request: Request<Incoming>) -> Response
     let body = timeout(BODY_TIMEOUT, Limited::new(body, BODY_MAX).collect()).await;
     let answer = match body {
         // No path looks at it; it was read so that the connection can carry the next request.
-        Ok(Ok(_)) => paths::answer(&mut state.borrow_mut(), &head),
+        Ok(Ok(_)) => match Asked::of(head.uri.path()).filter(|_| is_read(&head.method)) {
+            Some(asked) => list(state, asked, &Query::parse(head.uri.query())).await,
+            None => paths::answer(&mut state.borrow_mut(), &head),
+        },
         Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
             Answer::status(StatusCode::PAYLOAD_TOO_LARGE, "no path here needs a request body\n")
         }
@@ -94,4 +99,8 @@ async fn respond(state: &RefCell<State>, request: Request<Incoming>) -> Response
         Err(_) => Answer::status(StatusCode::REQUEST_TIMEOUT, "the request body did not arrive\n"),
     };
     answer.into_response()
+}
+
+fn is_read(method: &Method) -> bool {
+    *method == Method::GET || *method == Method::HEAD
 }

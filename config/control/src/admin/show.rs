@@ -46,13 +46,6 @@ pub(super) fn show(state: &State, what: &str, query: &Query) -> Answer {
         "drops" => drops(state),
         "memory" => memory(state),
         "runtime" => runtime(state),
-        "neighbors" | "flows" => {
-            let text = format!(
-                "{what} cannot be shown yet: they live in the workers, which have no way to hand \
-                 them out without stopping; /show/counters has how many there are\n"
-            );
-            return Answer::status(StatusCode::NOT_IMPLEMENTED, text);
-        }
         "xds" => {
             let text = "there is no control plane: this version reads its file alone\n";
             return Answer::status(StatusCode::NOT_IMPLEMENTED, text);
