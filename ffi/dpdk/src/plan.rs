@@ -17,6 +17,9 @@ pub(crate) struct Quirks {
     pub(crate) hands_over: bool,
     /// Segments in software by allocating; our own stack does it better.
     pub(crate) slow_segmentation: bool,
+    /// Sums segments in software one by one, as if each began at an even place: wrong as soon as one
+    /// before the last has an odd length (net_tap 22.11).
+    pub(crate) sums_wrongly: bool,
     /// Has a descriptor per receive queue that becomes readable.
     pub(crate) wakes: bool,
     /// Gives the MTU to its kernel interface only when asked by a call of its own.
@@ -39,6 +42,7 @@ impl Quirks {
             "net_ring" => Self { hands_over: true, ..none },
             "net_tap" => Self {
                 slow_segmentation: true,
+                sums_wrongly: true,
                 wakes: true,
                 applies_mtu_late: true,
                 shares_mac: true,
@@ -134,8 +138,10 @@ fn wanted_rx(queues: u16, mtu: u16) -> u64 {
 fn wanted_tx(quirks: Quirks) -> u64 {
     // Never MBUF_FAST_FREE: it forbids counts above one and more than one pool.
     let mut wanted = constant(&raw const sys::SLUICE_TX_OFFLOAD_IPV4_CKSUM)
-        | l4_checksums_tx()
         | constant(&raw const sys::SLUICE_TX_OFFLOAD_MULTI_SEGS);
+    if !quirks.sums_wrongly {
+        wanted |= l4_checksums_tx();
+    }
     if !quirks.slow_segmentation {
         wanted |= constant(&raw const sys::SLUICE_TX_OFFLOAD_TCP_TSO);
     }

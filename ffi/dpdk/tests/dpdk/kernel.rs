@@ -202,7 +202,8 @@ fn net_tap_echoes() {
         let options = PortOptions { mtu: 1500, ..PortOptions::default() };
         let pools = exchange(&spec, &options, |port, device| {
             let capabilities = port.capabilities();
-            assert!(capabilities.multi_segment && capabilities.tx_l4_checksum);
+            // It offers a sum, which is wrong over segments of odd length.
+            assert!(capabilities.multi_segment && !capabilities.tx_l4_checksum);
             assert!(device.wake_fd().is_some(), "a TAP queue can be slept on");
         });
         assert_all_home(&[&pools[0]]);
