@@ -102,6 +102,28 @@ fn af_xdp() {
     assert!(!link.contains("xdp"), "{link}");
 }
 
+/// A veth has one queue; af_packet makes as many as it is asked for. Both carry two workers.
+#[test]
+fn two_workers_share_a_device() {
+    for device in ["af_packet:sv0", "af_xdp:sv0"] {
+        let lab = Lab::new();
+        if device.starts_with("af_xdp") && !lab.may_become_nobody() {
+            continue;
+        }
+        cable(&lab);
+        let config = site(device);
+        let cores = config.lines().find(|line| line.starts_with("cores")).expect("it says which");
+        let sluice = Sluice::start(&lab, &config.replace(cores, "cores = [0, 1]"));
+        expect_works(&lab, "http://10.9.0.2");
+        let metrics = sluice.metrics();
+        for worker in ["worker=\"0\"", "worker=\"1\""] {
+            let busy = metrics.sum("sluice_worker_busy_heartbeats_total", &[worker]);
+            assert!(busy > 100, "{device}: {worker} was busy {busy} times");
+        }
+        sluice.stop();
+    }
+}
+
 /// kernel ── TAP ── router ── memif ── proxy: every packet of a request is forwarded by one Sluice
 /// and ends at another, large segments from the TAP included.
 #[test]
@@ -158,7 +180,10 @@ fn normal_pages_do() {
 fn devices_that_are_not_there_end_the_start() {
     let lab = Lab::new();
     lab.write("empty.pcap", "");
-    lab.write("ng.pcap", [0x0a, 0x0d, 0x0d, 0x0a, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    // A section header block, as Wireshark begins its files.
+    let mut pcapng = vec![0x0a, 0x0d, 0x0d, 0x0a, 28, 0, 0, 0, 0x4d, 0x3c, 0x2b, 0x1a, 1, 0, 0, 0];
+    pcapng.extend_from_slice(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 28, 0, 0, 0]);
+    lab.write("ng.pcap", pcapng);
     for (device, said) in [
         ("pci:0000:ff:1f.7", "there is no PCI device 0000:ff:1f.7"),
         ("af_packet:nowhere", "nowhere"),
@@ -166,7 +191,7 @@ fn devices_that_are_not_there_end_the_start() {
         ("pcap:absent.pcap", "absent.pcap cannot be read"),
         ("pcap:empty.pcap", "empty.pcap"),
         ("pcap:ng.pcap", "pcapng"),
-        ("vdev:net_nonsense0", "net_nonsense0"),
+        ("vdev:net_nonsense0", "`net_nonsense` is not a driver of this build"),
     ] {
         lab.write("refused.toml", site(device));
         let run = Sluice::command(&lab, &["run", "-c", "refused.toml"]).expect_code(1);

@@ -28,7 +28,7 @@ fn expect_refused(lab: &Lab, config: &str, texts: &[&str]) {
 fn a_file_with_errors() {
     let lab = Lab::new();
     expect_refused(&lab, &tap_config("[runtme]\n"), &["refused.toml:", "runtme", "runtime"]);
-    expect_refused(&lab, &tap_config(PING).replace("\"10s\"", "\"10\""), &["refused.toml:", "10s"]);
+    expect_refused(&lab, &tap_config(PING).replace("\"10s\"", "\"10\""), &["refused.toml:", "`drain_timeout` has no unit"]);
     let missing = Sluice::command(&lab, &["run", "-c", "missing.toml"]).expect_code(1);
     assert!(missing.stderr.contains("missing.toml"), "{}", missing.stderr);
 }
@@ -45,7 +45,7 @@ fn a_tap_that_is_not_to_be_had() {
     // Gone with its owner.
     lab.run(5, "ip link show sl0").expect_code(1);
     // An interface of another kind.
-    lab.run(5, "ip link add sl0 type dummy").expect_success();
+    lab.run(5, "ip link add sl0 type veth peer name sl1").expect_success();
     expect_refused(&lab, &tap_config(PING), &["`sl0` exists and is not a TAP"]);
     lab.run(5, "ip link del sl0").expect_success();
     // A TUN is not a TAP either.
