@@ -122,6 +122,6 @@ impl ThreadSetup {
 
     /// Registers the calling thread; the guard takes it back.
     pub(crate) fn enter(&self) -> Result<Option<dpdk::Registration>, DpdkError> {
-        self.dpdk.as_ref().map(|shared| dpdk::register(shared)).transpose()
+        self.dpdk.as_ref().map(dpdk::register).transpose()
     }
 }

@@ -168,7 +168,7 @@ impl Worker {
             }
             self.status.busy_cycles.add(total);
         }
-        if self.status.heartbeats.value() % FOLD_EVERY == 0 || !worked {
+        if !worked || self.status.heartbeats.value().is_multiple_of(FOLD_EVERY) {
             self.fold(now);
         }
         self.last_beat = now;

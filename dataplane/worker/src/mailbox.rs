@@ -84,7 +84,6 @@ mod tests {
     }
 
     #[test]
-    #[expect(clippy::disallowed_methods, reason = "the mailbox is between threads")]
     fn every_message_is_taken_once_or_comes_back() {
         const MESSAGES: u64 = 20_000;
         let (sender, mut receiver) = mailbox();
