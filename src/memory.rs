@@ -53,11 +53,6 @@ impl BufferPlan {
         let tx = total / 3;
         Ok(Self { rx: total - tx, tx, tx_reserve: tx / 8 })
     }
-
-    /// Buffers of both pools.
-    pub(crate) fn total(self) -> u32 {
-        self.rx + self.tx
-    }
 }
 
 fn automatic(memory_bytes: u64, workers: u32) -> u32 {
@@ -93,6 +88,5 @@ mod tests {
         assert!(error.to_string().contains("say at least 4608"), "{error}");
         let plan = BufferPlan::new(Buffers::Count(4_608), 1, 2).expect("just enough");
         assert_eq!((plan.rx, plan.tx, plan.tx_reserve), (3_072, 1_536, 192));
-        assert_eq!(plan.total(), 4_608);
     }
 }

@@ -55,7 +55,7 @@ impl Dpdk {
                 pci.push(pci_address(&interface.name, address)?);
             }
         }
-        let buffers = plan.total().saturating_mul(workers as u32);
+        let buffers = (plan.rx + plan.tx).saturating_mul(workers as u32);
         let queues = (config.interfaces.len() * workers) as u32;
         let options = EalOptions {
             control_core: Some(config.runtime.control_core),
