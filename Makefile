@@ -67,6 +67,7 @@ fmt:
 clippy:
 	@$(STEP) 900 "clippy, static DPDK" $(CARGO) clippy --quiet --workspace --all-targets \
 		--features sluice/dpdk -- -D warnings
+	@$(STEP) 300 "clippy, end to end" $(CARGO) clippy --quiet --features dpdk --test e2e -- -D warnings
 	@$(STEP) 300 "clippy, no DPDK" $(CARGO) clippy --quiet --all-targets -- -D warnings
 	@$(STEP) 300 "clippy, fuzz targets" $(CARGO) clippy --quiet --manifest-path $(fuzz) \
 		--target-dir $(TARGET_DIR) --all-targets -- -D warnings

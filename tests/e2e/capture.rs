@@ -125,7 +125,8 @@ fn echo_requests_are_answered_in_order() {
         expected.push(Frame::ipv4([LEFT, left], LEFT_ADDRESS, LEFT_HOST, (64, ICMP), &reply));
     }
     // A wrong checksum, a cut packet, a packet to somebody else's hardware: no answer.
-    let good = Frame::ipv4([left, LEFT], LEFT_HOST, LEFT_ADDRESS, (64, ICMP), &Frame::echo(8, 9, b"x"));
+    let good =
+        Frame::ipv4([left, LEFT], LEFT_HOST, LEFT_ADDRESS, (64, ICMP), &Frame::echo(8, 9, b"x"));
     let mut bad = good.clone();
     bad.0[24] ^= 0xff;
     input.push(bad);
@@ -185,8 +186,7 @@ fn what_cannot_be_forwarded_is_told() {
     let nowhere = Ipv4Addr::new(203, 0, 113, 5);
     let dying = Frame::ipv4([left, LEFT], LEFT_HOST, RIGHT_HOST, (1, UDP), &datagram);
     let lost = Frame::ipv4([left, LEFT], LEFT_HOST, nowhere, (64, UDP), &datagram);
-    let input =
-        [Frame::arp_request(LEFT, LEFT_HOST, LEFT_ADDRESS), dying.clone(), lost.clone()];
+    let input = [Frame::arp_request(LEFT, LEFT_HOST, LEFT_ADDRESS), dying.clone(), lost.clone()];
     let [out, right] = run(&lab, &input, &[]);
     assert!(packets(right).is_empty(), "nothing is forwarded");
     let out = packets(out);
@@ -216,8 +216,7 @@ fn mangled_frames_do_no_harm() {
     let [left, _] = learn_addresses(&lab);
     let mut random = Xorshift(0x9e37_79b9_7f4a_7c15);
     let echo = |n| Frame::echo(8, n, b"are you there?");
-    let ping =
-        |n| Frame::ipv4([left, LEFT], LEFT_HOST, LEFT_ADDRESS, (64, ICMP), &echo(n));
+    let ping = |n| Frame::ipv4([left, LEFT], LEFT_HOST, LEFT_ADDRESS, (64, ICMP), &echo(n));
     let syn = [
         // Ports 4000 to 80, sequence, no acknowledgment, five words of header, SYN, window.
         &[0x0f, 0xa0, 0, 80, 1, 2, 3, 4, 0, 0, 0, 0, 0x70, 2, 0xff, 0xff, 0, 0, 0, 0][..],

@@ -11,7 +11,8 @@ fn repository(path: &str) -> std::path::PathBuf {
 }
 
 fn demo_file() -> String {
-    std::fs::read_to_string(repository("examples/demo.toml")).expect("the demo is part of the house")
+    std::fs::read_to_string(repository("examples/demo.toml"))
+        .expect("the demo is part of the house")
 }
 
 /// The lines that the file tells newcomers to try.

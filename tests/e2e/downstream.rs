@@ -53,15 +53,24 @@ fn malformed_requests_are_refused_and_the_connection_closed() {
         ("a bare CR", "GET / HTTP/1.1\r\nhost: a\r\nx: y\rz\r\n\r\n"),
         ("bare LFs", "GET / HTTP/1.1\nhost: a\n\n"),
         ("a NUL", "GET / HTTP/1.1\r\nhost: a\r\nx: \0\r\n\r\n"),
-        ("two lengths", "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab"),
+        (
+            "two lengths",
+            "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab",
+        ),
         ("a negative length", "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: -1\r\n\r\n"),
-        ("a length too long", "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 99999999999999999999\r\n\r\n"),
+        (
+            "a length too long",
+            "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 99999999999999999999\r\n\r\n",
+        ),
         (
             "length and chunks",
             "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n\
              0\r\n\r\nGET /smuggled HTTP/1.1\r\nhost: a\r\n\r\n",
         ),
-        ("chunked is not last", "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked, x\r\n\r\n"),
+        (
+            "chunked is not last",
+            "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked, x\r\n\r\n",
+        ),
     ];
     let mut bystander = Client::connect("10.9.0.2:80");
     for (what, bytes) in cases {
@@ -90,7 +99,8 @@ fn a_bad_chunk_ends_the_request() {
     let lab = Lab::new();
     let sluice = Sluice::start(&lab, &tap_config(SITE));
     let backend = Backend::echo("10.9.0.1:8080");
-    let start = "POST /chunks HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n";
+    let start =
+        "POST /chunks HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n";
     for bad in ["-5\r\nhello\r\n", "zz\r\n", "ffffffffffffffffff\r\n", "5\r\nhelloXX0\r\n\r\n"] {
         let mut client = Client::connect("10.9.0.2:80");
         client.send(format!("{start}{bad}"));

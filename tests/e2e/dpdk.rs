@@ -130,9 +130,11 @@ fn two_workers_share_a_device() {
 fn memif_between_two_sluices() {
     let lab = Lab::new();
     let socket = lab.path("memif.sock");
-    let proxy = site(&format!("memif:{}", socket.display()))
-        .replace("10.9.0.2", "10.10.0.2")
-        .replace("[access_log]", "[[ip_route]]\nto = \"0.0.0.0/0\"\nvia = \"10.10.0.1\"\n[access_log]");
+    let proxy =
+        site(&format!("memif:{}", socket.display())).replace("10.9.0.2", "10.10.0.2").replace(
+            "[access_log]",
+            "[[ip_route]]\nto = \"0.0.0.0/0\"\nvia = \"10.10.0.1\"\n[access_log]",
+        );
     let router = format!(
         r#"[runtime]
 cores = [{core}]

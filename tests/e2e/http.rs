@@ -244,8 +244,7 @@ fn metrics_and_show_tell_what_happened() {
         lab.fetch(&[&format!("{URL}/x")]);
     }
     lab.fetch(&[&format!("{URL}/old/x")]);
-    let class =
-        |digit| format!("envoy_response_code_class=\"{digit}\"");
+    let class = |digit| format!("envoy_response_code_class=\"{digit}\"");
     let (ok, moved) = (class(2), class(3));
     let web = "envoy_http_conn_manager_prefix=\"web\"";
     let rq_xx = "envoy_http_downstream_rq_xx";
@@ -284,7 +283,8 @@ fn metrics_and_show_tell_what_happened() {
 fn every_idle_strategy_serves() {
     for idle in ["interrupt", "spin"] {
         let lab = Lab::new();
-        let config = tap_config(SITE).replace("[runtime]", &format!("[runtime]\nidle = \"{idle}\""));
+        let config =
+            tap_config(SITE).replace("[runtime]", &format!("[runtime]\nidle = \"{idle}\""));
         let sluice = Sluice::start(&lab, &config);
         let _a = Backend::echo("10.9.0.1:8081");
         for _ in 0..3 {

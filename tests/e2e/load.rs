@@ -45,7 +45,8 @@ fn five_hundred_connections_of_wrk() {
     // wrk has a line for either, only if there was one.
     assert!(!output.contains("Socket errors"), "{output}");
     assert!(!output.contains("Non-2xx"), "{output}");
-    let requests = output.split(" requests in").next().and_then(|text| text.split_whitespace().last());
+    let requests =
+        output.split(" requests in").next().and_then(|text| text.split_whitespace().last());
     let requests: u64 = requests.and_then(|count| count.parse().ok()).expect(&output);
     assert!(requests > 5_000, "{output}");
     // wrk cuts its connections at the end; nothing may be left of them.
@@ -57,7 +58,8 @@ fn ten_thousand_connections_open_and_close() {
     let lab = Lab::new();
     let sluice = Sluice::start(&lab, &tap_config(PROXY));
     let _nginx = Nginx::small(&lab, 8080);
-    let output = lab.run(60, "ab -q -n 10000 -c 100 -s 20 http://10.9.0.2/").expect_success().stdout;
+    let output =
+        lab.run(60, "ab -q -n 10000 -c 100 -s 20 http://10.9.0.2/").expect_success().stdout;
     let value = |name: &str| {
         let line = output.lines().find_map(|line| line.strip_prefix(name)).expect(&output);
         line.trim().to_owned()
@@ -112,4 +114,24 @@ fn a_slow_reader_pushes_back() {
     lab.fetch(&["--limit-rate", "8M", "-o", "down", url]);
     lab.run(20, "cmp www/large down").expect_success();
     sluice.stop();
+}
+
+/// Small packets and jumbo frames, in both directions.
+#[test]
+fn bodies_pass_whatever_the_mtu() {
+    for mtu in [576, 1_280, 9_000] {
+        let lab = Lab::new();
+        let address = "addresses = [\"10.9.0.2/24\"]";
+        let config = tap_config(PROXY).replace(address, &format!("mtu = {mtu}\n{address}"));
+        let sluice = Sluice::start(&lab, &config);
+        let link = lab.run(5, "ip link show sl0").expect_success().stdout;
+        assert!(link.contains(&format!("mtu {mtu} ")), "the kernel's end has it too: {link}");
+        let _backend = Backend::http("10.9.0.1:8080", |request, stream| {
+            respond(stream, "200 OK", &[], &request.body)
+        });
+        lab.write("body", pattern(5_000_000));
+        lab.fetch(&["-T", "body", "-o", "back", "http://10.9.0.2/"]);
+        lab.run(20, "cmp body back").expect_success();
+        sluice.stop();
+    }
 }

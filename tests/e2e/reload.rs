@@ -158,7 +158,10 @@ fn a_request_in_flight_survives_the_end_of_its_cluster() {
     wait_until(5, "the new configuration", || lab.fetch(&["http://10.9.0.2/word"]) == "2");
     let response = client.response();
     assert_eq!((response.status, response.text().as_str()), (200, "slow"));
-    assert_eq!(lab.fetch(&["-o", "/dev/null", "-w", "%{http_code}", "http://10.9.0.2/slow"]), "404");
+    assert_eq!(
+        lab.fetch(&["-o", "/dev/null", "-w", "%{http_code}", "http://10.9.0.2/slow"]),
+        "404"
+    );
     drop(client);
     sluice.wait_metric("sluice_snapshots_outstanding", &[], |held| held == 0);
     sluice.stop();

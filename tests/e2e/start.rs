@@ -1,6 +1,6 @@
 //! What stops a start: exit status 1, and a sentence that says what to do.
 
-use crate::lab::{Client, Lab, Sluice, tap_config};
+use crate::lab::{Client, Lab, Sluice, tap_config, with_cores};
 
 const PING: &str = r#"
 [[listener]]
@@ -28,7 +28,11 @@ fn expect_refused(lab: &Lab, config: &str, texts: &[&str]) {
 fn a_file_with_errors() {
     let lab = Lab::new();
     expect_refused(&lab, &tap_config("[runtme]\n"), &["refused.toml:", "runtme", "runtime"]);
-    expect_refused(&lab, &tap_config(PING).replace("\"10s\"", "\"10\""), &["refused.toml:", "`drain_timeout` has no unit"]);
+    expect_refused(
+        &lab,
+        &tap_config(PING).replace("\"10s\"", "\"10\""),
+        &["refused.toml:", "`drain_timeout` has no unit"],
+    );
     let missing = Sluice::command(&lab, &["run", "-c", "missing.toml"]).expect_code(1);
     assert!(missing.stderr.contains("missing.toml"), "{}", missing.stderr);
 }
@@ -64,6 +68,18 @@ fn an_idle_persistent_tap_is_attached() {
         sluice.stop();
         lab.run(5, "ip link show sl0").expect_success();
     }
+}
+
+/// Two workers want a queue each.
+#[test]
+fn a_persistent_tap_with_one_queue_carries_one_worker() {
+    let lab = Lab::new();
+    lab.run(5, "ip tuntap add dev sl0 mode tap").expect_success();
+    let config = with_cores(&[0, 1], PING);
+    expect_refused(&lab, &config, &["`sl0` was made with a single queue", "multi_queue"]);
+    let sluice = Sluice::start(&lab, &tap_config(PING));
+    assert_eq!(lab.fetch(&["http://10.9.0.2/"]), "pong\n");
+    sluice.stop();
 }
 
 #[test]

@@ -133,9 +133,7 @@ fn a_refused_request_is_tried_at_another_endpoint() {
     sluice.wait_metric("envoy_cluster_upstream_rq_retry_success", &[], |saved| saved >= 5);
     // A body that arrived before the connection failed is sent to the other endpoint whole.
     for _ in 0..4 {
-        client.send(
-            "POST /half/body HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\nhello",
-        );
+        client.send("POST /half/body HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\nhello");
         assert_eq!(client.response().status, 200);
     }
     let mut failed = 0;
@@ -191,7 +189,9 @@ fn a_backend_that_hangs_resets_or_talks_nonsense() {
                 say(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalfXX-5\r\n");
             }
             // The response is whole, and what follows it was never asked for.
-            "too-much" => say(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nokHTTP/1.1 200 OK\r\n\r\n"),
+            "too-much" => {
+                say(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nokHTTP/1.1 200 OK\r\n\r\n");
+            }
             other => panic!("{other}"),
         }
         false

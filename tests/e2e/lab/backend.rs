@@ -69,10 +69,7 @@ impl Backend {
     }
 
     #[track_caller]
-    fn start(
-        address: &str,
-        serve: impl Fn(TcpStream, &Shared) + Send + Sync + 'static,
-    ) -> Self {
+    fn start(address: &str, serve: impl Fn(TcpStream, &Shared) + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind(address).unwrap_or_else(|e| panic!("{address}: {e}"));
         let address = listener.local_addr().expect("it is bound");
         let shared = Arc::<Shared>::default();
@@ -157,12 +154,7 @@ impl Request {
 }
 
 /// Writes a response with a length; says that the connection stays if that worked.
-pub(crate) fn respond(
-    stream: &mut TcpStream,
-    status: &str,
-    headers: &[&str],
-    body: &[u8],
-) -> bool {
+pub(crate) fn respond(stream: &mut TcpStream, status: &str, headers: &[&str], body: &[u8]) -> bool {
     let mut bytes = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n", body.len());
     for header in headers {
         bytes.push_str(header);

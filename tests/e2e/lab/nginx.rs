@@ -15,7 +15,8 @@ impl Nginx {
         std::fs::create_dir_all(lab.path("www")).expect("the folder is ours");
         let dir = lab.path("");
         let config = format!(
-            r#"daemon off;
+            r#"user root root;
+daemon off;
 master_process off;
 pid nginx.pid;
 error_log nginx-error.log;

@@ -76,14 +76,7 @@ impl Sluice {
         ];
         let dir = lab.path("");
         let process = Spawned::start(&words, &dir, name);
-        Self {
-            process,
-            dir,
-            admin: admin_of(config),
-            config: path,
-            buffers_idle: 0,
-            ended: false,
-        }
+        Self { process, dir, admin: admin_of(config), config: path, buffers_idle: 0, ended: false }
     }
 
     /// Waits for 200 on `/ready`; panics with what Sluice said if it ends instead.
