@@ -28,6 +28,15 @@ impl Recovery {
     pub(crate) fn new(iss: SeqNumber) -> Self {
         Self { recover: iss, duplicates: 0, is_active: false, had_partial: false }
     }
+
+    /// Keeps `recover` right behind SND.UNA once everything up to it is acknowledged. Left where the
+    /// last loss was, it would lie in the future after 2 GB, and no loss would be repaired fast.
+    #[inline]
+    pub(crate) fn follow(&mut self, unacknowledged: SeqNumber) {
+        if unacknowledged.after(self.recover) {
+            self.recover = unacknowledged - 1;
+        }
+    }
 }
 
 impl Connection {
@@ -68,6 +77,8 @@ impl Connection {
             let flight = self.send.in_flight().max(mss) + mss;
             self.congestion.window = self.congestion.slow_start_threshold.min(flight);
             self.recovery.is_active = false;
+            // RFC 6298, 5.3: what was sent meanwhile is timed from here.
+            self.restart_retransmit_timer(cx.config, cx.now);
             return;
         }
         // Partial acknowledgement: the next hole begins here.
@@ -106,5 +117,28 @@ impl Connection {
 
     pub(crate) fn path(&self, now: Instant) -> Path {
         Path { mss: self.options.mss.into(), rtt_us: self.rtt.smoothed_us().unwrap_or(0), now }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Without following, the comparison with `recover` turns around half-way through the numbers:
+    /// from 2 to 4 GB behind the last loss, three duplicates would mean nothing.
+    #[test]
+    fn a_loss_is_new_however_long_ago_the_last_one_was() {
+        let mut recovery = Recovery::new(SeqNumber(u32::MAX - 7));
+        let mut unacknowledged = recovery.recover + 1;
+        for _ in 0..200 {
+            unacknowledged += 60_000_000;
+            recovery.follow(unacknowledged);
+            assert!(unacknowledged.after(recovery.recover));
+        }
+        // Not while what was lost is still missing.
+        let recover = unacknowledged + 1_000;
+        recovery.recover = recover;
+        recovery.follow(unacknowledged + 1_000);
+        assert_eq!(recovery.recover, recover);
     }
 }

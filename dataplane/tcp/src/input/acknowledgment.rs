@@ -110,6 +110,7 @@ impl Connection {
             self.handle_ack_in_recovery(ack, acked.bytes, cx);
         } else {
             self.grow_window(ack, acked.bytes, flight, cx);
+            self.recovery.follow(ack);
             // RFC 6298, 5.3; with nothing under way `settle_send_timers` stops it (5.2).
             self.restart_retransmit_timer(cx.config, cx.now);
         }
