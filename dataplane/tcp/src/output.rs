@@ -368,7 +368,6 @@ impl Connection {
             if !self.timers.is_armed(Timer::Retransmit) {
                 self.restart_retransmit_timer(cx.config, cx.now);
             }
-            self.timers.cancel(Timer::Persist);
             return;
         }
         self.timers.cancel(Timer::Retransmit);
@@ -377,8 +376,10 @@ impl Connection {
                 let wait_ns = self.rtt.timeout_ns(cx.config).max(nanos(cx.config.rto_min));
                 self.timers.arm(Timer::Persist, cx.now.plus_nanos(wait_ns));
             }
-        } else {
+        } else if self.timers.is_armed(Timer::Persist) {
+            // The window opened, so the path is not to blame for how long probing took.
             self.timers.cancel(Timer::Persist);
+            self.rtt.backoff = 0;
         }
     }
 
