@@ -79,8 +79,10 @@ impl TimeWait {
             };
         }
         if header.flags.contains(Flags::FIN) {
-            // The peer missed our last ACK: the time begins anew.
-            self.expires = now + Duration::from_millis(self.lifetime_ms.into());
+            if header.seq + header.segment_len(payload_len) == self.receive_next {
+                // The peer missed our last ACK: the time begins anew.
+                self.expires = now + Duration::from_millis(self.lifetime_ms.into());
+            }
             return TimeWaitAction::Ack(self.ack(now));
         }
         let is_expected = header.seq == self.receive_next && header.segment_len(payload_len) == 0;

@@ -42,6 +42,18 @@ fn a_repeated_fin_is_acked_and_begins_the_time_anew() {
     bench.census();
 }
 
+/// Else whoever knows the addresses could keep the record for ever.
+#[test]
+fn a_fin_with_another_number_is_acked_and_renews_nothing() {
+    let (bench, mut record) = record();
+    let before = record.expires();
+    let fin = segment(&bench, Flags::FIN | Flags::ACK, 5_000);
+    let action = record.handle_segment(&fin, 0, after(&bench, 9_000));
+    assert!(matches!(action, TimeWaitAction::Ack(_)));
+    assert_eq!(record.expires(), before);
+    bench.census();
+}
+
 #[test]
 fn a_reset_does_not_end_it_and_time_does() {
     let (bench, mut record) = record();

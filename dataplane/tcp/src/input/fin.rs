@@ -2,7 +2,6 @@
 
 use sluice_wire::{Flags, TcpHeader};
 
-use crate::config::nanos;
 use crate::connection::Connection;
 use crate::context::Context;
 use crate::output::Owed;
@@ -37,9 +36,8 @@ impl Connection {
                 self.take_fin(signals);
                 self.become_time_wait(cx);
             }
-            // The same FIN again: our ACK of it was lost.
-            State::TimeWait => self.arm_linger(nanos(cx.config.time_wait), cx.now),
-            State::CloseWait | State::Closing | State::LastAck => {}
+            // The same FIN again lies in front of the window (the first step); this is another.
+            State::CloseWait | State::Closing | State::LastAck | State::TimeWait => {}
             State::SynSent | State::Closed => {}
         }
     }

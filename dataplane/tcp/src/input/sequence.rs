@@ -34,7 +34,7 @@ impl Connection {
         let seq = if is_current { header.seq } else { acknowledged + 1 };
         if self.options.check(stamp, seq, acknowledged, cx.now).is_err() {
             cx.counters.old_timestamp.increment();
-            self.owed |= Owed::ACK;
+            self.answer_unacceptable(segment_len > 0, cx);
             return Err(Done);
         }
         Ok(())
@@ -57,23 +57,37 @@ impl Connection {
         }
         cx.counters.outside_window.increment();
         let is_again = header.seq + 1 == self.receive.next;
-        if self.state == State::SynReceived && is_again && header.flags == Flags::SYN {
-            // The peer did not get our SYN+ACK; an ACK alone would tell it nothing.
+        if is_again && self.is_syn_again(header) {
             self.owed |= Owed::SYN;
             return Err(Done);
         }
-        if self.state == State::TimeWait && header.flags.contains(Flags::FIN) {
+        let is_last_fin =
+            header.flags.contains(Flags::FIN) && header.seq + segment_len == self.receive.next;
+        if self.state == State::TimeWait && is_last_fin {
             // RFC 9293, 3.10.7.4, eighth, TIME-WAIT: the peer missed our last ACK.
             self.arm_linger(crate::config::nanos(cx.config.time_wait), cx.now);
         }
-        if segment_len > 0 || is_again {
-            // Data, a FIN, or a probe: whoever sent it waits for an answer.
+        self.answer_unacceptable(segment_len > 0 || is_again, cx);
+        Err(Done)
+    }
+
+    /// Whether the peer sends its SYN again, with whatever else: it did not get our SYN+ACK, and an
+    /// ACK alone would tell it nothing.
+    pub(super) fn is_syn_again(&self, header: &TcpHeader) -> bool {
+        self.state == State::SynReceived
+            && header.seq + 1 == self.receive.next
+            && header.flags.contains(Flags::SYN)
+            && !header.flags.intersects(Flags::ACK | Flags::FIN)
+    }
+
+    /// Owes an ACK to whoever waits for one: data, a FIN, or a probe was sent. Two ends that
+    /// disagree would answer each other's bare ACKs for ever, so these are challenged at most.
+    fn answer_unacceptable(&mut self, is_waiting: bool, cx: &Context<'_>) {
+        if is_waiting {
             self.owed |= Owed::ACK;
         } else {
-            // Two ends that disagree would answer each other's bare ACKs for ever.
             self.challenge(cx);
         }
-        Err(Done)
     }
 
     /// The table of RFC 9293, 3.10.7.4. A segment of no length is also good at the very edge: it is
@@ -82,7 +96,8 @@ impl Connection {
         let (start, window) = (self.receive.next, self.receive.window());
         match (segment_len, window) {
             (0, _) => header.seq.since(start) <= window,
-            (_, 0) => false,
+            // RFC 9293, 3.10.7.4: its ACK is taken all the same, its text is cut off later.
+            (_, 0) => header.seq == start,
             (len, _) => {
                 let last = header.seq + (len - 1);
                 header.seq.in_window(start, window) || last.in_window(start, window)

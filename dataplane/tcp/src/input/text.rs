@@ -30,6 +30,11 @@ impl Connection {
             return Err(Done);
         }
         let is_trimmed = self.trim(header, &mut payload);
+        if is_trimmed {
+            // Whoever sends behind the window does not know where it ends.
+            cx.counters.outside_window.increment();
+            self.owed |= Owed::ACK;
+        }
         if self.is_read_closed && !payload.is_empty() {
             // RFC 9293, 3.6.1: nobody will ever read it.
             cx.counters.data_after_close.increment();
