@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use sluice_config_model::{Config, IdRegistry, Listener, Protocol};
+use sluice_config_model::{Config, IdRegistry, Listener, LoadBalancing, Protocol};
 use sluice_l7_core::{Head, Method};
 use sluice_l7_route::{Action, CompiledRoute, Path, PathScratch, RouteTable};
 
@@ -25,7 +25,7 @@ enum Unclear {
     NoListenerOnPort { port: u16, known: String },
     #[error("several HTTP listeners have port {port}; name one by --listener: {known}")]
     Ambiguous { port: u16, known: String },
-    #[error("path: {0}")]
+    #[error("the path cannot be normalised ({0}): the request is answered with 400")]
     Path(#[from] sluice_l7_route::PathError),
     #[error("listener `{listener}`: {error}")]
     Compile { listener: String, error: sluice_l7_route::CompileError },
@@ -182,7 +182,11 @@ fn print_action(config: &Config, route: &CompiledRoute, head: &Head) {
 
 fn print_cluster(config: &Config, id: sluice_base::ClusterId) {
     let Some(cluster) = config.cluster(id) else { return };
-    println!("  cluster `{}`, load balancing {:?}", cluster.name, cluster.load_balancing);
+    let balancing = match cluster.load_balancing {
+        LoadBalancing::RoundRobin => "round_robin",
+        LoadBalancing::LeastRequest => "least_request",
+    };
+    println!("  cluster `{}`, load balancing {balancing}", cluster.name);
     for endpoint in &cluster.endpoints {
         println!("    endpoint {}", endpoint.address);
     }

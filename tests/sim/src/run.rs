@@ -48,8 +48,7 @@ pub struct Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let commit = option_env!("SLUICE_COMMIT").unwrap_or("this working tree");
-        writeln!(f, "SIMULATION FAILED seed={} commit={commit}", self.seed)?;
+        writeln!(f, "SIMULATION FAILED seed={} commit={}", self.seed, commit())?;
         writeln!(f, "  again: make sim SEED={}", self.seed)?;
         for text in self.broken.iter().take(20) {
             writeln!(f, "  - {text}")?;
@@ -64,6 +63,20 @@ impl fmt::Display for Failure {
             Some(folder) => write!(f, "  captures: {}", folder.display()),
             None => write!(f, "  no captures were kept"),
         }
+    }
+}
+
+/// The commit of this tree, with a + if it was changed since; only asked for when a run failed.
+fn commit() -> String {
+    let output = std::process::Command::new("git")
+        .args(["describe", "--always", "--dirty=+"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output();
+    match output {
+        Ok(output) if output.status.success() => {
+            String::from_utf8_lossy(&output.stdout).trim().to_owned()
+        }
+        _ => "unknown".to_owned(),
     }
 }
 
