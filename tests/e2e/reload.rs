@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::lab::{Backend, Client, Lab, Nginx, Sluice, tap_config, wait_until};
+use crate::lab::{Backend, Client, Lab, Nginx, Sluice, tap_config, wait_until, with_cores};
 
 /// `web` on port 80 with a page that says `word`, and everything else to the cluster `app`.
 fn site(word: &str, extra: &str) -> String {
@@ -42,18 +42,28 @@ direct_response = { status = 200, body = "second" }
 #[test]
 fn reloads_under_load_lose_no_request() {
     let lab = Lab::new();
-    // One configuration, so that the worker's core stays: only listeners, routes, clusters change.
-    let base = tap_config("");
-    let with = |word: &str, extra: &str| format!("{base}{}", site(word, extra));
-    let sluice = Sluice::start(&lab, &with("0", ""));
-    let _nginx = Nginx::small(&lab, 8080);
+    let base = with_cores(&[0, 1], "");
+    // A listener, an endpoint and the balancing come and go.
+    let with = |round: u32| {
+        let extra = if round % 2 == 0 { SECOND } else { "" };
+        let config = format!("{base}{}", site(&round.to_string(), extra));
+        let one = "endpoints = [\"10.9.0.1:8080\"]";
+        let two = "endpoints = [\"10.9.0.1:8081\", \"10.9.0.1:8080\"]\n\
+                   load_balancing = \"least_request\"";
+        if round % 3 == 0 { config.replace(one, two) } else { config }
+    };
+    let sluice = Sluice::start(&lab, &with(0));
+    let server = |port| {
+        format!("server {{ listen 10.9.0.1:{port}; location / {{ return 200 \"{port}\"; }} }}\n")
+    };
+    let _nginx = Nginx::start(&lab, 8080, &format!("{}{}", server(8080), server(8081)));
     let load = lab.spawn("wrk", "timeout 30 wrk -t 1 -c 50 -d 6s http://10.9.0.2/");
+    // Of both workers together: each puts it in place by itself.
     let version = || sluice.metrics().sum("sluice_worker_config_version", &[]);
     for round in 1..=20 {
         let before = version();
-        let extra = if round % 2 == 0 { SECOND } else { "" };
-        sluice.reload(&with(&round.to_string(), extra));
-        wait_until(5, "the new configuration", || version() > before);
+        sluice.reload(&with(round));
+        wait_until(5, "the new configuration", || version() == before + 2);
         assert_eq!(lab.fetch(&["http://10.9.0.2/word"]), round.to_string());
         std::thread::sleep(Duration::from_millis(100));
     }
