@@ -103,6 +103,9 @@ fn clean(head: &mut Head, upgrade: bool, scratch: &mut Vec<u8>) -> FilterResult 
 
 /// Removes the fields that Connection names. False: it names too many.
 fn remove_nominated(head: &mut Head, scratch: &mut Vec<u8>) -> bool {
+    if has_usual_options(head) {
+        return true;
+    }
     scratch.clear();
     let mut count = 0;
     for option in head.get_all(NameId::CONNECTION).flat_map(elements) {
@@ -122,6 +125,14 @@ fn remove_nominated(head: &mut Head, scratch: &mut Vec<u8>) -> bool {
         head.remove(name);
     }
     true
+}
+
+/// Whether there is one Connection field with one word that `clean` decides: what nearly every peer
+/// sends.
+fn has_usual_options(head: &Head) -> bool {
+    let mut values = head.get_all(NameId::CONNECTION);
+    let (Some(only), None) = (values.next(), values.next()) else { return false };
+    only.eq_ignore_ascii_case(b"keep-alive") || only.eq_ignore_ascii_case(b"close")
 }
 
 /// The elements of a comma-separated list that are not empty (RFC 9110, 5.6.1).

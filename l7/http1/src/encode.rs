@@ -3,6 +3,7 @@
 use sluice_l7_core::{EncodeError, Field, Head, NameId, NameSet, Span, Start, status};
 
 use crate::decode::parse_length;
+use crate::fast;
 use crate::writer::{Sink, Write, put_decimal};
 
 /// What the codec says about framing in place of what the head may say.
@@ -232,8 +233,12 @@ fn check(head: &Head) -> Result<(), EncodeError> {
 }
 
 fn check_added(head: &Head) -> Result<(), EncodeError> {
-    let ends_line =
-        |span: Span| span.is_own() && memchr::memchr3(b'\r', b'\n', 0, head.text(span)).is_some();
+    let ends_line = |span: Span| {
+        // The first look is cheap and sees too much: these texts are short and have no controls.
+        span.is_own()
+            && fast::has_below(head.text(span), b'\r' + 1)
+            && memchr::memchr3(b'\r', b'\n', 0, head.text(span)).is_some()
+    };
     let splits_line = |span: Span| {
         span.is_own() && head.text(span).iter().any(|byte| *byte <= b' ' || *byte == 0x7f)
     };

@@ -54,6 +54,14 @@ fn find_in_tail(text: &[u8], at: usize, stops: impl Fn(u64) -> u64) -> Option<us
     (stop < text.len()).then_some(stop)
 }
 
+/// Whether a byte is below `bound` (at most 128).
+#[inline]
+pub(crate) fn has_below(text: &[u8], bound: u8) -> bool {
+    let (words, tail) = text.as_chunks::<8>();
+    words.iter().any(|word| below(u64::from_le_bytes(*word), bound) != 0)
+        || tail.iter().any(|byte| *byte < bound)
+}
+
 /// A request's first line.
 pub(crate) struct RequestLine<'t> {
     pub(crate) method: &'t [u8],
@@ -168,6 +176,18 @@ fn is_other_name(name: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_byte_below_the_bound_is_seen_wherever_it_stands() {
+        for len in 0..20 {
+            assert!(!has_below(&vec![14; len], 14) && !has_below(&vec![0xff; len], 14));
+            for at in 0..len {
+                let mut text = vec![b' '; len];
+                text[at] = 13;
+                assert!(has_below(&text, 14));
+            }
+        }
+    }
 
     #[test]
     fn the_first_stop_is_found_at_every_place_in_a_word() {
