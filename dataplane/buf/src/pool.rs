@@ -50,11 +50,11 @@ impl std::error::Error for PoolEmpty {}
 pub enum Pressure {
     /// More than 25 % free.
     None,
-    /// At most 25 % free: no window grows, parked data is compacted.
+    /// At most 25 % free: no window grows beyond a few segments.
     Tight,
-    /// At most 12 %: out-of-order queues are dropped, new connections get cookies.
+    /// At most 12 %: out-of-order queues are dropped, queued data is compacted.
     Scarce,
-    /// At most 6 %: the largest holders are reset.
+    /// At most 6 %: new connections are refused, the largest holders are reset.
     Critical,
 }
 

@@ -18,6 +18,8 @@
 //!   10 counters, and sleep when nothing happened                         status.rs, thread.rs
 //! ```
 //!
+//! A worker without a queue of some device sends through the worker that has one: [`lend_queue`].
+//!
 //! Between threads there are four things only: the [`mailbox`], the rings of the [`Mesh`], the
 //! counters of [`WorkerStatus`], and the proxy's leases.
 

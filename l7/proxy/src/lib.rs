@@ -48,7 +48,8 @@
 //!
 //! Every exchange ends through one function that counts, logs, unpins and frees. An upstream
 //! connection carries bytes of one exchange at a time and returns to the pool only when both
-//! messages were complete. A response that cannot be completed is reset, never ended cleanly.
+//! messages were complete. A response that cannot be completed never looks complete: where its
+//! framing shows the cut it is closed, else reset (`ending`).
 
 mod closing;
 mod codec;
