@@ -238,13 +238,14 @@ impl Packet {
 
     /// Appends `len` bytes of `chain` from `offset` on: few are copied, more are linked in.
     ///
-    /// A buffer without another reference than the chain's is linked as it is; one that the driver
+    /// That holds for all together and for each slice, so that bytes in many tiny slices take few
+    /// buffers: at most two per [`COPY_MAX`] bytes. A buffer without another reference than the chain's is linked as it is; one that the driver
     /// or another slice also holds is lent by an indirect buffer from `pool`. The chain keeps its
     /// references.
     ///
     /// # Errors
-    /// [`PoolEmpty`] if an indirect buffer was needed and none is left; the packet then is not fit
-    /// to be sent.
+    /// [`PoolEmpty`] if another buffer was needed and none is left; the packet then is not fit to be
+    /// sent.
     pub fn attach(
         &mut self,
         chain: &Chain,
@@ -260,7 +261,24 @@ impl Packet {
             return Ok(());
         }
         let mut last = self.last();
+        // Whether bytes may be written behind the last segment's: the head, or a buffer of copies.
+        let mut is_open = self.head.nb_segs() == 1;
         for (segment, from, count) in chain.ranges(offset, len) {
+            if count <= COPY_MAX {
+                if !(is_open && count <= last.tailroom()) {
+                    last = self.link_empty(last, pool)?;
+                    is_open = true;
+                }
+                let end = usize::from(last.data_off()) + usize::from(last.data_len());
+                // SAFETY: the head is exclusively owned, and so is a buffer that was just taken.
+                let room = unsafe { last.bytes_mut(end, count) };
+                // SAFETY: the chain's references keep the bytes alive and unwritten.
+                room.copy_from_slice(unsafe { segment.bytes(from, count) });
+                last.set_data_len(last.data_len() + count as u16);
+                self.head.set_pkt_len(self.head.pkt_len() + count as u32);
+                continue;
+            }
+            is_open = false;
             let linked = if segment.refcnt() == 1 && segment.ol_flags() & flags::INDIRECT == 0 {
                 segment.retain();
                 segment
@@ -277,6 +295,15 @@ impl Packet {
             self.head.set_pkt_len(self.head.pkt_len() + count as u32);
         }
         Ok(())
+    }
+
+    /// Links a fresh buffer behind `last`, to copy into.
+    fn link_empty(&mut self, last: Segment, pool: &Pool) -> Result<Segment, PoolEmpty> {
+        let fresh = Segment(pool.alloc_reserved()?.into_raw());
+        fresh.set_data_off(0);
+        last.set_next(Some(fresh));
+        self.head.set_nb_segs(self.head.nb_segs() + 1);
+        Ok(fresh)
     }
 
     /// Puts all bytes into the first segment, for devices without multi-segment support.

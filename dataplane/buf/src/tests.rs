@@ -273,3 +273,30 @@ fn metadata_travels_with_the_packet() {
     drop(packet);
     census(&pool);
 }
+
+/// Copies share buffers, large slices are linked, and the order stays: tiny, large, tiny, shared.
+#[test]
+fn slices_of_all_sizes_are_attached_in_few_buffers() {
+    let pool = Pool::heap(64);
+    let bytes: Vec<u8> = (0..4_000).map(|i| (i % 251) as u8).collect();
+    let mut whole = Chain::copy_from(&bytes, &pool).expect("buffers");
+    let mut chain = Chain::new();
+    for len in [3, 200, 900, 5, 256, 257, 1, 1_000] {
+        chain.append(&mut whole.split_to(len));
+    }
+    chain.append(&mut whole);
+    let mut packet = pool.alloc().expect("a buffer");
+    packet.attach(&chain, 1, 3_998, &pool).expect("buffers");
+    let mut out = vec![0; packet.len()];
+    assert_eq!(packet.copy_to(0, &mut out), 3_998);
+    assert_eq!(out, bytes[1..3_999]);
+    assert_eq!(
+        packet.segment_count(),
+        8,
+        "head, 900, copies, 257, copies, 1000, two that are left"
+    );
+    drop(packet);
+    assert_eq!(chain.to_vec(), bytes);
+    drop(chain);
+    assert_eq!(pool.in_use(), 0);
+}
