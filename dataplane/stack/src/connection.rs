@@ -80,7 +80,7 @@ macro_rules! context {
     ($stack:ident, $config:expr, $now:expr) => {
         sluice_tcp::Context {
             config: $stack.configs.get($config),
-            pool: &$stack.tx_pool,
+            pool: &$stack.rx_pool,
             pressure: $stack.pressure,
             counters: &$stack.counters.tcp,
             challenges: &$stack.challenges,

@@ -37,6 +37,9 @@ const RETRY_NS: u64 = 1_000_000_000;
 const TRIES_MAX: u8 = 3;
 /// How long a silent neighbour is not asked again.
 const FAILED_NS: u64 = 1_000_000_000;
+/// An entry that packets went by so lately does not give way: strangers' addresses, however many,
+/// must not push out who is spoken to.
+const IN_USE_NS: u64 = 5_000_000_000;
 /// How many entries are looked at for one that can give way.
 const VICTIMS: u32 = 16;
 
@@ -183,13 +186,18 @@ impl Neighbors {
     }
 
     /// The entry that should give way: of a few, the one unused for longest that nobody waits for.
-    pub(crate) fn victim(&mut self) -> Option<SlabKey> {
+    pub(crate) fn victim(&mut self, now: Instant) -> Option<SlabKey> {
         let mut best: Option<(Instant, SlabKey)> = None;
         for _ in 0..VICTIMS.min(self.limit) {
             self.hand = (self.hand + 1) % self.limit;
             let Some(key) = self.slab.key_at(self.hand) else { continue };
             let Some(neighbor) = self.slab.get(key) else { continue };
-            let is_needed = neighbor.waiting.len() > 0 || neighbor.parked.len() > 0;
+            let is_known =
+                !matches!(neighbor.state, NeighborState::Incomplete | NeighborState::Failed);
+            let is_in_use = is_known
+                && neighbor.used != Instant::ZERO
+                && now < neighbor.used.plus_nanos(IN_USE_NS);
+            let is_needed = neighbor.waiting.len() > 0 || neighbor.parked.len() > 0 || is_in_use;
             if !is_needed && best.is_none_or(|(used, _)| neighbor.used < used) {
                 best = Some((neighbor.used, key));
             }
@@ -487,7 +495,7 @@ mod tests {
         neighbors.reach(more[0], seconds(8));
         neighbors.reach(more[1], seconds(3));
         neighbors.reach(more[2], seconds(7));
-        assert_eq!(neighbors.victim(), Some(more[1]));
+        assert_eq!(neighbors.victim(seconds(9)), Some(more[1]));
         neighbors.remove(more[1]);
         assert_eq!(neighbors.find(0, Ipv4Addr::new(10, 0, 0, 2)), None);
         for last in [1, 3, 9] {

@@ -47,10 +47,10 @@ impl Stack {
         interface: u16,
         source: MacAddress,
         address: Ipv4Addr,
-        _now: Instant,
+        now: Instant,
     ) -> Option<SlabKey> {
         if self.neighbors.is_full() {
-            let victim = self.neighbors.victim()?;
+            let victim = self.neighbors.victim(now)?;
             self.neighbors.remove(victim);
             self.counters.neighbors_evicted.increment();
         }

@@ -18,6 +18,9 @@ use crate::tuple::Tuple;
 
 /// Segments of one connection before it is the next one's turn: its cache lines are paid for once.
 const TURN: usize = 4;
+/// Connections that are passed over for want of a buffer before the rest waits for better times:
+/// behind them may be some whose segments the reserve is for.
+const PASSED_OVER_MAX: usize = 32;
 /// The most that IPv4 and the largest TCP header take of a unit of segmentation.
 const HEADERS_MAX: u32 = ipv4::HEADER_LEN as u32 + tcp::HEADER_LEN_MAX as u32;
 
@@ -34,7 +37,8 @@ impl Stack {
         out: &mut Batch,
         now: Instant,
     ) {
-        while left > 0 {
+        let mut passed_over = 0;
+        while left > 0 && passed_over < PASSED_OVER_MAX {
             let output = &mut self.interfaces[usize::from(interface)].output;
             let Some(index) = output.pop(&mut self.output_links) else { break };
             self.unqueued(index);
@@ -46,7 +50,7 @@ impl Stack {
                 Again::Later => self.want_output(index),
                 Again::PoolEmpty => {
                     self.want_output(index);
-                    break;
+                    passed_over += 1;
                 }
             }
         }
@@ -60,11 +64,14 @@ impl Stack {
         out: &mut Batch,
         now: Instant,
     ) -> (usize, Again) {
-        let Some((neighbor, reach)) = self.reach_for(key, now) else { return (0, Again::No) };
-        let template = match reach {
-            Reach::Usable => self.neighbors.get(neighbor).map(|neighbor| neighbor.template),
-            Reach::Failed => None,
-            Reach::Waiting => {
+        let template = match self.reach_for(key, now) {
+            Ok((neighbor, Reach::Usable)) => {
+                let neighbor = self.neighbors.get(neighbor);
+                neighbor.map(|neighbor| neighbor.template).ok_or(DropReason::NeighborEvicted)
+            }
+            Ok((_, Reach::Failed)) => Err(DropReason::NeighborFailed),
+            Err(reason) => Err(reason),
+            Ok((neighbor, Reach::Waiting)) => {
                 if let Some(entry) = self.connections.get_mut(key) {
                     entry.queued = Queued::Neighbor(neighbor);
                     self.neighbors.wait(neighbor, &mut self.output_links, key.index);
@@ -87,21 +94,31 @@ impl Stack {
                 again = Again::No;
                 break;
             }
-            let Some(packet) = alloc(&self.tx_pool, tcp) else {
+            let Some((packet, is_reserved)) = alloc(&self.tx_pool, tcp) else {
                 self.counters.drops.count(DropReason::TxPoolEmpty);
                 again = Again::PoolEmpty;
                 break;
             };
-            let Some(outgoing) = tcp.poll_output(max_payload, &cx) else {
+            // New data waits for a buffer of its own, the ACK that it would carry does not.
+            let next = if is_reserved && !tcp.may_use_reserve() {
+                again = Again::PoolEmpty;
+                tcp.poll_ack(&cx)
+            } else {
+                tcp.poll_output(max_payload, &cx)
+            };
+            let Some(outgoing) = next else {
                 again = Again::No;
                 break;
             };
             used += 1;
-            let Some(template) = &template else {
-                // The next hop is silent. The segment counts as sent and lost, so that the
-                // connection's own timers decide what becomes of it.
-                self.counters.drops.count(DropReason::NeighborFailed);
-                continue;
+            let template = match &template {
+                Ok(template) => template,
+                Err(reason) => {
+                    // The next hop is silent. The segment counts as sent and lost, so that the
+                    // connection's own timers decide what becomes of it.
+                    self.counters.drops.count(*reason);
+                    continue;
+                }
             };
             let wire = Wire { template, tuple: &entry.tuple, capabilities: &capabilities };
             match wire.build(packet, tcp, &outgoing, &self.tx_pool) {
@@ -112,6 +129,9 @@ impl Stack {
                 // Lost like on a wire; it will be sent again.
                 Err(reason) => self.counters.drops.count(reason),
             }
+            if matches!(again, Again::PoolEmpty) {
+                break;
+            }
         }
         let deadline = tcp.next_deadline();
         self.timers.arm(key.index, deadline);
@@ -120,25 +140,23 @@ impl Stack {
 
     /// The neighbour through which a connection's segments go.
     #[inline]
-    fn reach_for(&mut self, key: SlabKey, now: Instant) -> Option<(SlabKey, Reach)> {
-        let entry = self.connections.get(key)?;
+    fn reach_for(&mut self, key: SlabKey, now: Instant) -> Result<(SlabKey, Reach), DropReason> {
+        let entry = self.connections.get(key).ok_or(DropReason::TcpNoConnection)?;
         let cached = entry.neighbor.filter(|neighbor| self.neighbors.get(*neighbor).is_some());
         let neighbor = match cached {
             Some(neighbor) => neighbor,
             None => {
                 let (interface, next_hop) = (entry.interface, entry.next_hop);
                 let found = self.neighbor(interface, next_hop, now);
-                let Some(neighbor) = found else {
-                    // Its timers bring it back.
-                    self.counters.drops.count(DropReason::NeighborTable);
-                    return None;
-                };
-                self.connections.get_mut(key)?.neighbor = Some(neighbor);
+                let neighbor = found.ok_or(DropReason::NeighborTable)?;
+                if let Some(entry) = self.connections.get_mut(key) {
+                    entry.neighbor = Some(neighbor);
+                }
                 neighbor
             }
         };
         let reach = self.reach(neighbor, now);
-        Some((neighbor, reach))
+        Ok((neighbor, reach))
     }
 
     /// Answers a segment that no connection wants, unless too many were answered lately.
@@ -190,12 +208,15 @@ enum Again {
     PoolEmpty,
 }
 
-/// A buffer for the next segment. The reserve is for those who have no new data to send.
+/// A buffer for the next segment, and whether it is of the reserve, which is for those who have no
+/// new data to send, or an ACK beside it.
 #[inline]
-fn alloc(pool: &Pool, tcp: &Connection) -> Option<Packet> {
+fn alloc(pool: &Pool, tcp: &Connection) -> Option<(Packet, bool)> {
     match pool.alloc() {
-        Ok(packet) => Some(packet),
-        Err(_) if tcp.may_use_reserve() => pool.alloc_reserved().ok(),
+        Ok(packet) => Some((packet, false)),
+        Err(_) if tcp.may_use_reserve() || tcp.owes_ack() => {
+            pool.alloc_reserved().ok().map(|packet| (packet, true))
+        }
         Err(_) => None,
     }
 }

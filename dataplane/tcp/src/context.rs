@@ -14,7 +14,7 @@ use crate::limits;
 pub struct Context<'a> {
     /// Settings of this connection's listener or cluster.
     pub config: &'a Config,
-    /// Where copies of small payloads go.
+    /// Where copies of small payloads go: receive memory, since a peer decides how long they stay.
     pub pool: &'a Pool,
     /// How scarce receive memory is.
     pub pressure: Pressure,

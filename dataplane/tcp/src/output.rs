@@ -111,6 +111,24 @@ impl Connection {
             || self.is_fin_to_send()
     }
 
+    /// An ACK alone, if one is owed: for when the data that would carry it gets no buffer.
+    #[cold]
+    pub fn poll_ack(&mut self, cx: &Context<'_>) -> Option<Outgoing> {
+        if !self.owes_ack() {
+            return None;
+        }
+        let outgoing = self.emit_ack(cx);
+        self.finish_output(cx);
+        Some(outgoing)
+    }
+
+    /// Whether an ACK is owed.
+    #[inline]
+    #[must_use]
+    pub fn owes_ack(&self) -> bool {
+        self.owed.contains(Owed::ACK)
+    }
+
     /// Whether the next segment is one for which the transmit reserve is kept: anything but data
     /// that was never sent.
     #[inline]
