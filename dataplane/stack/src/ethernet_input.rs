@@ -1,6 +1,6 @@
 //! From frames to protocols.
 
-use sluice_base::Instant;
+use sluice_base::{Instant, WorkerId};
 use sluice_buf::Packet;
 use sluice_wire::{EtherType, EthernetView, VlanTags};
 
@@ -84,11 +84,16 @@ impl Stack {
         if owner == self.worker {
             return Some(packet);
         }
-        let interface = self.interfaces[usize::from(frame.interface)].id;
+        self.hand_off(owner, frame.interface, packet);
+        None
+    }
+
+    /// Puts a packet on the queue for its owner.
+    pub(crate) fn hand_off(&mut self, owner: WorkerId, interface: u16, packet: Packet) {
+        let interface = self.interfaces[usize::from(interface)].id;
         match self.handoff.push((owner, interface, packet)) {
             Ok(()) => self.counters.handed_off.increment(),
             Err((.., packet)) => self.handoff_failed(packet),
         }
-        None
     }
 }

@@ -137,6 +137,7 @@ impl Stack {
         self.counters.tcp_segments_in.increment();
         self.segments.push(Segment {
             packet,
+            interface: frame.interface,
             header,
             tuple,
             hash,

@@ -40,20 +40,43 @@ pub struct Owners {
     key: HashKey,
     workers: u16,
     upstream_ports: RangeInclusive<u16>,
+    /// Ports of that range that a listener took out of it, a bit each.
+    listened: Vec<u64>,
 }
 
 impl Owners {
     /// `secret` and `upstream_ports` must be equal in all workers.
     #[must_use]
     pub fn new(secret: [u64; 2], workers: u16, upstream_ports: RangeInclusive<u16>) -> Self {
-        Self { key: HashKey::new(secret), workers: workers.max(1), upstream_ports }
+        let listened = vec![0; usize::from(u16::MAX / 64) + 1];
+        Self { key: HashKey::new(secret), workers: workers.max(1), upstream_ports, listened }
+    }
+
+    /// Takes a listener's port out of the upstream range, for good: its connections outlive it.
+    ///
+    /// Workers hear of a listener one after the other, and a connection of ours may have the port
+    /// already. So a worker without the flow asks [`Owners::owner_before`] whose it may be.
+    pub(crate) fn listen(&mut self, port: u16) {
+        self.listened[usize::from(port / 64)] |= 1 << (port % 64);
+    }
+
+    /// Whether a listener has, or had, the port.
+    #[inline]
+    pub(crate) fn is_listened(&self, port: u16) -> bool {
+        self.listened[usize::from(port / 64)] & (1 << (port % 64)) != 0
+    }
+
+    /// Who owned a port of the upstream range before a listener took it out.
+    pub(crate) fn owner_before(&self, local_port: u16) -> Option<WorkerId> {
+        let was_upstream = self.upstream_ports.contains(&local_port);
+        (was_upstream && self.is_listened(local_port)).then(|| WorkerId(local_port % self.workers))
     }
 
     /// The worker that answers for `subject`.
     ///
     /// A local port out of the upstream range belongs to worker `port mod workers`, so that a
-    /// worker can choose its own source ports; a listener on such a port is served by that worker
-    /// alone. The rest is spread by a keyed hash.
+    /// worker can choose its own source ports, unless a listener has it. The rest is spread by a
+    /// keyed hash.
     #[inline]
     #[must_use]
     pub fn owner(&self, subject: &Subject) -> WorkerId {
@@ -62,7 +85,9 @@ impl Owners {
         }
         match *subject {
             Subject::Arp => WorkerId(0),
-            Subject::Flow { local_port, .. } if self.upstream_ports.contains(&local_port) => {
+            Subject::Flow { local_port, .. }
+                if self.upstream_ports.contains(&local_port) && !self.is_listened(local_port) =>
+            {
                 WorkerId(local_port % self.workers)
             }
             Subject::Flow { local, local_port, remote, remote_port } => {

@@ -22,6 +22,8 @@ use crate::tuple::Tuple;
 #[derive(Debug)]
 pub(crate) struct Segment {
     pub(crate) packet: Packet,
+    /// Position of the interface it came in by.
+    pub(crate) interface: u16,
     pub(crate) header: TcpHeader,
     pub(crate) tuple: Tuple,
     pub(crate) hash: u64,
@@ -73,8 +75,25 @@ impl Stack {
                 Ok(())
             }
             Some(value) => self.time_wait_input(value & !TIME_WAIT, &segment, now),
-            None => self.open(&segment, None, now),
+            None => match self.give_back(segment) {
+                Some(segment) => self.open(&segment, None, now),
+                None => Ok(()),
+            },
         }
+    }
+
+    /// Gives a segment of no flow to the worker that had its port before a listener took it.
+    #[inline]
+    fn give_back(&mut self, segment: Segment) -> Option<Segment> {
+        if self.workers == 1 || is_opening(segment.header.flags) {
+            return Some(segment);
+        }
+        let before = self.owners.owner_before(segment.tuple.local_port);
+        let Some(owner) = before.filter(|owner| *owner != self.worker) else {
+            return Some(segment);
+        };
+        self.hand_off(owner, segment.interface, segment.packet);
+        None
     }
 
     /// RFC 9293, 3.10.7.1 and 3.10.7.2: a segment for which there is no connection.
@@ -94,9 +113,8 @@ impl Stack {
             Some(NextHop::Broadcast { .. }) => return Err(DropReason::Ipv4Source),
             Some(NextHop::Connected { .. } | NextHop::Via { .. }) | None => {}
         }
-        let is_syn = header.flags.contains(Flags::SYN)
-            && !header.flags.intersects(Flags::ACK | Flags::RST | Flags::FIN);
-        let listener = self.listeners.find(tuple.local, tuple.local_port).filter(|_| is_syn);
+        let is_opening = is_opening(header.flags);
+        let listener = self.listeners.find(tuple.local, tuple.local_port).filter(|_| is_opening);
         let Some(listener) = listener else {
             self.reset(&header, &tuple, payload_len, now);
             return Err(DropReason::TcpNoConnection);
@@ -165,6 +183,11 @@ impl Stack {
             self.timers.arm(key.index, entry.tcp.next_deadline());
         }
     }
+}
+
+/// Whether a segment may begin a connection.
+fn is_opening(flags: Flags) -> bool {
+    flags.contains(Flags::SYN) && !flags.intersects(Flags::ACK | Flags::RST | Flags::FIN)
 }
 
 impl Entry {

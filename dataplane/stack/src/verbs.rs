@@ -72,6 +72,8 @@ impl Stack {
         let inserted = self.listeners.insert(id, address, config);
         if inserted.is_err() {
             self.configs.release(config);
+        } else {
+            self.owners.listen(address.port());
         }
         inserted
     }
@@ -109,6 +111,9 @@ impl Stack {
         };
         let random = self.rng.next_u32();
         let port = self.ports.choose(random, |port| {
+            if self.owners.is_listened(port) {
+                return PortUse::Taken;
+            }
             let tuple = tuple_from(port);
             let hash = tuple.hash(&self.flow_key);
             match self.flows.find(hash, |value| self.is_flow(value, &tuple)) {

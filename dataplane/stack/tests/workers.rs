@@ -177,3 +177,73 @@ fn errors_find_the_worker_whose_packet_they_quote() {
     }
     net.census_idle();
 }
+
+/// Listeners with ports of the upstream range (50051 is one) are served by all workers, too.
+#[test]
+fn a_listener_inside_the_upstream_range_is_served_by_all() {
+    let mut net = net(2);
+    net.listen(1, "10.0.0.2:50051");
+    let limit = net.now + Duration::from_secs(20);
+    for _ in 0..200 {
+        net.connect(0, "10.0.0.2:50051");
+    }
+    let mut echoed = 0;
+    while echoed < 200 && net.step(limit) {
+        net.echo(1);
+        for (_, id, ready) in net.ready(0) {
+            if ready.signals.contains(ReadySignals::CONNECTED) {
+                net.write(0, id, b"ping");
+            }
+            if ready.signals.contains(ReadySignals::READABLE) {
+                echoed += usize::from(net.read(0, id) == b"ping");
+            }
+        }
+    }
+    assert_eq!(echoed, 200);
+    let accepts = count(&net, |counters| counters.tcp_accepts.value());
+    assert!(accepts.iter().all(|accepts| *accepts > 60), "{accepts:?}");
+    assert_eq!(net.drops(1, DropReason::TcpNoConnection), 0);
+    net.census();
+}
+
+/// A listener that comes later takes the port out of the upstream range; connections that we began
+/// from it go on, and no other one begins from there.
+#[test]
+fn a_new_listener_leaves_upstream_connections_alone() {
+    let mut net = Net::new();
+    net.add(&config(vec![interface(1, 0, "10.0.0.1")]));
+    let mut two = StackConfig { workers: 2, ..config(vec![interface(2, 0, "10.0.0.2")]) };
+    two.upstream_ports = 50_000..=50_031;
+    net.add(&two);
+    net.join((0, IF0), (1, IF0));
+    net.listen(0, "10.0.0.1:80");
+    let mut ids = Vec::new();
+    for round in 0..16 {
+        let now = net.now;
+        let stack = &mut net.hosts[1].stacks[round % 2];
+        let id = stack.connect(at("10.0.0.1:80"), &Config::default(), 0, now);
+        ids.push((round % 2, id.expect("a port")));
+    }
+    net.settle();
+    for port in 50_000..50_032 {
+        net.listen(1, &format!("10.0.0.2:{port}"));
+    }
+    let now = net.now;
+    let refused = net.hosts[1].stacks[0].connect(at("10.0.0.1:80"), &Config::default(), 0, now);
+    assert_eq!(refused, Err(sluice_stack::ConnectError::NoPort));
+    for (worker, id) in &ids {
+        let stack = &mut net.hosts[1].stacks[*worker];
+        let mut bytes = sluice_buf::Chain::copy_from(b"ping", stack.tx_pool()).expect("a buffer");
+        stack.write(*id, &mut bytes, now);
+    }
+    for _ in 0..10 {
+        net.settle();
+        net.echo(0);
+    }
+    for (worker, id) in ids {
+        let stack = &mut net.hosts[1].stacks[worker];
+        assert_eq!(stack.read(id, 100).to_vec(), b"ping", "{id:?} of worker {worker}");
+    }
+    assert_eq!(net.drops(1, DropReason::TcpNoConnection), 0);
+    net.census();
+}
