@@ -27,7 +27,7 @@ TIME ?= 60
 
 .PHONY: help
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  FEATURES=dpdk|dpdk-shared|(empty)   PROFILE=ci|release   SEED= SEEDS= MINUTES= TIME="
 
@@ -38,7 +38,7 @@ run: deps-build build ## Sluice on a TAP with two sample backends; Ctrl-C cleans
 	@tests/scripts/demo $(SLUICE) examples/demo.toml
 
 .PHONY: build
-build: ## the binary, by PROFILE and FEATURES, in target/PROFILE/sluice
+build: ## the binary, by PROFILE and FEATURES: target/PROFILE/sluice
 	@$(STEP) 1500 "build ($(PROFILE))" $(CARGO) build --profile $(PROFILE) $(with_features)
 
 .PHONY: deps
@@ -104,24 +104,16 @@ test-features: ## the binary without DPDK, and with the system's shared libdpdk
 
 .PHONY: test-e2e
 test-e2e: build ## the binary against curl, wrk, nginx and DPDK devices, in network namespaces
-ifneq ($(wildcard tests/e2e),)
 	@$(STEP) 600 "build the end-to-end tests" $(CARGO) test --quiet --features dpdk --test e2e --no-run
 	@SLUICE_BIN=$(abspath $(SLUICE)) $(STEP) 600 "end to end" tests/scripts/netns \
 		$(CARGO) test --quiet --offline --features dpdk --test e2e
-else
-	@echo "== end to end: tests/e2e is not there yet"
-endif
 
 .PHONY: sim
 sim: ## the simulator: SEEDS=200, or one SEED=, or MINUTES= of fresh seeds
-ifneq ($(wildcard tests/sim/src/main.rs tests/sim/src/bin/sim.rs),)
 	@$(STEP) 900 "build the simulator" $(CARGO) build --quiet -p sluice-sim --bin sim
 	@$(STEP) $(if $(MINUTES),$$(($(MINUTES) * 60 + 120)),600) "simulator" \
 		$(TARGET_DIR)/debug/sim \
 		$(if $(SEED),--seed $(SEED),$(if $(MINUTES),--minutes $(MINUTES),--seeds $(SEEDS)))
-else
-	@echo "== simulator: tests/sim has no binary yet"
-endif
 
 # A pool dropped while its buffers are out is kept for good, on purpose: the tests of that, by name,
 # run without Miri's leak check, all others with it.
@@ -140,28 +132,22 @@ fuzz: ## TIME=60 seconds of fuzzing per target (nightly)
 	@tests/scripts/fuzz run $(TIME)
 
 .PHONY: fuzz-replay
-fuzz-replay: ## every corpus file once, on stable
+fuzz-replay: ## every corpus file, whole, cut and changed; on stable
 	@$(STEP) 600 "fuzz corpora" tests/scripts/fuzz replay
 
 # Measure
 
 .PHONY: icount
 icount: ## instructions per forwarded packet and per proxied request, beside their budgets
-ifneq ($(wildcard bench/src/bin/icount.rs),)
 	@$(STEP) 900 "build the instruction counts" $(CARGO) build --quiet --profile ci \
 		-p sluice-bench --bins
 	@$(STEP) 600 "instruction counts" $(TARGET_DIR)/ci/icount
-else
-	@echo "== instruction counts: bench/src/bin/icount.rs is not there yet"
-endif
 
 .PHONY: bench
 bench: ## criterion micro benches, then the whole path over in-memory links
 	@$(STEP) 1800 "micro benches" $(CARGO) bench --quiet -p sluice-bench
-ifneq ($(wildcard bench/src/bin/path.rs),)
 	@$(STEP) 1200 "build the path bench" $(CARGO) build --quiet --release -p sluice-bench --bins
 	@$(STEP) 600 "whole path" $(TARGET_DIR)/release/path
-endif
 
 .PHONY: nightly
 nightly: ## the long run: everything, half an hour of seeds, ten minutes per fuzz target, benches

@@ -42,7 +42,7 @@ enum StartError {
     Dpdk(#[from] DpdkError),
     #[error("[runtime] {0}")]
     Buffers(#[from] TooFewBuffers),
-    #[error("[runtime] cores: {0}")]
+    #[error("[runtime] cores, control_core: {0}")]
     Pin(#[from] PinError),
     #[error("cannot start a worker thread: {0}")]
     Thread(std::io::Error),

@@ -69,7 +69,7 @@ impl Dpdk {
             file_prefix: None,
         };
         let eal = Eal::start(&options)?;
-        info!("DPDK {}", sluice_dpdk::version());
+        info!("{}", sluice_dpdk::version());
         Ok(Self { eal: Arc::new(eal), pools: Vec::new(), workers })
     }
 

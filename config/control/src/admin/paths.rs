@@ -50,7 +50,7 @@ const PATHS: &[Path] = &[
         process::drain_listeners,
     ),
     changes("/quitquitquit", "drain and exit; the second time exit at once", process::quit),
-    changes("/logging", "?level=LEVEL", process::logging),
+    changes("/logging", "501: levels are set by RUST_LOG at the start", process::logging),
 ];
 
 /// Answers a request.
