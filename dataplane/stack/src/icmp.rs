@@ -173,7 +173,11 @@ impl Stack {
     ) -> Result<(), DropReason> {
         let index = self.quoted_connection(quote)?;
         self.counters.icmp_errors_in.increment();
-        if why.mtu().is_some() {
+        if let Some(mtu) = why.mtu() {
+            // RFC 5927, 7.2: an error about a packet that fits is not true.
+            if quote.header.total_len() > mtu {
+                self.drive(index, now, |tcp, cx| tcp.handle_path_mtu(mtu, cx));
+            }
             return Ok(());
         }
         self.fail_connecting(index, CloseReason::Refused, now);

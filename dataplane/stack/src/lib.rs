@@ -49,7 +49,8 @@
 //! # What it follows
 //!
 //! RFC 791, 792, 826, 1122, 1812, 3021, 5227, 5927, 6056, 6191, 6528; neighbour states as in 4861.
-//! Fragments are dropped by name; path MTU discovery is heard and counted but not acted on yet.
+//! Fragments are dropped by name. A router's word that a segment was too large makes the segments
+//! of that connection smaller (RFC 1191, checked as in 5927, 7).
 
 mod addresses;
 mod arp;

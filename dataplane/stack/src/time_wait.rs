@@ -132,12 +132,22 @@ impl Stack {
         match action {
             TimeWaitAction::Drop => Err(DropReason::TcpTimeWait),
             TimeWaitAction::Ack(header) => {
+                // Bare ACKs that two ends do not agree on could go to and fro for ever.
+                let is_bare = segment.header.segment_len(payload_len) == 0;
+                if is_bare && !self.challenges.take(now) {
+                    return Err(DropReason::TcpTimeWait);
+                }
                 if is_renewed {
                     self.time_waits.renew(at);
                 }
                 self.send_bare(&header, &segment.tuple, now)
             }
             TimeWaitAction::Reopen(iss) => {
+                // RFC 9293, 3.6.1, MAY-2 is about a listener; elsewhere the record stays.
+                let Tuple { local, local_port, .. } = segment.tuple;
+                if self.listeners.find(local, local_port).is_none() {
+                    return Err(DropReason::TcpTimeWait);
+                }
                 self.end_time_wait(at);
                 self.open(segment, Some(iss), now)
             }

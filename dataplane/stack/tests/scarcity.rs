@@ -4,37 +4,15 @@ mod common;
 
 use std::time::Duration;
 
-use common::{IF0, Net, at, config, interface, ip, mac};
+use common::{IF0, Net, at, config, interface, ip};
 use sluice_buf::Chain;
 use sluice_stack::{CloseReason, DropReason, ReadySignals, StackConfig};
 use sluice_tcp::Config;
-use sluice_wire::{
-    EtherType, EthernetHeader, Flags, IpProtocol, Ipv4Header, SeqNumber, TcpHeader, VlanTags, tcp,
-};
+use sluice_wire::Flags;
 
 /// A SYN from some station of host 0's link to 10.0.0.2:80.
 fn syn(source: &str, port: u16) -> Vec<u8> {
-    let header = TcpHeader {
-        src_port: port,
-        dst_port: 80,
-        seq: SeqNumber(1),
-        flags: Flags::SYN,
-        window: 1_000,
-        ..TcpHeader::default()
-    };
-    let ethernet = EthernetHeader {
-        destination: mac(2, 0),
-        source: mac(1, 0),
-        tags: VlanTags::None,
-        ether_type: EtherType::Ipv4,
-    };
-    let (from, to) = (ip(source), ip("10.0.0.2"));
-    let mut frame = vec![0; 14 + 20 + header.header_len()];
-    ethernet.emit(&mut frame);
-    Ipv4Header::new(from, to, IpProtocol::Tcp, header.header_len() as u16).emit(&mut frame[14..]);
-    header.emit(&mut frame[34..]);
-    tcp::fill_checksum(from, to, &mut frame[34..]);
-    frame
+    common::segment((source, port), ("10.0.0.2", 80), 1, Flags::SYN)
 }
 
 /// A segment that can not even wait for its next hop is as good as lost. Otherwise a connection

@@ -493,3 +493,72 @@ fn a_segment_from_our_own_address_is_not_answered() {
     assert!(!net.stack(1).has_output(IF0));
     net.census();
 }
+
+/// A link on the way takes less than both ends' links: its router says so, and is heeded.
+#[test]
+fn a_narrow_link_on_the_way_makes_segments_smaller() {
+    let mut net = Net::routed_with(|router| router.interfaces[1].mtu = 1_000);
+    net.listen(2, "10.0.1.2:80");
+    let client = net.connect(0, "10.0.1.2:80");
+    net.run(Duration::from_millis(10));
+    net.write(0, client, &[7; 30_000]);
+    net.run(Duration::from_millis(100));
+    let (_, server, _) = net.ready(2)[0];
+    assert_eq!(net.read(2, server), [7; 30_000]);
+    let counters = net.stack(0).counters().clone();
+    assert_eq!(counters.tcp.timeouts.value(), 0, "nobody waited for a timer");
+    assert_eq!(counters.tcp.path_mtu.value(), 1, "those behind the first said nothing new");
+    net.census();
+}
+
+/// Who claims a tiny MTU gets the least that the Internet knows, and not for a packet that fits.
+#[test]
+fn a_lie_about_the_path_costs_little() {
+    let mut net = Net::pair();
+    net.listen(1, "10.0.0.2:80");
+    let client = net.connect(0, "10.0.0.2:80");
+    net.settle();
+    let local = net.stack(0).connection(client).expect("it lives").local.port();
+    net.filter = Some(Box::new(|_| false));
+    net.write(0, client, &[7; 1_000]);
+    net.transmit();
+    let line = net.logged("length 1000").last().expect("a segment").to_string();
+    let seq = line.split("seq ").nth(1).and_then(|rest| rest.split(':').next());
+    let seq = seq.and_then(|seq| seq.parse().ok()).expect("a number");
+    for (mtu, quoted, heeded) in [(1_052, 1_052, 0), (1_052, 1_051, 0), (68, 1_052, 1), (0, 552, 1)]
+    {
+        let error = common::too_big("10.0.0.2", "10.0.0.1", (local, 80), seq, quoted, mtu);
+        net.inject(0, IF0, &error);
+        assert_eq!(net.stack(0).counters().tcp.path_mtu.value(), heeded, "{mtu} for {quoted}");
+    }
+    assert!(!net.logged("length 500").is_empty(), "552 less 40 and timestamps");
+    net.census();
+}
+
+/// Where nobody listens, a SYN from nowhere must not end what protects the last connection.
+#[test]
+fn a_syn_does_not_end_time_wait_where_nobody_listens() {
+    let mut net = Net::pair();
+    net.listen(1, "10.0.0.2:80");
+    let client = net.connect(0, "10.0.0.2:80");
+    net.settle();
+    net.echo(1);
+    let local = net.stack(0).connection(client).expect("it lives").local.port();
+    let now = net.now;
+    net.stack(0).close(client, now);
+    net.settle();
+    net.echo(1);
+    net.settle();
+    net.ready(0);
+    assert_eq!(net.stack(0).counters().tcp_time_waits.value(), 1);
+    for seq in [0, 1 << 31] {
+        let syn =
+            common::segment(("10.0.0.2", 80), ("10.0.0.1", local), seq, sluice_wire::Flags::SYN);
+        net.inject(0, IF0, &syn);
+    }
+    assert_eq!(net.stack(0).counters().tcp_time_waits.value(), 1);
+    assert_eq!(net.stack(0).counters().tcp_resets_out.value(), 0);
+    net.settle();
+    net.echo(1);
+    net.census_idle();
+}

@@ -68,6 +68,8 @@ counters! {
     timeouts = "timeouts",
     /// SYNs and SYN+ACKs sent again.
     syn_retransmits = "syn-retransmits",
+    /// Connections whose segments became smaller because a router said so (RFC 1191).
+    path_mtu = "path-mtu",
     /// Probes of a closed window.
     window_probes = "window-probes",
     /// ACKs that the delayed-ACK timer sent.

@@ -32,6 +32,10 @@ pub const SCARCE_WINDOW_SEGMENTS: u32 = 1;
 /// count of, a packet per few bytes.
 pub const PEER_MSS_MIN: u16 = 64;
 
+/// Least path MTU that is believed, bytes. Attack: a forged ICMP error that makes us send tiny
+/// packets (RFC 5927, 7). Linux's bound.
+pub const PATH_MTU_MIN: u16 = 552;
+
 /// What a peer without the MSS option takes (RFC 9293, 3.7.1).
 pub const PEER_MSS_DEFAULT: u16 = 536;
 

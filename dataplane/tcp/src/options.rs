@@ -11,6 +11,8 @@ use crate::limits;
 
 /// Bytes that the timestamps option takes in every segment.
 const TIMESTAMPS_LEN: u16 = 12;
+/// Bytes of IPv4 and TCP headers without options.
+const HEADERS_LEN: u16 = 40;
 /// RFC 7323, 5.5: a timestamp that is 24 days old is no longer compared with.
 const RECENT_VALID_TICKS: u32 = 24 * 24 * 60 * 60 * 954;
 
@@ -89,6 +91,15 @@ impl Negotiated {
             // RFC 6691, 3: the announced size does not count options, a segment's payload does.
             self.mss -= TIMESTAMPS_LEN;
         }
+    }
+
+    /// Makes segments fit a path that takes packets of `mtu` bytes; false if they do already.
+    pub(crate) fn fit_path(&mut self, mtu: u16) -> bool {
+        let options_len = if self.has_timestamps { TIMESTAMPS_LEN } else { 0 };
+        let mss = mtu.max(limits::PATH_MTU_MIN) - HEADERS_LEN - options_len;
+        let is_smaller = mss < self.mss;
+        self.mss = self.mss.min(mss);
+        is_smaller
     }
 
     /// RFC 7323, 5.3, R1 to R3: compares with TS.Recent and renews it. `acknowledged` is

@@ -9,6 +9,7 @@ use crate::connection::Connection;
 use crate::context::Context;
 use crate::limits;
 use crate::output::Owed;
+use crate::signals::Signals;
 use crate::timer::Timer;
 
 /// What repairing a loss needs to remember.
@@ -108,6 +109,30 @@ impl Connection {
         self.recovery.recover = self.send.max - 1;
         self.owed = self.owed.without(Owed::RETRANSMISSION);
         self.send.rewind();
+    }
+
+    /// RFC 1191, 6.4: a router refused a segment on its way for being larger than `mtu`. What is on
+    /// its way is sent again in smaller ones; nothing was congested.
+    ///
+    /// The caller checked that the refused packet was larger than that, and [`is_in_flight`].
+    ///
+    /// [`is_in_flight`]: Self::is_in_flight
+    #[cold]
+    pub fn handle_path_mtu(&mut self, mtu: u16, cx: &Context<'_>) -> Signals {
+        if !self.options.fit_path(mtu) {
+            return Signals::NONE;
+        }
+        cx.counters.path_mtu.increment();
+        if self.send.in_flight() > 0 && self.state.may_transmit() {
+            self.rtt.on_retransmitted();
+            self.recovery.is_active = false;
+            self.recovery.duplicates = 0;
+            self.recovery.recover = self.send.max - 1;
+            self.owed = self.owed.without(Owed::RETRANSMISSION);
+            self.send.rewind();
+        }
+        self.settle_send_timers(cx);
+        self.finish(Signals::NONE, cx)
     }
 
     pub(crate) fn restart_retransmit_timer(&mut self, config: &Config, now: Instant) {

@@ -19,7 +19,11 @@ use sluice_stack::{
     Target,
 };
 use sluice_tcp::Config;
-use sluice_wire::{Frame, MacAddress};
+use sluice_wire::icmp::{self, IcmpMessage, Unreachable};
+use sluice_wire::{
+    EtherType, EthernetHeader, Flags, Frame, IpProtocol, Ipv4Header, MacAddress, SeqNumber,
+    TcpHeader, VlanTags, tcp,
+};
 
 pub(crate) const IF0: InterfaceId = InterfaceId(0);
 pub(crate) const IF1: InterfaceId = InterfaceId(1);
@@ -108,6 +112,60 @@ pub(crate) fn config(interfaces: Vec<InterfaceConfig>) -> StackConfig {
 
 pub(crate) fn route(to: &str, len: u8, via: &str) -> RouteConfig {
     RouteConfig { to: (ip(to), len), via: vec![ip(via)] }
+}
+
+/// A frame that carries `payload` to the host that ends in the last byte of `to`.
+fn frame(from: &str, to: &str, protocol: IpProtocol, payload: &[u8]) -> Vec<u8> {
+    let (from, to) = (ip(from), ip(to));
+    let ethernet = EthernetHeader {
+        destination: mac(to.octets()[3], 0),
+        source: mac(99, 0),
+        tags: VlanTags::None,
+        ether_type: EtherType::Ipv4,
+    };
+    let mut frame = vec![0; 34];
+    ethernet.emit(&mut frame);
+    Ipv4Header::new(from, to, protocol, payload.len() as u16).emit(&mut frame[14..]);
+    frame.extend_from_slice(payload);
+    frame
+}
+
+/// A segment without data.
+pub(crate) fn segment(from: (&str, u16), to: (&str, u16), seq: u32, flags: Flags) -> Vec<u8> {
+    let header = TcpHeader {
+        src_port: from.1,
+        dst_port: to.1,
+        seq: SeqNumber(seq),
+        flags,
+        window: 1_000,
+        ..TcpHeader::default()
+    };
+    let mut bytes = vec![0; header.header_len()];
+    header.emit(&mut bytes);
+    tcp::fill_checksum(ip(from.0), ip(to.0), &mut bytes);
+    frame(from.0, to.0, IpProtocol::Tcp, &bytes)
+}
+
+/// Somebody's word that a packet of `len` bytes, a segment of `to`'s with these ports and this
+/// number, was larger than `mtu`.
+pub(crate) fn too_big(
+    from: &str,
+    to: &str,
+    ports: (u16, u16),
+    seq: u32,
+    len: u16,
+    mtu: u16,
+) -> Vec<u8> {
+    let mut message = vec![0; icmp::HEADER_LEN + 28];
+    IcmpMessage::DestinationUnreachable(Unreachable::FragmentationNeeded { mtu })
+        .emit(&mut message);
+    Ipv4Header::new(ip(to), ip(from), IpProtocol::Tcp, len - 20)
+        .emit(&mut message[icmp::HEADER_LEN..]);
+    message[28..30].copy_from_slice(&ports.0.to_be_bytes());
+    message[30..32].copy_from_slice(&ports.1.to_be_bytes());
+    message[32..36].copy_from_slice(&seq.to_be_bytes());
+    icmp::fill_checksum(&mut message);
+    frame(from, to, IpProtocol::Icmp, &message)
 }
 
 impl Net {
