@@ -1,7 +1,7 @@
 # Sluice with DPDK 22.11 linked in. Build: docker build -t sluice .
-# Run on a TAP, in the host's network:
+# Try it on a TAP, in the host's network (`run` instead of `demo`: without the sample backends):
 #   docker run --rm --network host --cap-add NET_ADMIN --device /dev/net/tun \
-#       -v $PWD/examples:/etc/sluice:ro sluice run -c /etc/sluice/demo.toml
+#       -v $PWD/examples:/etc/sluice:ro sluice demo -c /etc/sluice/demo.toml
 
 FROM rust:1.95-slim-bookworm AS build
 RUN apt-get update \
