@@ -17,6 +17,9 @@ use crate::message::{Message, Target};
 use crate::neighbor::{Ask, Learned, NeighborState};
 use crate::stack::Stack;
 
+/// RFC 5227, 1.1: DEFEND_INTERVAL.
+const DEFEND_INTERVAL_NS: u64 = 10_000_000_000;
+
 impl Stack {
     pub(crate) fn arp_input(
         &mut self,
@@ -38,7 +41,7 @@ impl Stack {
             return if asks_us { self.answer(&arp, frame) } else { self.ignore_arp() };
         }
         match self.fib.find(arp.sender_ip) {
-            Some(NextHop::Local { .. }) => return Err(DropReason::ArpConflict),
+            Some(NextHop::Local { .. }) => return self.defend(arp.sender_ip, frame, now),
             Some(NextHop::Broadcast { .. }) => return Err(DropReason::ArpSender),
             Some(NextHop::Connected { .. } | NextHop::Via { .. }) | None => {}
         }
@@ -68,6 +71,20 @@ impl Stack {
             },
         }
         if asks_us { self.answer(&arp, frame) } else { Ok(()) }
+    }
+
+    /// RFC 5227, 2.4 (b): another station claims an address of ours. Others hear the truth from us,
+    /// unless they did a moment ago: two who are both sure must not go on for ever.
+    #[cold]
+    fn defend(&mut self, address: Ipv4Addr, frame: &Frame, now: Instant) -> Result<(), DropReason> {
+        let interface = &mut self.interfaces[usize::from(frame.interface)];
+        let is_of_link = interface.addresses.iter().any(|(own, _)| *own == address);
+        if is_of_link && now >= interface.defend_after {
+            interface.defend_after = now.plus_nanos(DEFEND_INTERVAL_NS);
+            let announcement = ArpPacket::announcement(interface.mac, address);
+            self.send_arp(frame.interface, MacAddress::BROADCAST, &announcement)?;
+        }
+        Err(DropReason::ArpConflict)
     }
 
     fn ignore_arp(&self) -> Result<(), DropReason> {

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use sluice_base::{InterfaceId, Ring};
+use sluice_base::{Instant, InterfaceId, Ring};
 use sluice_buf::{Capabilities, Packet};
 use sluice_wire::MacAddress;
 
@@ -17,6 +17,8 @@ pub(crate) struct Interface {
     pub(crate) mtu: u16,
     pub(crate) capabilities: Capabilities,
     pub(crate) addresses: Vec<(Ipv4Addr, u8)>,
+    /// When an address of ours may be defended again.
+    pub(crate) defend_after: Instant,
     /// Packets with all headers: ARP, ICMP, resets, forwarded ones.
     pub(crate) control: Ring<Packet>,
     /// Connections that owe segments.
@@ -31,6 +33,7 @@ impl Interface {
             mtu: config.mtu,
             capabilities: config.capabilities,
             addresses: config.addresses,
+            defend_after: Instant::ZERO,
             control: Ring::with_capacity(queue_max as usize),
             output: Queue::new(),
         }

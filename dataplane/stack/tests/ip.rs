@@ -210,7 +210,15 @@ fn arp_from_strangers_changes_nothing() {
     net.inject(0, IF0, &arp(&other, MacAddress::BROADCAST));
     assert_eq!(net.stack(0).counters().arp_ignored.value(), 2);
     assert!(neighbor_states(&mut net, 0).is_empty());
-    assert!(net.log.is_empty(), "{:?}", net.log);
+    // RFC 5227, 2.4 (b): ours is ours, but we do not shout at each other.
+    let defence = "0 ARP, Request who-has 10.0.0.1 tell 10.0.0.1";
+    assert_eq!(net.log, [defence]);
+    net.log.clear();
+    net.run(Duration::from_secs(10));
+    let conflict = ArpPacket::announcement(mac(9, 0), ip("10.0.0.1"));
+    net.inject(0, IF0, &arp(&conflict, MacAddress::BROADCAST));
+    assert_eq!(net.log, [defence]);
+    net.log.clear();
     // A probe for our address is defended against (RFC 5227, 2.4).
     let probe = ArpPacket::request(mac(9, 0), ip("0.0.0.0"), ip("10.0.0.1"));
     net.inject(0, IF0, &arp(&probe, MacAddress::BROADCAST));
