@@ -39,7 +39,7 @@ run: deps-build build ## Sluice on a TAP with two sample backends; Ctrl-C cleans
 
 .PHONY: build
 build: ## the binary, by PROFILE and FEATURES: target/PROFILE/sluice
-	@$(STEP) 1500 "build ($(PROFILE))" $(CARGO) build --profile $(PROFILE) $(with_features)
+	@$(STEP) 1500 "build ($(PROFILE))" $(CARGO) build --profile $(PROFILE) -p sluice $(with_features)
 
 .PHONY: deps
 deps: ## install what building, testing and linting need; quick when all is there
@@ -67,7 +67,8 @@ fmt:
 clippy:
 	@$(STEP) 900 "clippy, static DPDK" $(CARGO) clippy --quiet --workspace --all-targets \
 		--features sluice/dpdk -- -D warnings
-	@$(STEP) 300 "clippy, end to end" $(CARGO) clippy --quiet --features dpdk --test e2e -- -D warnings
+	@$(STEP) 300 "clippy, end to end" $(CARGO) clippy --quiet -p sluice \
+		--features dpdk --test e2e -- -D warnings
 	@$(STEP) 300 "clippy, no DPDK" $(CARGO) clippy --quiet --all-targets -- -D warnings
 	@$(STEP) 300 "clippy, fuzz targets" $(CARGO) clippy --quiet --manifest-path $(fuzz) \
 		--target-dir $(TARGET_DIR) --all-targets -- -D warnings
@@ -104,9 +105,9 @@ test-features: ## the binary without DPDK, and with the system's shared libdpdk
 
 .PHONY: test-e2e
 test-e2e: build ## the binary against curl, wrk, nginx and DPDK devices, in network namespaces
-	@$(STEP) 600 "build the end-to-end tests" $(CARGO) test --quiet --features dpdk --test e2e --no-run
+	@$(STEP) 600 "build the end-to-end tests" $(CARGO) test --quiet -p sluice --features dpdk --test e2e --no-run
 	@SLUICE_BIN=$(abspath $(SLUICE)) $(STEP) 600 "end to end" tests/scripts/netns \
-		$(CARGO) test --quiet --offline --features dpdk --test e2e
+		$(CARGO) test --quiet --offline -p sluice --features dpdk --test e2e
 
 .PHONY: sim
 sim: ## the simulator: SEEDS=200, or one SEED=, or MINUTES= of fresh seeds
