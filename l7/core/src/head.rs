@@ -232,6 +232,7 @@ impl Head {
 /// Changing a head.
 impl Head {
     /// Adds a field behind the others. The authority, for [`NameId::HOST`] of a request.
+    #[inline]
     pub fn append<'a>(&mut self, name: impl Into<Name<'a>>, value: &[u8]) {
         let name = name.into();
         let id = name.id();
@@ -248,6 +249,7 @@ impl Head {
     }
 
     /// Adds a field and removes all others of the name.
+    #[inline]
     pub fn set<'a>(&mut self, name: impl Into<Name<'a>>, value: &[u8]) {
         let name = name.into();
         self.remove(name);
@@ -255,31 +257,47 @@ impl Head {
     }
 
     /// Removes every field of the name; returns how many there were.
+    #[inline]
     pub fn remove<'a>(&mut self, name: impl Into<Name<'a>>) -> usize {
         let before = self.fields.len();
         match name.into() {
-            Name::Known(id) if id != NameId::OTHER => self.remove_id(id),
-            Name::Known(_) => {}
+            Name::Known(id) => self.remove_id(id),
             Name::Text(text) => match NameId::lookup(text) {
-                NameId::OTHER => {
-                    let (received, own) = (self.received.as_deref(), &self.own);
-                    self.fields.retain(|field| {
-                        field.id != NameId::OTHER
-                            || !bytes(received, own, field.name).eq_ignore_ascii_case(text)
-                    });
-                }
+                NameId::OTHER => self.remove_text(text),
                 id => self.remove_id(id),
             },
         }
         before - self.fields.len()
     }
 
+    /// Removes every field of these well-known names, in one pass.
+    #[inline]
+    pub fn remove_all(&mut self, names: NameSet) {
+        let names = names.without(NameId::OTHER);
+        if self.known.meets(names) {
+            self.known = self.known.minus(names);
+            self.fields.retain(|field| !names.contains(field.id));
+        }
+    }
+
     #[inline]
     fn remove_id(&mut self, id: NameId) {
-        if self.known.contains(id) {
-            self.known = self.known.without(id);
-            self.fields.retain(|field| field.id != id);
+        if id != NameId::OTHER && self.known.contains(id) {
+            self.remove_present(id);
         }
+    }
+
+    fn remove_present(&mut self, id: NameId) {
+        self.known = self.known.without(id);
+        self.fields.retain(|field| field.id != id);
+    }
+
+    fn remove_text(&mut self, text: &[u8]) {
+        let (received, own) = (self.received.as_deref(), &self.own);
+        self.fields.retain(|field| {
+            field.id != NameId::OTHER
+                || !bytes(received, own, field.name).eq_ignore_ascii_case(text)
+        });
     }
 
     /// Keeps the fields for which `keep` says so, in order.

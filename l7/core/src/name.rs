@@ -185,6 +185,13 @@ impl NameSet {
         self
     }
 
+    /// What is in this set and not in the other.
+    #[inline]
+    #[must_use]
+    pub const fn minus(self, other: Self) -> Self {
+        Self([self.0[0] & !other.0[0], self.0[1] & !other.0[1]])
+    }
+
     /// Whether the name is in the set.
     #[inline]
     #[must_use]

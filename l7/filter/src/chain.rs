@@ -155,7 +155,9 @@ impl FilterChain {
 #[inline]
 fn run<T>(filters: impl Iterator<Item = T>, hook: impl FnMut(T) -> FilterResult) -> FilterResult {
     let mut results = filters.map(hook);
-    results.find(|result| *result != FilterResult::Continue).unwrap_or(FilterResult::Continue)
+    results
+        .find(|result| !matches!(result, FilterResult::Continue))
+        .unwrap_or(FilterResult::Continue)
 }
 
 impl StockFilter {

@@ -15,6 +15,7 @@ use crate::filter::{Filter, FilterContext, FilterResult, FilterState};
 pub struct Forwarded;
 
 impl Filter for Forwarded {
+    #[inline]
     fn decode_head(
         &self,
         _state: &mut FilterState,
@@ -22,13 +23,12 @@ impl Filter for Forwarded {
         _body: BodyLength,
         cx: &mut FilterContext<'_>,
     ) -> FilterResult {
-        cx.scratch.clear();
-        for value in head.get_all(NameId::X_FORWARDED_FOR).filter(|value| !value.is_empty()) {
-            cx.scratch.extend_from_slice(value);
-            cx.scratch.extend_from_slice(b", ");
+        let address = AddressText::new(*cx.peer.ip());
+        if head.names().contains(NameId::X_FORWARDED_FOR) {
+            append_address(head, address.as_bytes(), cx.scratch);
+        } else {
+            head.append(NameId::X_FORWARDED_FOR, address.as_bytes());
         }
-        write_address(*cx.peer.ip(), cx.scratch);
-        head.set(NameId::X_FORWARDED_FOR, cx.scratch);
         let scheme = match cx.scheme {
             Scheme::Http => &b"http"[..],
             Scheme::Https => b"https",
@@ -38,20 +38,62 @@ impl Filter for Forwarded {
     }
 }
 
-fn write_address(address: Ipv4Addr, to: &mut Vec<u8>) {
-    for (index, octet) in address.octets().into_iter().enumerate() {
-        if index > 0 {
-            to.push(b'.');
+/// Puts `address` behind what earlier proxies wrote.
+fn append_address(head: &mut Head, address: &[u8], scratch: &mut Vec<u8>) {
+    scratch.clear();
+    for value in head.get_all(NameId::X_FORWARDED_FOR).filter(|value| !value.is_empty()) {
+        scratch.extend_from_slice(value);
+        scratch.extend_from_slice(b", ");
+    }
+    scratch.extend_from_slice(address);
+    head.set(NameId::X_FORWARDED_FOR, scratch);
+}
+
+/// An address as text, on the stack: nearly every request needs one.
+struct AddressText {
+    /// Four octets of up to three digits, and a dot behind each.
+    bytes: [u8; 16],
+    len: usize,
+}
+
+impl AddressText {
+    #[inline]
+    fn new(address: Ipv4Addr) -> Self {
+        let (mut bytes, mut len) = ([0; 16], 0);
+        for octet in address.octets() {
+            // Always four bytes: what is too many is overwritten by the next octet or cut off.
+            bytes[len..len + 4].copy_from_slice(&OCTETS[usize::from(octet)]);
+            len += 2 + usize::from(octet >= 10) + usize::from(octet >= 100);
         }
-        if octet >= 100 {
-            to.push(b'0' + octet / 100);
-        }
-        if octet >= 10 {
-            to.push(b'0' + octet / 10 % 10);
-        }
-        to.push(b'0' + octet % 10);
+        Self { bytes, len: len - 1 }
+    }
+
+    #[inline]
+    fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
     }
 }
+
+/// Every octet in decimal with a dot behind it.
+static OCTETS: [[u8; 4]; 256] = {
+    let mut texts = [[b'.'; 4]; 256];
+    let mut octet = 0;
+    while octet < 256 {
+        let (hundreds, tens, ones) = (octet / 100, octet / 10 % 10, octet % 10);
+        let mut at = 0;
+        if octet >= 100 {
+            texts[octet][at] = b'0' + hundreds as u8;
+            at += 1;
+        }
+        if octet >= 10 {
+            texts[octet][at] = b'0' + tens as u8;
+            at += 1;
+        }
+        texts[octet][at] = b'0' + ones as u8;
+        octet += 1;
+    }
+    texts
+};
 
 #[cfg(test)]
 mod tests {
@@ -84,9 +126,8 @@ mod tests {
     #[test]
     fn addresses_are_written_as_the_standard_library_does() {
         for bits in [0, 0x0109_0a0b, 0x6364_6566, 0xc0a8_00ff, u32::MAX, 0x0a00_6400] {
-            let (address, mut text) = (Ipv4Addr::from_bits(bits), Vec::new());
-            write_address(address, &mut text);
-            assert_eq!(text, address.to_string().as_bytes());
+            let address = Ipv4Addr::from_bits(bits);
+            assert_eq!(AddressText::new(address).as_bytes(), address.to_string().as_bytes());
         }
     }
 }

@@ -10,7 +10,7 @@
 //!
 //! What a codec needs of these it writes itself.
 
-use sluice_l7_core::{BodyLength, Head, NameId};
+use sluice_l7_core::{BodyLength, Head, NameId, NameSet, equal_lower};
 
 use crate::filter::{Filter, FilterContext, FilterResult, FilterState, LocalReply};
 
@@ -22,11 +22,24 @@ const OPTIONS_MAX: usize = 32;
 /// client that speaks HTTP/2 to the endpoint behind our back reaches what no route allows.
 const UPGRADES_REFUSED: [&[u8]; 3] = [b"h2c", b"http", b"tls"];
 
+/// Removed from every message.
+const ALWAYS: NameSet = NameSet::of(&[
+    NameId::CONNECTION,
+    NameId::KEEP_ALIVE,
+    NameId::PROXY_CONNECTION,
+    NameId::TRANSFER_ENCODING,
+    NameId::HTTP2_SETTINGS,
+]);
+
+/// Every name that is looked at: a head without any of them is left alone.
+const CONCERNED: NameSet = ALWAYS.with(NameId::TE).with(NameId::UPGRADE);
+
 /// Removes what concerns the hop before us.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct HopByHop;
 
 impl Filter for HopByHop {
+    #[inline]
     fn decode_head(
         &self,
         state: &mut FilterState,
@@ -41,6 +54,7 @@ impl Filter for HopByHop {
         clean(head, upgrade, cx.scratch)
     }
 
+    #[inline]
     fn encode_head(
         &self,
         state: &mut FilterState,
@@ -69,36 +83,36 @@ fn may_upgrade(head: &Head) -> bool {
     offers().next().is_some() && !offers().any(refused)
 }
 
+#[inline]
 fn clean(head: &mut Head, upgrade: bool, scratch: &mut Vec<u8>) -> FilterResult {
-    if head.contains(NameId::CONNECTION) {
-        if !remove_nominated(head, scratch) {
-            return FilterResult::StopWithReply(LocalReply {
-                status: 400,
-                reason: "too-many-connection-options",
-                body: "too many connection options\n",
-            });
-        }
-        head.remove(NameId::CONNECTION);
+    if head.names().meets(CONCERNED) && !clean_concerned(head, upgrade, scratch) {
+        return FilterResult::StopWithReply(LocalReply {
+            status: 400,
+            reason: "too-many-connection-options",
+            body: "too many connection options\n",
+        });
     }
-    for name in [
-        NameId::KEEP_ALIVE,
-        NameId::PROXY_CONNECTION,
-        NameId::TRANSFER_ENCODING,
-        NameId::HTTP2_SETTINGS,
-    ] {
-        head.remove(name);
+    FilterResult::Continue
+}
+
+/// False: Connection names too many.
+fn clean_concerned(head: &mut Head, upgrade: bool, scratch: &mut Vec<u8>) -> bool {
+    if head.names().contains(NameId::CONNECTION) && !remove_nominated(head, scratch) {
+        return false;
     }
-    if head.contains(NameId::TE) {
+    let mut names = ALWAYS;
+    if head.names().contains(NameId::TE) {
         if head.is_request() && head.has_token(NameId::TE, b"trailers") {
             head.set(NameId::TE, b"trailers");
         } else {
-            head.remove(NameId::TE);
+            names = names.with(NameId::TE);
         }
     }
     if !upgrade {
-        head.remove(NameId::UPGRADE);
+        names = names.with(NameId::UPGRADE);
     }
-    FilterResult::Continue
+    head.remove_all(names);
+    true
 }
 
 /// Removes the fields that Connection names. False: it names too many.
@@ -130,9 +144,10 @@ fn remove_nominated(head: &mut Head, scratch: &mut Vec<u8>) -> bool {
 /// Whether there is one Connection field with one word that `clean` decides: what nearly every peer
 /// sends.
 fn has_usual_options(head: &Head) -> bool {
-    let mut values = head.get_all(NameId::CONNECTION);
-    let (Some(only), None) = (values.next(), values.next()) else { return false };
-    only.eq_ignore_ascii_case(b"keep-alive") || only.eq_ignore_ascii_case(b"close")
+    let mut fields = head.fields().iter().filter(|field| field.id == NameId::CONNECTION);
+    let (Some(only), None) = (fields.next(), fields.next()) else { return false };
+    let only = head.text(only.value);
+    equal_lower(only, b"keep-alive") || equal_lower(only, b"close")
 }
 
 /// The elements of a comma-separated list that are not empty (RFC 9110, 5.6.1).

@@ -89,10 +89,10 @@ impl Proxy {
         {
             return Decision::Reply(Reply::BODY_TOO_LARGE);
         }
-        if Path::normalize_head(head, &mut self.scratch).is_err() {
+        let Ok(path_len) = Path::normalize_len(head, &mut self.scratch) else {
             return Decision::Reply(Reply::BAD_PATH);
-        }
-        let Ok(route) = listener.routes.find(head, &Path::of(head)) else {
+        };
+        let Ok(route) = listener.routes.find(head, &Path::with_len(head, path_len)) else {
             return Decision::Reply(Reply::NO_ROUTE);
         };
         let plan = &mut exchange.plan;

@@ -23,6 +23,8 @@ pub(crate) struct Domains {
     suffixes: Wildcards,
     prefixes: Wildcards,
     any: Option<u32>,
+    /// There is no other domain than `*`.
+    only_any: bool,
 }
 
 /// Patterns of one kind of wildcard.
@@ -69,11 +71,17 @@ impl Domains {
             suffixes: Wildcards::new(&suffixes),
             prefixes: Wildcards::new(&prefixes),
             any: owners.get(&DomainPattern::Any).copied(),
+            only_any: owners.keys().all(|domain| **domain == DomainPattern::Any),
         })
     }
 
     /// The index of the virtual host for an authority (host and port, in any case).
+    #[inline]
     pub(crate) fn find(&self, authority: &[u8]) -> Option<u32> {
+        // One virtual host for everything, as beside a service: the name need not be read.
+        if self.only_any {
+            return self.any;
+        }
         self.find_named(host_of(authority)).or(self.any)
     }
 

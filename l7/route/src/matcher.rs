@@ -84,8 +84,23 @@ impl Matcher {
             PathPattern::Exact(_) | PathPattern::Prefix(_) => true,
             PathPattern::Regex(regex) => regex.is_match(path.path()),
         };
-        path_holds
-            && self.method.as_ref().is_none_or(|method| method.takes(head))
+        path_holds && self.takes_besides_path(head, path)
+    }
+
+    /// Whether the request fulfils everything, by the definition: for where no index is worth it.
+    #[inline]
+    pub(crate) fn takes(&self, head: &Head, path: &Path<'_>) -> bool {
+        let path_holds = match &self.path {
+            PathPattern::Exact(exact) => *path.path() == **exact,
+            PathPattern::Prefix(prefix) => path.path().starts_with(prefix),
+            PathPattern::Regex(regex) => regex.is_match(path.path()),
+        };
+        path_holds && self.takes_besides_path(head, path)
+    }
+
+    #[inline]
+    fn takes_besides_path(&self, head: &Head, path: &Path<'_>) -> bool {
+        self.method.as_ref().is_none_or(|method| method.takes(head))
             && self.headers.iter().all(|header| header.takes(head))
             && self.query.iter().all(|parameter| parameter.takes(path.query()))
     }

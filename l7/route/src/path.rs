@@ -37,6 +37,7 @@ impl<'a> Path<'a> {
     ///
     /// # Errors
     /// [`PathError`]: answer 400.
+    #[inline]
     pub fn normalize(target: &'a [u8], scratch: &'a mut PathScratch) -> Result<Self, PathError> {
         match scan(target)? {
             Scan::Normal { path_len } => Ok(Self { target, path_len, changed: false }),
@@ -57,10 +58,29 @@ impl<'a> Path<'a> {
     /// # Errors
     /// [`PathError`]: answer 400; the head is as it was.
     pub fn normalize_head(head: &mut Head, scratch: &mut PathScratch) -> Result<(), PathError> {
-        if Path::normalize(head.path(), scratch)?.changed {
+        Self::normalize_len(head, scratch).map(drop)
+    }
+
+    /// As [`Path::normalize_head`]; the result says where the path ends, for [`Path::with_len`].
+    ///
+    /// # Errors
+    /// [`PathError`]: answer 400; the head is as it was.
+    #[inline]
+    pub fn normalize_len(head: &mut Head, scratch: &mut PathScratch) -> Result<usize, PathError> {
+        let path = Path::normalize(head.path(), scratch)?;
+        let (changed, path_len) = (path.changed, path.path_len);
+        if changed {
             head.set_path(&scratch.text);
         }
-        Ok(())
+        Ok(path_len)
+    }
+
+    /// The path of a head that [`Path::normalize_len`] has just normalised.
+    #[inline]
+    #[must_use]
+    pub fn with_len(head: &'a Head, path_len: usize) -> Self {
+        let target = head.path();
+        Self { target, path_len: path_len.min(target.len()), changed: false }
     }
 
     /// The path of a head that has been normalised.

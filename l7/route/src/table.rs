@@ -145,7 +145,15 @@ impl VirtualHost {
     }
 
     /// The first route in order that takes the request.
+    #[inline]
     pub(crate) fn find(&self, head: &Head, path: &Path<'_>) -> Option<&CompiledRoute> {
+        if let [only] = &*self.routes {
+            return only.matcher.takes(head, path).then_some(only);
+        }
+        self.find_indexed(head, path)
+    }
+
+    fn find_indexed(&self, head: &Head, path: &Path<'_>) -> Option<&CompiledRoute> {
         let mut best = u32::MAX;
         let mut look_at = |list: &[u32]| {
             let earlier = list.iter().take_while(|index| **index < best);
