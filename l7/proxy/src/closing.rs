@@ -88,7 +88,6 @@ impl Proxy {
             let bytes = session.codec.take_credit();
             self.wires.credit(conn, bytes);
         }
-        let Some(session) = self.sessions.get_mut(conn) else { return };
         let close = session.codec.must_close() || draining;
         let more = !session.input.is_empty() || session.status.peer_closed;
         let listener = session.downstream().map(|downstream| downstream.listener);
@@ -128,8 +127,7 @@ impl Proxy {
     }
 
     /// Gives the other side its bytes back, now that this side has room.
-    pub(crate) fn release_credit_of_partner(&mut self, conn: ConnId) {
-        let Some(key) = self.exchange_of(conn) else { return };
+    pub(crate) fn release_credit_of_partner(&mut self, conn: ConnId, key: ExchangeKey) {
         let Some(exchange) = self.exchanges.get(key) else { return };
         let Some(upstream) = exchange.upstream else { return };
         let (partner, stream) = if upstream.conn == conn {

@@ -231,8 +231,8 @@ impl Proxy {
         }
         if let Some(key) = session.exchange {
             self.touch(key);
+            self.release_credit_of_partner(conn, key);
         }
-        self.release_credit_of_partner(conn);
     }
 
     /// The connection is gone.

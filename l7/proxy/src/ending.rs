@@ -1,9 +1,8 @@
 //! How exchanges end: completely, cut, or given up. Every end passes through [`Proxy::finish`].
 
-use sluice_buf::Chain;
 use sluice_l7_core::Codec;
 
-use crate::exchange::{ExchangeKey, Kind, State};
+use crate::exchange::{Exchange, ExchangeKey, Kind, State};
 use crate::flags::ResponseFlags;
 use crate::proxy::Proxy;
 
@@ -102,27 +101,33 @@ impl Proxy {
     pub(crate) fn finish(&mut self, key: ExchangeKey, flags: ResponseFlags) {
         self.exchange_timers.clear(key.index);
         self.give_pending_back(key);
-        let Some(mut exchange) = self.exchanges.remove(key) else { return };
+        let Some(exchange) = self.exchanges.get_mut(key) else { return };
         debug_assert!(exchange.upstream.is_none(), "the connection is let go before the exchange");
         exchange.flags = exchange.flags.with(flags);
-        if exchange.kind == Kind::Http
-            && let Some(state) = self.listener(exchange.plan.listener)
+        let (kind, status, listener) = (exchange.kind, exchange.status, exchange.plan.listener);
+        if kind == Kind::Http
+            && let Some(state) = self.listener(listener)
         {
             state.counters.downstream_rq_active.subtract(1);
-            if exchange.status != 0 {
-                state.counters.count_status(exchange.status);
+            if status != 0 {
+                state.counters.count_status(status);
                 state.counters.downstream_rq_completed.increment();
             }
         }
-        self.record(&exchange);
-        if let Some(pin) = exchange.pin.take() {
+        self.record(key);
+        // By parts: only these are moved out of the table, and the rest is forgotten where it is.
+        let Some(Exchange { pin, head, replay, downstream, .. }) = self.exchanges.remove(key)
+        else {
+            return;
+        };
+        drop(replay);
+        if let Some(pin) = pin {
             self.pins.unpin(pin);
         }
-        if let Some(head) = exchange.head.take() {
+        if let Some(head) = head {
             self.wires.put_head(head);
         }
-        exchange.replay = Chain::new();
-        if let Some(session) = self.sessions.get_mut(exchange.downstream) {
+        if let Some(session) = self.sessions.get_mut(downstream) {
             session.exchange = None;
         }
     }

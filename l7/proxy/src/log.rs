@@ -9,7 +9,7 @@ use std::net::SocketAddrV4;
 use sluice_base::{ClusterId, ConnId, Instant, ListenerId, RouteId};
 use sluice_l7_core::NameId;
 
-use crate::exchange::{Exchange, Kind};
+use crate::exchange::{ExchangeKey, Kind};
 use crate::flags::ResponseFlags;
 use crate::proxy::Proxy;
 use crate::responses::ReplyParts;
@@ -205,13 +205,14 @@ impl Proxy {
 
     /// Leaves a record of an exchange that is over.
     #[inline]
-    pub(crate) fn record(&mut self, exchange: &Exchange) {
+    pub(crate) fn record(&mut self, key: ExchangeKey) {
         if self.logs() {
-            self.record_exchange(exchange);
+            self.record_exchange(key);
         }
     }
 
-    fn record_exchange(&mut self, exchange: &Exchange) {
+    fn record_exchange(&mut self, key: ExchangeKey) {
+        let Some(exchange) = self.exchanges.get(key) else { return };
         let now = self.wires.now;
         let downstream = self.sessions.get(exchange.downstream).and_then(|s| s.downstream());
         let listener = downstream.map_or(exchange.plan.listener, |part| part.listener);

@@ -18,7 +18,7 @@ use sluice_l7_balance::WorkerLease;
 
 use crate::counters::{ClusterCounters, of_worker};
 use crate::exchange::{ExchangeKey, Exchanges};
-use crate::sessions::{Links, NO_SESSION, Sessions};
+use crate::sessions::{Links, NO_SESSION, Role, Sessions};
 use crate::snapshot::CompiledCluster;
 
 /// One worker's view of a cluster.
@@ -187,29 +187,21 @@ impl Pools {
 
     /// Puts a connection into both lists.
     pub(crate) fn park(&mut self, conn: ConnId, sessions: &mut Sessions) {
-        let Some(upstream) = sessions.get(conn).and_then(|session| session.upstream()).copied()
-        else {
-            return;
-        };
+        let Some(session) = sessions.get_mut(conn) else { return };
+        let Role::Upstream(upstream) = &mut session.role else { return };
+        let Some(state) = self.cluster_mut(upstream.cluster) else { return };
         let index = conn.index;
+        let behind_cluster = std::mem::replace(&mut state.idle_head, index);
         let head = &mut self.endpoint_mut(upstream.endpoint).idle_head;
         let behind_endpoint = std::mem::replace(head, index);
-        let Some(state) = self.cluster_mut(upstream.cluster) else { return };
-        let behind_cluster = std::mem::replace(&mut state.idle_head, index);
+        upstream.endpoint_links = Links { next: behind_endpoint, prev: NO_SESSION };
+        upstream.cluster_links = Links { next: behind_cluster, prev: NO_SESSION };
+        session.status.idle = true;
         if let Some(links) = endpoint_links(sessions, behind_endpoint) {
             links.prev = index;
         }
         if let Some(links) = cluster_links(sessions, behind_cluster) {
             links.prev = index;
-        }
-        if let Some(links) = endpoint_links(sessions, index) {
-            *links = Links { next: behind_endpoint, prev: NO_SESSION };
-        }
-        if let Some(links) = cluster_links(sessions, index) {
-            *links = Links { next: behind_cluster, prev: NO_SESSION };
-        }
-        if let Some(session) = sessions.by_index(index) {
-            session.status.idle = true;
         }
     }
 
@@ -219,10 +211,11 @@ impl Pools {
             return;
         };
         session.status.idle = false;
-        let Some(upstream) = session.upstream().copied() else { return };
+        let Role::Upstream(upstream) = &session.role else { return };
         let (at, of) = (upstream.endpoint_links, upstream.cluster_links);
+        let (endpoint, cluster) = (upstream.endpoint, upstream.cluster);
         if at.prev == NO_SESSION {
-            self.endpoint_mut(upstream.endpoint).idle_head = at.next;
+            self.endpoint_mut(endpoint).idle_head = at.next;
         } else if let Some(links) = endpoint_links(sessions, at.prev) {
             links.next = at.next;
         }
@@ -230,7 +223,7 @@ impl Pools {
             links.prev = at.prev;
         }
         if of.prev == NO_SESSION {
-            if let Some(state) = self.cluster_mut(upstream.cluster) {
+            if let Some(state) = self.cluster_mut(cluster) {
                 state.idle_head = of.next;
             }
         } else if let Some(links) = cluster_links(sessions, of.prev) {
@@ -244,15 +237,15 @@ impl Pools {
 
 fn endpoint_links(sessions: &mut Sessions, index: u32) -> Option<&mut Links> {
     match &mut sessions.by_index(index)?.role {
-        crate::sessions::Role::Upstream(upstream) => Some(&mut upstream.endpoint_links),
-        crate::sessions::Role::Vacant | crate::sessions::Role::Downstream(_) => None,
+        Role::Upstream(upstream) => Some(&mut upstream.endpoint_links),
+        Role::Vacant | Role::Downstream(_) => None,
     }
 }
 
 fn cluster_links(sessions: &mut Sessions, index: u32) -> Option<&mut Links> {
     match &mut sessions.by_index(index)?.role {
-        crate::sessions::Role::Upstream(upstream) => Some(&mut upstream.cluster_links),
-        crate::sessions::Role::Vacant | crate::sessions::Role::Downstream(_) => None,
+        Role::Upstream(upstream) => Some(&mut upstream.cluster_links),
+        Role::Vacant | Role::Downstream(_) => None,
     }
 }
 

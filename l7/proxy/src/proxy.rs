@@ -192,8 +192,10 @@ impl Proxy {
     pub fn wrote(&mut self, conn: ConnId, send_room_left: usize) {
         let Some(session) = self.sessions.get_mut(conn) else { return };
         session.status.blocked = send_room_left == 0;
-        if send_room_left > 0 {
-            self.release_credit_of_partner(conn);
+        if send_room_left > 0
+            && let Some(key) = session.exchange
+        {
+            self.release_credit_of_partner(conn, key);
         }
     }
 

@@ -30,15 +30,25 @@ impl Proxy {
             return;
         };
         let head_begun = std::mem::take(&mut session.status.head_begun);
+        let compiled = self.pins.current().and_then(|snapshot| snapshot.listener(listener));
+        let plan = compiled.map(|compiled| Plan::for_listener(&compiled.listener));
+        let known = plan.is_some();
         let mut exchange = Exchange::new(Kind::Http, conn, stream, now);
         exchange.body = body;
         exchange.request_ended = body.is_none();
         exchange.head = Some(head);
+        if let Some(plan) = plan {
+            exchange.plan = plan;
+            exchange.pin = Some(self.pins.pin());
+        }
         let key = match self.exchanges.insert(exchange) {
             Ok(key) => key,
             Err(mut refused) => {
                 if let Some(head) = refused.head.take() {
                     self.wires.put_head(head);
+                }
+                if let Some(pin) = refused.pin.take() {
+                    self.pins.unpin(pin);
                 }
                 self.counters.exchange_table_full.increment();
                 self.reply_without_exchange(conn, stream, Reply::OVERLOAD);
@@ -53,19 +63,12 @@ impl Proxy {
                 self.session_timers.set(conn.index, self.after(state.idle_timeout));
             }
         }
-        let Some(compiled) = self.compiled_listener(listener) else {
+        if known {
+            self.route(key);
+        } else {
             // The listener went away while its connection stayed open.
             self.reply(key, Reply::NO_ROUTE);
-            return;
-        };
-        let plan = Plan::for_listener(&compiled.listener);
-        let pin = self.pins.pin();
-        if let Some(exchange) = self.exchanges.get_mut(key) {
-            exchange.plan = plan;
-            exchange.pin = Some(pin);
-            self.exchange_timers.set(key.index, exchange.deadline());
         }
-        self.route(key);
     }
 
     pub(crate) fn request_body(&mut self, conn: ConnId, stream: StreamId, mut bytes: Chain) {

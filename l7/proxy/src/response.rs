@@ -16,7 +16,7 @@ impl Proxy {
     /// Decodes what the endpoint sent.
     pub(crate) fn run_upstream(&mut self, conn: ConnId) {
         let limits = self.wires.response_limits;
-        let mut downstream = None;
+        let (mut downstream, mut seen) = (None, None);
         while let Some(session) = self.sessions.get_mut(conn) {
             if session.status.lingering {
                 break;
@@ -26,22 +26,30 @@ impl Proxy {
                 break;
             }
             let Some(key) = session.exchange else {
-                self.unasked_bytes(conn);
+                if !session.input.is_empty() {
+                    self.unasked_bytes(conn);
+                }
                 break;
             };
-            downstream = self.exchanges.get(key).map(|exchange| exchange.downstream);
-            match session.decode(&limits, &mut self.wires) {
-                Ok(None) => {
-                    if session.status.peer_closed {
-                        self.response_cut(conn, key);
-                    }
-                    break;
-                }
-                Ok(Some(event)) => self.response_event(conn, key, event),
+            if seen != Some(key) {
+                seen = Some(key);
+                downstream = self.exchanges.get(key).map(|exchange| exchange.downstream);
+            }
+            let (event, last) = match session.decode(&limits, &mut self.wires) {
+                Ok(Some(event)) => (event, false),
+                Ok(None) if session.status.peer_closed => match self.response_cut(conn, key) {
+                    Some(event) => (event, true),
+                    None => break,
+                },
+                Ok(None) => break,
                 Err(_) => {
                     self.response_garbage(conn, key);
                     break;
                 }
+            };
+            self.response_event(conn, key, event);
+            if last {
+                break;
             }
         }
         self.settle_credit(conn);
@@ -56,7 +64,9 @@ impl Proxy {
             exchange.last_activity = self.wires.now;
             exchange.response_begun = true;
             // The endpoint has the request: nothing is repeated any more.
-            exchange.replay = Chain::new();
+            if !exchange.replay.is_empty() {
+                exchange.replay = Chain::new();
+            }
         }
         match event {
             Event::Head { head, body, .. } => self.response_head(conn, key, head, body),
@@ -191,11 +201,12 @@ impl Proxy {
     }
 
     /// The endpoint closed: the end of the response, or a response that was cut.
-    fn response_cut(&mut self, conn: ConnId, key: ExchangeKey) {
-        let Some(session) = self.sessions.get_mut(conn) else { return };
+    #[cold]
+    fn response_cut(&mut self, conn: ConnId, key: ExchangeKey) -> Option<Event> {
+        let session = self.sessions.get_mut(conn)?;
         let reused = session.upstream().is_some_and(|upstream| upstream.used);
         match session.handle_end_of_input(&mut self.wires) {
-            Ok(Some(event)) => self.response_event(conn, key, event),
+            Ok(Some(event)) => Some(event),
             Ok(None) | Err(_) => {
                 if let Some(state) = self.exchanges.get(key).and_then(|exchange| {
                     exchange.cluster().and_then(|cluster| self.pools.cluster(cluster))
@@ -204,11 +215,13 @@ impl Proxy {
                 }
                 self.release_upstream(key, false);
                 self.fail_upstream(key, Failure::Reset { reused });
+                None
             }
         }
     }
 
     /// The endpoint does not speak HTTP.
+    #[cold]
     fn response_garbage(&mut self, conn: ConnId, key: ExchangeKey) {
         let cluster = self.sessions.get(conn).and_then(|session| session.upstream());
         if let Some(state) = cluster.and_then(|upstream| self.pools.cluster(upstream.cluster)) {

@@ -28,16 +28,15 @@ impl Proxy {
         let Some(exchange) = self.exchanges.get_mut(key) else { return };
         exchange.head = Some(head);
         let listener = exchange.plan.listener;
+        if matches!(decision, Decision::Forward)
+            && exchange.request_ended
+            && let Some(timeout) = exchange.plan.timeout
+        {
+            exchange.route_deadline = exchange.started + timeout;
+        }
+        self.exchange_timers.set(key.index, exchange.deadline());
         match decision {
-            Decision::Forward => {
-                if exchange.request_ended
-                    && let Some(timeout) = exchange.plan.timeout
-                {
-                    exchange.route_deadline = exchange.started + timeout;
-                    self.exchange_timers.set_earlier(key.index, exchange.route_deadline);
-                }
-                self.dispatch(key, false);
-            }
+            Decision::Forward => self.dispatch(key, false),
             Decision::Reply(reply) => {
                 if let Some(state) = self.listener(listener) {
                     match reply.status {

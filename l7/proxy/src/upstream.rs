@@ -102,12 +102,13 @@ impl Proxy {
     pub(crate) fn offer(&mut self, conn: ConnId) {
         let Some(session) = self.sessions.get_mut(conn) else { return };
         session.exchange = None;
-        let Some(upstream) = session.upstream().copied() else { return };
+        let Some(&Upstream { cluster, endpoint, made_with, .. }) = session.upstream() else {
+            return;
+        };
         let usable = session.codec.is_reusable()
             && !session.codec.must_close()
             && !session.status.peer_closed
             && session.input.is_empty();
-        let Upstream { cluster, endpoint, made_with, .. } = upstream;
         if !usable || !self.pools.keeps(cluster, endpoint, made_with) {
             self.close_upstream(conn);
             return;
@@ -128,9 +129,9 @@ impl Proxy {
         let Some(session) = self.sessions.get_mut(conn) else { return };
         session.exchange = None;
         let owed = std::mem::take(&mut session.owed) as usize;
-        let Some(part) = session.upstream().copied() else { return };
-        self.load.end(part.endpoint);
-        if let Some(state) = self.pools.cluster(part.cluster) {
+        let Some(&Upstream { endpoint, cluster, .. }) = session.upstream() else { return };
+        self.load.end(endpoint);
+        if let Some(state) = self.pools.cluster(cluster) {
             state.counters.upstream_rq_active.subtract(1);
             if !reusable {
                 state.counters.upstream_cx_destroy_with_active_rq.increment();
@@ -148,8 +149,11 @@ impl Proxy {
         if owed > 0 {
             session.credit_body(StreamId::CONNECTION, owed, &mut self.wires);
         }
-        self.settle_credit(conn);
-        self.flush(conn);
+        let bytes = session.codec.take_credit();
+        self.wires.credit(conn, bytes);
+        if !session.output.is_empty() {
+            self.flush(conn);
+        }
         self.offer(conn);
     }
 
