@@ -98,6 +98,12 @@ impl<T> Slab<T> {
         slot.value.as_ref().map(|_| SlabKey { index, generation: slot.generation })
     }
 
+    /// The value in slot `index`, to change it, if the slot is occupied.
+    #[inline]
+    pub fn at_mut(&mut self, index: u32) -> Option<&mut T> {
+        self.slots.get_mut(index as usize)?.value.as_mut()
+    }
+
     /// Where slot `index` lies, to be prefetched; whether it is occupied is not looked at.
     #[inline]
     pub fn address_of(&self, index: u32) -> Option<*const u8> {

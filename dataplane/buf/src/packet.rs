@@ -402,6 +402,14 @@ impl Packet {
         self.head.set_ol_flags(rest | bits);
     }
 
+    /// Whether whoever sends the packet on has to finish it: fill in a checksum, cut it.
+    #[inline]
+    #[must_use]
+    pub fn is_unfinished(&self) -> bool {
+        let set = self.head.ol_flags();
+        set & flags::RX_LRO != 0 || set & flags::RX_L4_CKSUM_NONE == flags::RX_L4_CKSUM_NONE
+    }
+
     /// Whether the device verified (`Some(true)`) or refuted the IPv4 header checksum.
     #[inline]
     #[must_use]

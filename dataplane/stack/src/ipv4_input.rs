@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use sluice_base::Instant;
 use sluice_buf::{Packet, RxChecksum};
 use sluice_wire::icmp::{IcmpMessage, Unreachable};
-use sluice_wire::{Checksum, IcmpView, IpProtocol, Ipv4View, TcpView, UdpView};
+use sluice_wire::{Checksum, IcmpView, IpProtocol, Ipv4View, TcpView, UdpView, ipv4};
 
 use crate::addresses::{is_group, is_host};
 use crate::drop_reason::DropReason;
@@ -57,7 +57,10 @@ impl Stack {
             // A gateway answers for what it does not have; a group frame is a host's mistake.
             _ if frame.is_group => Err(DropReason::Ipv4LinkBroadcast),
             route @ (Some(NextHop::Connected { .. } | NextHop::Via { .. }) | None) => {
-                self.forward(packet, frame, info, route, now)
+                match self.pass(packet, &frame, &info, route, now) {
+                    Ok(()) => Ok(()),
+                    Err(packet) => self.forward(packet, frame, info, route, now),
+                }
             }
         }
     }
@@ -152,19 +155,9 @@ impl Stack {
 /// Everything about the header that does not depend on us.
 #[inline]
 fn check_header(packet: &Packet, at: usize) -> Result<Ipv4Info, DropReason> {
-    let head = packet.head().get(at..).unwrap_or_default();
-    let view = Ipv4View::parse_with_len(head, packet.len() - at)?;
-    let is_good = packet.rx_ipv4_checksum().unwrap_or_else(|| view.checksum_ok());
-    if !is_good {
-        return Err(DropReason::Ipv4Checksum);
-    }
-    let info = Ipv4Info {
-        source: view.src(),
-        destination: view.dst(),
-        protocol: view.protocol(),
-        header_len: view.header_len() as u16,
-        payload_len: view.payload_len(),
-        is_fragment: view.is_fragment(),
+    let info = match plain_header(packet, at) {
+        Some(info) => info,
+        None => any_header(packet, at)?,
     };
     if !is_host(info.source) {
         return Err(DropReason::Ipv4Source);
@@ -172,10 +165,60 @@ fn check_header(packet: &Packet, at: usize) -> Result<Ipv4Info, DropReason> {
     if !is_host(info.destination) && !is_group(info.destination) {
         return Err(DropReason::Ipv4Destination);
     }
-    if !view.options().is_empty() && has_source_route(view.options()) {
+    Ok(info)
+}
+
+/// A good header without options, which nearly all are.
+#[inline]
+fn plain_header(packet: &Packet, at: usize) -> Option<Ipv4Info> {
+    let header: &[u8; ipv4::HEADER_LEN] = packet.head().get(at..)?.first_chunk()?;
+    let half = |at: usize| u16::from_be_bytes([header[at], header[at + 1]]);
+    let word = |at: usize| {
+        u32::from_ne_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
+    };
+    let total_len = half(2);
+    let is_whole = header[0] == 0x45
+        && usize::from(total_len) >= ipv4::HEADER_LEN
+        && usize::from(total_len) <= packet.len() - at;
+    if !is_whole {
+        return None;
+    }
+    let is_good = packet.rx_ipv4_checksum().unwrap_or_else(|| {
+        let words = [word(0), word(4), word(8), word(12), word(16)];
+        let sum = words.into_iter().map(u64::from).sum::<u64>();
+        // All ones in ones' complement, in whatever byte order (RFC 1071, 2).
+        sum % 0xffff == 0
+    });
+    is_good.then(|| Ipv4Info {
+        source: Ipv4Addr::from_bits(u32::from_be(word(12))),
+        destination: Ipv4Addr::from_bits(u32::from_be(word(16))),
+        protocol: IpProtocol::from_number(header[9]),
+        header_len: ipv4::HEADER_LEN as u16,
+        payload_len: total_len - ipv4::HEADER_LEN as u16,
+        is_fragment: half(6) & 0x3fff != 0,
+    })
+}
+
+/// Any header; says what is wrong with a bad one.
+#[cold]
+fn any_header(packet: &Packet, at: usize) -> Result<Ipv4Info, DropReason> {
+    let head = packet.head().get(at..).unwrap_or_default();
+    let view = Ipv4View::parse_with_len(head, packet.len() - at)?;
+    let is_good = packet.rx_ipv4_checksum().unwrap_or_else(|| view.checksum_ok());
+    if !is_good {
+        return Err(DropReason::Ipv4Checksum);
+    }
+    if has_source_route(view.options()) && is_host(view.src()) {
         return Err(DropReason::Ipv4SourceRoute);
     }
-    Ok(info)
+    Ok(Ipv4Info {
+        source: view.src(),
+        destination: view.dst(),
+        protocol: view.protocol(),
+        header_len: view.header_len() as u16,
+        payload_len: view.payload_len(),
+        is_fragment: view.is_fragment(),
+    })
 }
 
 #[cold]

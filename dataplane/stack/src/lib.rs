@@ -84,6 +84,7 @@ mod tcp_configs;
 mod tcp_input;
 mod tcp_output;
 mod time_wait;
+mod transit;
 mod tuple;
 mod verbs;
 mod wheel;

@@ -180,6 +180,31 @@ impl Neighbors {
         None
     }
 
+    /// The link header of packets to a neighbour of which nothing has to be asked. Notes that it is
+    /// used.
+    #[inline]
+    pub(crate) fn known(
+        &mut self,
+        interface: u16,
+        address: Ipv4Addr,
+        now: Instant,
+    ) -> Option<&[u8; TEMPLATE_LEN]> {
+        let first = self.buckets[self.bucket(interface, address)];
+        // Half of the buckets are empty; who shares one takes the long way.
+        let neighbor = self.slab.at_mut(first)?;
+        let is_it = neighbor.address == address && neighbor.interface == interface;
+        let is_answering = match neighbor.state {
+            NeighborState::Reachable => now < neighbor.deadline,
+            NeighborState::Probe => true,
+            NeighborState::Incomplete | NeighborState::Stale | NeighborState::Failed => false,
+        };
+        if !(is_it && is_answering) {
+            return None;
+        }
+        neighbor.used = now;
+        Some(&neighbor.template)
+    }
+
     /// Whether an entry must give way before another is made.
     pub(crate) fn is_full(&self) -> bool {
         self.slab.len() >= self.limit as usize

@@ -26,7 +26,7 @@ impl Stack {
 
     fn transmit_control(&mut self, interface: InterfaceId, limit: usize, out: &mut Batch) {
         let control = &mut self.interfaces[interface.index()].control;
-        while out.len() < limit {
+        for _ in 0..control.len().min(limit - out.len()) {
             let Some(packet) = control.pop() else { break };
             out.push(packet);
         }

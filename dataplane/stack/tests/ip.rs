@@ -10,8 +10,8 @@ use sluice_buf::Capabilities;
 use sluice_stack::{CloseReason, DropReason, NeighborState, StackConfig};
 use sluice_wire::icmp::{self, IcmpMessage};
 use sluice_wire::{
-    ArpOperation, ArpPacket, EtherType, EthernetHeader, IpProtocol, Ipv4Header, MacAddress,
-    UdpHeader, VlanTag, VlanTags, udp,
+    ArpOperation, ArpPacket, EtherType, EthernetHeader, IpProtocol, Ipv4Header, Ipv4View,
+    MacAddress, UdpHeader, VlanTag, VlanTags, udp,
 };
 
 /// An IPv4 packet in a frame.
@@ -643,5 +643,50 @@ fn a_full_egress_queue_drops_and_counts() {
     }
     stack.handle_batch(IF0, &mut batch, now);
     assert_eq!(net.drops(0, DropReason::EgressFull), 6);
+    net.census();
+}
+
+/// The short way of a packet that only passes through does what the long way does: the first packet
+/// to a stale neighbour takes the long one, those behind it the short one.
+#[test]
+fn both_ways_through_a_router_are_the_same() {
+    let mut net = Net::routed();
+    net.settle();
+    let question = ArpPacket::request(mac(3, 0), ip("10.0.1.2"), ip("10.0.1.254"));
+    let padded = |len: usize, ttl: u8, padding: usize| {
+        let packet = Packet::udp("10.0.0.1", "10.0.1.2", len).ttl(ttl).to(mac(2, 0));
+        let mut bytes = packet.bytes();
+        bytes.extend(vec![0xee; padding]);
+        bytes
+    };
+    let frames = [padded(0, 2, 18), padded(100, 255, 0), padded(1_400, 64, 3), padded(7, 77, 1)];
+    for frame in frames {
+        // It asks us: its entry is stale, and the next packet is the first to use it.
+        net.inject(1, IF1, &arp(&question, mac(2, 1)));
+        net.settle();
+        let seen = std::rc::Rc::new(std::cell::RefCell::new(Vec::new()));
+        let sink = seen.clone();
+        net.filter = Some(Box::new(move |out| {
+            let is_it = out.bytes[12..14] == [8, 0] && out.bytes[6..12] == mac(2, 1).0;
+            if is_it {
+                sink.borrow_mut().push(out.bytes.clone());
+            }
+            !is_it
+        }));
+        for _ in 0..3 {
+            net.inject(1, IF0, &frame);
+        }
+        net.filter = None;
+        let seen = seen.take();
+        assert_eq!(seen.len(), 3);
+        assert!(seen[0] == seen[1] && seen[1] == seen[2]);
+        let view = Ipv4View::parse(&seen[2][14..]).expect("a packet");
+        assert!(view.checksum_ok());
+        assert_eq!(
+            (view.ttl(), usize::from(view.total_len())),
+            (frame[22] - 1, seen[2].len() - 14)
+        );
+        net.settle();
+    }
     net.census();
 }

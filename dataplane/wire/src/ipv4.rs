@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use zerocopy::byteorder::network_endian::U16;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::checksum::{ones_complement_sum, update_u16};
+use crate::checksum::ones_complement_sum;
 use crate::error::wire_error;
 
 /// Bytes of a header without options: the only kind we send.
@@ -381,16 +381,18 @@ impl fmt::Display for Ipv4Header {
 /// When `header` is shorter than 20 bytes; a view vouches for more.
 #[inline]
 pub fn decrement_ttl(header: &mut [u8]) -> Option<u8> {
-    let header = &mut header[..HEADER_LEN];
-    let old = u16::from_be_bytes([header[TTL_OFFSET], header[TTL_OFFSET + 1]]);
+    // One check for all of what follows.
+    let header = header[..HEADER_LEN].first_chunk_mut::<HEADER_LEN>()?;
     let ttl = header[TTL_OFFSET];
     if ttl <= 1 {
         return None;
     }
     let checksum = u16::from_be_bytes([header[CHECKSUM_OFFSET], header[CHECKSUM_OFFSET + 1]]);
-    let checksum = update_u16(checksum, old, old - 0x0100).to_be_bytes();
+    // RFC 1624, 3: one less in the word's upper byte is one more in the checksum's.
+    let sum = u32::from(checksum) + 0x0100;
+    let checksum = (sum + u32::from(sum >= 0xffff)) as u16;
     header[TTL_OFFSET] = ttl - 1;
-    header[CHECKSUM_OFFSET..CHECKSUM_OFFSET + 2].copy_from_slice(&checksum);
+    header[CHECKSUM_OFFSET..CHECKSUM_OFFSET + 2].copy_from_slice(&checksum.to_be_bytes());
     Some(ttl - 1)
 }
 
