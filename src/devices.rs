@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use sluice_buf::{Device, MacBytes, Pool};
-use sluice_config_model::{Config, DeviceSpec, Interface};
+use sluice_config_model::{Config, DeviceSpec, Hugepages, Interface};
 use sluice_tap::{TapError, TapInterface};
 
 use crate::memory::BufferPlan;
@@ -22,6 +22,12 @@ pub(crate) enum OpenError {
     /// A TAP.
     #[error("interface `{interface}`: {error}")]
     Tap { interface: String, error: TapError },
+    /// What cannot be had.
+    #[error(
+        "[runtime] hugepages = \"required\": huge pages come with DPDK, and TAPs alone need none; leave \
+         it at \"auto\""
+    )]
+    NoHugepages,
     /// A device of DPDK's, or DPDK itself.
     #[error("{0}")]
     Dpdk(#[from] DpdkError),
@@ -53,6 +59,9 @@ impl Machine {
     /// Starts DPDK if an interface needs it.
     pub(crate) fn start(config: &Config, plan: BufferPlan) -> Result<Self, OpenError> {
         let needs_dpdk = config.interfaces.iter().any(|interface| interface.device.needs_dpdk());
+        if config.runtime.hugepages == Hugepages::Required && !needs_dpdk {
+            return Err(OpenError::NoHugepages);
+        }
         let dpdk = if needs_dpdk { Some(Dpdk::start(config, plan)?) } else { None };
         Ok(Self { dpdk, plan, rx_pools: Vec::new() })
     }

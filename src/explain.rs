@@ -21,9 +21,9 @@ enum Unclear {
     Method(String),
     #[error("there is no listener `{name}`; there are {known}")]
     NoListener { name: String, known: String },
-    #[error("no HTTP listener has port {port}; name one by --listener: {known}")]
+    #[error("no listener has port {port}; name one by --listener: {known}")]
     NoListenerOnPort { port: u16, known: String },
-    #[error("several HTTP listeners have port {port}; name one by --listener: {known}")]
+    #[error("several listeners have port {port}; name one by --listener: {known}")]
     Ambiguous { port: u16, known: String },
     #[error("the path cannot be normalised ({0}): the request is answered with 400")]
     Path(#[from] sluice_l7_route::PathError),

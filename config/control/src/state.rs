@@ -27,6 +27,8 @@ pub(crate) struct State {
     pub(crate) reloads: Reloads,
     /// Numbers the questions to workers.
     pub(crate) listing_ticket: u64,
+    /// Whether it was said that every worker listens.
+    pub(crate) said_ready: bool,
 }
 
 /// How far the process is.
@@ -106,6 +108,7 @@ impl State {
             stage: Stage::Serving,
             reloads: Reloads::default(),
             listing_ticket: 0,
+            said_ready: false,
         })
     }
 
@@ -145,6 +148,7 @@ impl State {
     /// Empties the rings and looks whether it is time to return.
     pub(crate) fn tick(&mut self) -> Option<Exit> {
         self.drain_log();
+        self.say_ready();
         let freed = self.publisher.collect(&mut self.workers);
         if freed > 0 {
             let held = self.publisher.outstanding();
@@ -194,6 +198,15 @@ impl State {
 
     /// Whether every worker listens on everything that is configured.
     ///
+    /// Says once that every worker listens.
+    fn say_ready(&mut self) {
+        if !self.said_ready && self.listening() {
+            self.said_ready = true;
+            let listeners = self.config.listeners.len();
+            info!("ready: {listeners} listeners on {} workers", self.workers.len());
+        }
+    }
+
     /// While a newer snapshot is being adopted the process still serves, so the first one that was
     /// adopted is enough; a listener that could not be put in place is not.
     fn listening(&self) -> bool {

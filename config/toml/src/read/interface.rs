@@ -343,6 +343,11 @@ fn next_hops(value: Value<'_>, interfaces: &Interfaces, report: &mut Report<'_>)
         }
         hops.push(hop);
     }
+    if hops.len() > 1 {
+        report
+            .warning(span, "several next hops do not share flows yet: the first carries everything")
+            .hint("equal-cost paths come with a later version");
+    }
     hops
 }
 

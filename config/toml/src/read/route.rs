@@ -62,7 +62,7 @@ pub(super) fn route(
     let host_rewrite = host_rewrite.and_then(|value| http::host(value, true, report));
     let prefix_rewrite = prefix_rewrite.and_then(|value| rewrite(value, path.as_ref(), report));
     let timeout = timeout.and_then(|value| value.duration(report));
-    let retries = retries.and_then(|value| value.integer(0..=10, report));
+    let retries = retries.and_then(|value| value.integer(0..=7, report));
     let request_headers_add = headers_add(request_add, report);
     let request_headers_remove = headers_remove(request_remove, report);
     let response_headers_add = headers_add(section.take("response_headers_add"), report);
