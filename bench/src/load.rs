@@ -161,10 +161,10 @@ impl Load {
         let Some(since) = slot.since.take() else { return };
         self.latency.saturating_record(io.now.nanos_since(since).max(1));
         self.done += 1;
-        if self.exchange.connection_per_request {
-            if let Some(conn) = slot.conn.take() {
-                io.stack.close(conn, io.now);
-            }
+        if self.exchange.connection_per_request
+            && let Some(conn) = slot.conn.take()
+        {
+            io.stack.close(conn, io.now);
         }
         match self.pace {
             Pace::Closed => self.ask(index, io.now, io),

@@ -40,6 +40,8 @@ pub struct Sluice {
     worker: Worker,
     links: Vec<WorkerLinks>,
     publisher: Publisher,
+    /// Last: requests that are cut off hold buffers, and a pool goes only when all are back.
+    _pools: [Pool; 2],
 }
 
 /// The only code that is counted by `icount`, which knows it by this name.
@@ -94,6 +96,7 @@ impl Sluice {
         let connections_max = config.connections_max;
         let proxy_config = ProxyConfig { connections_max, seed: 5, ..ProxyConfig::default() };
         let proxy = Proxy::new(proxy_config, tx.share());
+        let pools = [rx.share(), tx.share()];
         let reserve = tx.capacity() / 8;
         let stack = Stack::new(stack_config, rx, tx.with_reserve(reserve), 6);
         let (worker, link) = Worker::new(WorkerParts { id, ports, stack, proxy, mesh, waker });
@@ -101,7 +104,7 @@ impl Sluice {
         let mut publisher = Publisher::new(registry, 1);
         publisher.publish(&parsed, &links).expect("the scenario's configuration compiles");
         let peers = <[LinkPeer; 2]>::try_from(peers).ok().expect("two interfaces");
-        (Self { worker, links, publisher }, peers)
+        (Self { worker, links, publisher, _pools: pools }, peers)
     }
 
     /// One heartbeat.

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use hdrhistogram::Histogram;
-use sluice_arch::MonotonicClock;
+use sluice_arch::{MonotonicClock, cycles};
 use sluice_base::Instant;
 use sluice_buf::Pool;
 use sluice_stack::RouteConfig;
@@ -68,6 +68,11 @@ pub struct Sample {
     pub stage_cycles: [u64; STAGES],
     /// Heartbeats that found work.
     pub busy_heartbeats: u64,
+    /// Of those, how many took more than eight times the median: on a shared machine somebody else
+    /// had the processor meanwhile.
+    pub interrupted: u64,
+    /// Cycles of all busy heartbeats if the interrupted ones had taken as long as the others.
+    pub quiet_cycles: f64,
     /// Packets received and sent by the proxy.
     pub packets: [u64; 2],
     /// Latency, nanoseconds.
@@ -94,6 +99,10 @@ pub struct World {
     clock: Clock,
     now: Instant,
     rounds: u64,
+    /// Cycles of each heartbeat that found work.
+    beats: Vec<u64>,
+    /// Last, for the same reason as in `Sluice`.
+    _pools: [Pool; 2],
 }
 
 /// Totals at one moment.
@@ -136,7 +145,8 @@ impl World {
             }
             Traffic::Exchanges { client: Box::new(client), origin: Box::new(origin) }
         };
-        let mut world = Self { traffic, sluice, clock, now: Instant::ZERO, rounds: 0 };
+        let (now, beats) = (Instant::ZERO, Vec::new());
+        let mut world = Self { traffic, sluice, clock, now, rounds: 0, beats, _pools: pools };
         // Sluice listens before anybody asks.
         world.now = world.clock.now();
         for _ in 0..8 {
@@ -158,9 +168,12 @@ impl World {
                 sink.step(now);
             }
         }
-        self.sluice.step(now);
+        let before = cycles();
+        if self.sluice.step(now) {
+            self.beats.push(cycles().saturating_sub(before));
+        }
         self.rounds += 1;
-        if self.rounds % COLLECT_EVERY == 0 {
+        if self.rounds.is_multiple_of(COLLECT_EVERY) {
             self.sluice.collect();
         }
     }
@@ -198,11 +211,13 @@ impl World {
     /// [`Stuck`] when nothing is answered for long.
     pub fn sample(&mut self, units: u64) -> Result<Sample, Stuck> {
         let before = self.totals();
+        self.beats.clear();
         if let Traffic::Exchanges { client, .. } = &mut self.traffic {
             client.app.latency.reset();
         }
         self.play(units)?;
         let after = self.totals();
+        let (quiet_cycles, interrupted) = without_interruptions(&mut self.beats);
         let (latency, failures) = match &self.traffic {
             Traffic::Exchanges { client, .. } => (client.app.latency.clone(), client.app.failures),
             Traffic::Forwarding { .. } => (Histogram::new(1).expect("a constant precision"), 0),
@@ -216,6 +231,8 @@ impl World {
                 after.stage_cycles[stage] - before.stage_cycles[stage]
             }),
             busy_heartbeats: after.busy_heartbeats - before.busy_heartbeats,
+            interrupted,
+            quiet_cycles,
             packets: std::array::from_fn(|way| after.packets[way] - before.packets[way]),
             latency,
             failures,
@@ -254,5 +271,46 @@ impl World {
             Traffic::Exchanges { client, .. } => client.app.failures,
             Traffic::Forwarding { .. } => 0,
         }
+    }
+}
+
+/// What heartbeats take when nobody takes the processor away, all together, and how many were
+/// interrupted.
+fn without_interruptions(beats: &mut [u64]) -> (f64, u64) {
+    beats.sort_unstable();
+    let limit = beats.get(beats.len() / 2).copied().unwrap_or(0).saturating_mul(8);
+    let kept = beats.partition_point(|cycles| *cycles <= limit);
+    let sum: u64 = beats[..kept].iter().sum();
+    (sum as f64 / kept.max(1) as f64 * beats.len() as f64, (beats.len() - kept) as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interrupted_heartbeat_counts_as_an_ordinary_one() {
+        assert_eq!(without_interruptions(&mut [90, 100, 1_000_000, 110]), (400.0, 1));
+        assert_eq!(without_interruptions(&mut []), (0.0, 0));
+    }
+
+    #[test]
+    fn every_scenario_answers_what_was_asked() {
+        for scenario in Scenario::ALL {
+            let mut world = World::new(scenario, 4, Pace::Closed, Clock::Virtual(0));
+            let sample = world.sample(200);
+            let sample = sample.unwrap_or_else(|stuck| panic!("{scenario:?}: {stuck:?}"));
+            assert!(sample.units >= 200 && sample.failures == 0, "{scenario:?}: {sample:?}");
+        }
+    }
+
+    /// In an open loop requests come by the clock, whether the last ones were answered or not.
+    #[test]
+    fn an_open_loop_sends_by_the_clock() {
+        let pace = Pace::Open(100_000);
+        let scenario = Scenario::HttpKeepalive128;
+        let mut world = World::new(scenario, 4, pace, Clock::Virtual(0));
+        let sample = world.sample(100).expect("answers");
+        assert!(sample.elapsed_nanos > 90 * 100_000, "{sample:?}");
     }
 }

@@ -16,7 +16,7 @@ struct Options {
     #[arg(long, default_value_t = 5)]
     rounds: u32,
     /// Units per scenario and round.
-    #[arg(long, default_value_t = 200_000)]
+    #[arg(long, default_value_t = 100_000)]
     count: u64,
     /// Client connections.
     #[arg(long, default_value_t = 64)]
@@ -88,9 +88,8 @@ fn report(runs: &Runs, per_nano: f64, options: &Options) {
         return;
     }
     let unit = scenario.unit();
-    let per_second = |sample: &Sample| {
-        sample.units as f64 * per_nano * 1e9 / (sample.busy_cycles as f64).max(1.0)
-    };
+    let per_second =
+        |sample: &Sample| sample.units as f64 * per_nano * 1e9 / sample.quiet_cycles.max(1.0);
     println!(
         "\n{}, {} connections, {} rounds",
         scenario.name(),
@@ -103,8 +102,16 @@ fn report(runs: &Runs, per_nano: f64, options: &Options) {
         let bits = Spread::of(samples.iter().map(|s| per_second(s) * 1448.0 * 8.0 / 1e9));
         println!("                   Gbit/s: {}", bits.show(2));
     }
-    let cycles = |sample: &Sample| sample.busy_cycles as f64 / sample.units as f64;
+    let cycles = |sample: &Sample| sample.quiet_cycles / sample.units as f64;
     println!("  busy cycles      per {unit}: {}", Spread::of(samples.iter().map(cycles)).show(0));
+    let (interrupted, busy) = samples.iter().fold((0, 0), |(interrupted, busy), sample| {
+        (interrupted + sample.interrupted, busy + sample.busy_heartbeats)
+    });
+    let all = |sample: &Sample| sample.busy_cycles as f64 / sample.units as f64;
+    println!(
+        "    {interrupted} of {busy} heartbeats were interrupted and count as the others; as they are: {}",
+        Spread::of(samples.iter().map(all)).show(0)
+    );
     for stage in Stage::ALL {
         let share =
             |sample: &Sample| sample.stage_cycles[stage as usize] as f64 / sample.units as f64;
