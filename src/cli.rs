@@ -52,7 +52,7 @@ pub(crate) struct Explain {
     pub(crate) headers: Vec<String>,
     /// The request's method
     pub(crate) method: String,
-    /// The request's URL, e.g. http://shop.example/cart?item=7
+    /// The request's URL: `http://HOST[:PORT]/PATH[?QUERY]`
     pub(crate) url: String,
 }
 

@@ -11,7 +11,7 @@
 //!                        world.rs moves time; ledger.rs knows what must come out
 //! ```
 //!
-//! [`run`] makes a [`Scenario`] of a seed, plays it to its end, and checks: every request is
+//! [`run()`] makes a [`Scenario`] of a seed, plays it to its end, and checks: every request is
 //! answered once or fails visibly; the bytes that arrive are the bytes that were sent, both ways; a
 //! response that was cut is never taken for a whole one; everything ends within a bound; afterwards
 //! no connection, buffer or chain node is held, and every retired snapshot came home.
