@@ -232,7 +232,8 @@ impl Head {
 /// Changing a head.
 impl Head {
     /// Adds a field behind the others. The authority, for [`NameId::HOST`] of a request.
-    #[inline]
+    // Inlined always: for a well-known name little is left of it.
+    #[inline(always)]
     pub fn append<'a>(&mut self, name: impl Into<Name<'a>>, value: &[u8]) {
         let name = name.into();
         let id = name.id();
@@ -249,7 +250,7 @@ impl Head {
     }
 
     /// Adds a field and removes all others of the name.
-    #[inline]
+    #[inline(always)]
     pub fn set<'a>(&mut self, name: impl Into<Name<'a>>, value: &[u8]) {
         let name = name.into();
         self.remove(name);

@@ -105,9 +105,13 @@ impl FilterChain {
         body: BodyLength,
         cx: &mut FilterContext<'_>,
     ) -> FilterResult {
-        run(self.filters.iter().zip(&mut states.states), |(filter, state)| {
-            filter.decode_head(state, head, body, cx)
-        })
+        for (filter, state) in self.filters.iter().zip(&mut states.states) {
+            let result = filter.decode_head(state, head, body, cx);
+            if !matches!(result, FilterResult::Continue) {
+                return result;
+            }
+        }
+        FilterResult::Continue
     }
 
     /// Some of a request's body, through the filters in order.

@@ -26,9 +26,11 @@ impl Proxy {
                 break;
             }
             let Some(key) = session.exchange else {
-                if !session.input.is_empty() {
-                    self.unasked_bytes(conn);
+                if session.input.is_empty() && seen.is_some() {
+                    // The exchange is complete, which settled and flushed both sides.
+                    return;
                 }
+                self.unasked_bytes(conn);
                 break;
             };
             if seen != Some(key) {

@@ -15,6 +15,10 @@ use crate::exchange::ExchangeKey;
 /// End of an intrusive list of sessions.
 pub(crate) const NO_SESSION: u32 = u32::MAX;
 
+/// Generation of a free slot. The stack's are odd, so that no connection's id matches it and a
+/// look-up compares one number.
+const VACANT: u32 = u32::MAX - 1;
+
 /// One side of the proxy.
 #[derive(Debug)]
 pub(crate) enum Role {
@@ -102,7 +106,7 @@ const _: () = assert!(size_of::<Session>() <= 240);
 impl Session {
     const fn vacant() -> Self {
         Self {
-            generation: 0,
+            generation: VACANT,
             status: Status {
                 connected: false,
                 blocked: false,
@@ -155,6 +159,7 @@ impl Sessions {
 
     /// Occupies the slot of `conn`; false: beyond the limit. The slot must be vacant.
     pub(crate) fn insert(&mut self, conn: ConnId, role: Role, codec: SessionCodec) -> bool {
+        debug_assert!(conn.generation != VACANT, "no connection has the generation of a free slot");
         let index = conn.index as usize;
         if index >= self.limit {
             return false;
@@ -180,15 +185,13 @@ impl Sessions {
     #[inline]
     pub(crate) fn get(&self, conn: ConnId) -> Option<&Session> {
         let slot = self.slots.get(conn.index as usize)?;
-        let live = slot.generation == conn.generation && !matches!(slot.role, Role::Vacant);
-        live.then_some(slot)
+        (slot.generation == conn.generation).then_some(slot)
     }
 
     #[inline]
     pub(crate) fn get_mut(&mut self, conn: ConnId) -> Option<&mut Session> {
         let slot = self.slots.get_mut(conn.index as usize)?;
-        let live = slot.generation == conn.generation && !matches!(slot.role, Role::Vacant);
-        live.then_some(slot)
+        (slot.generation == conn.generation).then_some(slot)
     }
 
     /// Who is in slot `index`.

@@ -78,9 +78,8 @@ impl Session {
         &mut self,
         wires: &mut Wires,
     ) -> Result<Option<Event>, ProtocolError> {
-        let limits = wires.response_limits;
         let Self { codec, output, .. } = self;
-        codec.handle_end_of_input(context!(output, wires, &limits))
+        codec.handle_end_of_input(context!(output, wires, &wires.response_limits))
     }
 
     #[inline]
@@ -91,9 +90,8 @@ impl Session {
         body: BodyLength,
         wires: &mut Wires,
     ) -> Result<(), EncodeError> {
-        let limits = wires.response_limits;
         let Self { codec, output, .. } = self;
-        codec.encode_head(stream, head, body, context!(output, wires, &limits))
+        codec.encode_head(stream, head, body, context!(output, wires, &wires.response_limits))
     }
 
     #[inline]
@@ -103,9 +101,8 @@ impl Session {
         bytes: &mut Chain,
         wires: &mut Wires,
     ) -> Result<usize, EncodeError> {
-        let limits = wires.response_limits;
         let Self { codec, output, .. } = self;
-        codec.encode_body(stream, bytes, context!(output, wires, &limits))
+        codec.encode_body(stream, bytes, context!(output, wires, &wires.response_limits))
     }
 
     #[inline]
@@ -115,22 +112,19 @@ impl Session {
         trailers: Option<&Head>,
         wires: &mut Wires,
     ) -> Result<(), EncodeError> {
-        let limits = wires.response_limits;
         let Self { codec, output, .. } = self;
-        codec.encode_end(stream, trailers, context!(output, wires, &limits))
+        codec.encode_end(stream, trailers, context!(output, wires, &wires.response_limits))
     }
 
     pub(crate) fn drain_codec(&mut self, wires: &mut Wires) {
-        let limits = wires.response_limits;
         let Self { codec, output, .. } = self;
-        codec.drain(context!(output, wires, &limits));
+        codec.drain(context!(output, wires, &wires.response_limits));
     }
 
     /// `bytes` of a stream's body went on to the other side: gives them back to the peer.
     #[inline]
     pub(crate) fn credit_body(&mut self, stream: StreamId, bytes: usize, wires: &mut Wires) {
-        let limits = wires.response_limits;
         let Self { codec, output, .. } = self;
-        codec.credit(stream, bytes, context!(output, wires, &limits));
+        codec.credit(stream, bytes, context!(output, wires, &wires.response_limits));
     }
 }
