@@ -20,7 +20,7 @@
 //!
 //! A worker without a queue of some device sends through the worker that has one: [`lend_queue`].
 //!
-//! Between threads there are four shapes only: the [`mailbox`]; rings (of the [`Mesh`], home for
+//! Between threads there are four shapes only: the [`mailbox()`]; rings (of the [`Mesh`], home for
 //! snapshots, for the access log, of lent queues); the counters of [`WorkerStatus`]; and the proxy's
 //! leases.
 
