@@ -1,5 +1,7 @@
 //! Single steps of the path, by time. Whole paths: the binaries `path` and `icount`.
 
+#![allow(missing_docs, reason = "criterion's macros make public functions")]
+
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
