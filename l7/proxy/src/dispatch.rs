@@ -151,7 +151,9 @@ impl Proxy {
     /// Writes the request, as far as it is here, to a connection that is up and free.
     pub(crate) fn send_request(&mut self, key: ExchangeKey, conn: ConnId) {
         let now = self.wires.now;
-        self.give_pending_back(key);
+        if self.exchanges.get(key).is_some_and(|exchange| exchange.pending_permit) {
+            self.give_pending_back(key);
+        }
         let Some(exchange) = self.exchanges.get_mut(key) else {
             self.offer(conn);
             return;

@@ -66,23 +66,29 @@ impl Proxy {
         }
         session.input.append(&mut bytes);
         let opaque = session.codec.is_opaque();
-        let (listener, cluster) = match &session.role {
-            Role::Downstream(downstream) => (Some(downstream.listener), None),
-            Role::Upstream(upstream) => (None, Some(upstream.cluster)),
-            Role::Vacant => (None, None),
-        };
-        if let Some(listener) = listener.and_then(|id| self.listener(id)) {
-            listener.counters.downstream_cx_rx_bytes_total.add(count as u64);
-        }
-        if let Some(cluster) = cluster.and_then(|id| self.pools.cluster(id)) {
-            cluster.counters.upstream_cx_rx_bytes_total.add(count as u64);
+        match &session.role {
+            Role::Downstream(downstream) => {
+                let listener = downstream.listener;
+                if let Some(listener) = self.listener(listener) {
+                    listener.counters.downstream_cx_rx_bytes_total.add(count as u64);
+                }
+                if !opaque {
+                    self.run_downstream(conn);
+                }
+            }
+            Role::Upstream(upstream) => {
+                let cluster = upstream.cluster;
+                if let Some(cluster) = self.pools.cluster(cluster) {
+                    cluster.counters.upstream_cx_rx_bytes_total.add(count as u64);
+                }
+                if !opaque {
+                    self.run_upstream(conn);
+                }
+            }
+            Role::Vacant => {}
         }
         if opaque {
             self.relay_forward(conn);
-        } else if cluster.is_some() {
-            self.run_upstream(conn);
-        } else {
-            self.run_downstream(conn);
         }
     }
 
@@ -138,9 +144,11 @@ impl Proxy {
 
     /// After decoding: credit, timers, and what an end of input means.
     pub(crate) fn settle_downstream(&mut self, conn: ConnId) {
-        self.settle_credit(conn);
         let now = self.wires.now;
         let Some(session) = self.sessions.get_mut(conn) else { return };
+        let credit = session.codec.take_credit();
+        self.wires.credit(conn, credit);
+        let unsent = !session.output.is_empty();
         let partner = match session.exchange {
             Some(key) => {
                 let exchange = self.exchanges.get(key);
@@ -168,7 +176,9 @@ impl Proxy {
                 None
             }
         };
-        self.flush(conn);
+        if unsent {
+            self.flush(conn);
+        }
         if let Some(partner) = partner {
             self.flush(partner);
         }

@@ -11,6 +11,7 @@ impl Proxy {
     pub(crate) fn complete(&mut self, key: ExchangeKey) {
         let Some(exchange) = self.exchanges.get(key) else { return };
         let whole = exchange.request_ended && exchange.request_forwarded;
+        let conn = exchange.downstream;
         if let Some(state) = exchange.cluster().and_then(|id| self.pools.cluster(id)) {
             state.counters.upstream_rq_completed.increment();
             if !whole {
@@ -20,8 +21,6 @@ impl Proxy {
         self.release_upstream(key, whole);
         // What is here of the request but not forwarded is not needed any more.
         let ended = whole || self.discard_request(key);
-        let Some(exchange) = self.exchanges.get(key) else { return };
-        let conn = exchange.downstream;
         self.finish(key, ResponseFlags::NONE);
         if ended {
             self.next_request(conn);

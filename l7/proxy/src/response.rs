@@ -61,20 +61,53 @@ impl Proxy {
         }
     }
 
+    // Inlined always, into its only caller: an event is too large to be handed on.
+    #[inline(always)]
     fn response_event(&mut self, conn: ConnId, key: ExchangeKey, event: Event) {
-        if let Some(exchange) = self.exchanges.get_mut(key) {
-            exchange.last_activity = self.wires.now;
-            exchange.response_begun = true;
-            // The endpoint has the request: nothing is repeated any more.
-            if !exchange.replay.is_empty() {
-                exchange.replay = Chain::new();
+        let Some(exchange) = self.exchanges.get_mut(key) else {
+            if let Event::Head { head, .. } | Event::Informational { head, .. } = event {
+                self.wires.put_head(head);
             }
+            return;
+        };
+        exchange.last_activity = self.wires.now;
+        exchange.response_begun = true;
+        // The endpoint has the request: nothing is repeated any more.
+        if !exchange.replay.is_empty() {
+            exchange.replay = Chain::new();
         }
+        let (downstream, stream) = (exchange.downstream, exchange.stream);
         match event {
             Event::Head { head, body, .. } => self.response_head(conn, key, head, body),
             Event::Informational { head, .. } => self.informational(key, head),
-            Event::Body { bytes, .. } => self.response_body(conn, key, bytes),
-            Event::End { trailers, .. } => self.response_end(key, trailers),
+            Event::Body { mut bytes, .. } => {
+                let count = bytes.len();
+                exchange.response_bytes += count as u64;
+                let Some(session) = self.sessions.get_mut(downstream) else { return };
+                let written = session.encode_body(stream, &mut bytes, &mut self.wires);
+                if let Some(session) = self.sessions.get_mut(conn) {
+                    session.owed += count as u32;
+                }
+                if written != Ok(count) {
+                    self.fail_local(key);
+                }
+            }
+            Event::End { trailers, .. } => {
+                let ended = match self.sessions.get_mut(downstream) {
+                    Some(session) => {
+                        session.encode_end(stream, trailers.as_deref(), &mut self.wires)
+                    }
+                    None => Ok(()),
+                };
+                if let Some(head) = trailers {
+                    self.wires.put_head(head);
+                }
+                if ended.is_err() {
+                    self.fail_local(key);
+                } else {
+                    self.complete(key);
+                }
+            }
             Event::Reset { .. } => {
                 self.release_upstream(key, false);
                 self.fail_upstream(key, Failure::Reset { reused: false });
@@ -166,38 +199,6 @@ impl Proxy {
         if upgraded {
             self.upgrade(key);
         } else if body.is_none() {
-            self.complete(key);
-        }
-    }
-
-    fn response_body(&mut self, conn: ConnId, key: ExchangeKey, mut bytes: Chain) {
-        let count = bytes.len();
-        let Some(exchange) = self.exchanges.get_mut(key) else { return };
-        exchange.response_bytes += count as u64;
-        let (downstream, stream) = (exchange.downstream, exchange.stream);
-        let Some(session) = self.sessions.get_mut(downstream) else { return };
-        let written = session.encode_body(stream, &mut bytes, &mut self.wires);
-        if let Some(session) = self.sessions.get_mut(conn) {
-            session.owed += count as u32;
-        }
-        if written != Ok(count) {
-            self.fail_local(key);
-        }
-    }
-
-    fn response_end(&mut self, key: ExchangeKey, trailers: Option<Box<Head>>) {
-        let Some(exchange) = self.exchanges.get(key) else { return };
-        let (downstream, stream) = (exchange.downstream, exchange.stream);
-        let ended = match self.sessions.get_mut(downstream) {
-            Some(session) => session.encode_end(stream, trailers.as_deref(), &mut self.wires),
-            None => Ok(()),
-        };
-        if let Some(head) = trailers {
-            self.wires.put_head(head);
-        }
-        if ended.is_err() {
-            self.fail_local(key);
-        } else {
             self.complete(key);
         }
     }
