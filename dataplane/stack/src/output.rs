@@ -10,15 +10,22 @@ use crate::stack::Stack;
 impl Stack {
     /// Gives out at most `room` packets for an interface: first control and forwarded ones, then
     /// segments, round robin, built now. `now` is what they carry as the time.
+    ///
+    /// A quarter of the room is kept for segments that wait: who forwards at line rate still speaks.
     pub fn transmit(&mut self, interface: InterfaceId, room: usize, out: &mut Batch, now: Instant) {
         if interface.index() >= self.interfaces.len() {
             return;
         }
         let (before, limit) = (out.len(), out.len() + room.min(out.room()));
-        self.transmit_control(interface, limit, out);
+        let room = limit - before;
+        let kept = match self.interfaces[interface.index()].output.len() {
+            0 => 0,
+            _ => (room / 4).max(usize::from(room > 1)),
+        };
+        self.transmit_control(interface, limit - kept, out);
         if out.len() < limit {
             self.transmit_segments(interface.0, limit - out.len(), out, now);
-            // A segment whose next hop is unknown made us ask for it.
+            // A segment whose next hop is unknown made us ask for it; and what was kept may be left.
             self.transmit_control(interface, limit, out);
         }
         self.counters.packets_out.add((out.len() - before) as u64);

@@ -152,3 +152,36 @@ fn a_neighbour_in_use_is_kept() {
     assert_eq!(net.read(0, client), b"still there?");
     net.census();
 }
+
+/// What is forwarded comes first, but not alone: a flood through the router must not silence its own
+/// connections.
+#[test]
+fn connections_send_beside_a_flood_of_forwarded_packets() {
+    let mut net = Net::routed();
+    net.settle();
+    net.listen(0, "10.0.0.1:80");
+    let now = net.now;
+    let router = net.stack(1);
+    let ours = router.connect(at("10.0.0.1:80"), &Config::default(), 0, now).expect("a port");
+    net.settle();
+    net.write(1, ours, &[7; 14_000]);
+    // A ping of the router itself, often: the answers are control packets, too.
+    let ping = common::ping("10.0.0.1", "10.0.0.254");
+    let (rx, now) = (net.stack(1).rx_pool().share(), net.now);
+    for _ in 0..500 {
+        let mut packet = rx.alloc().expect("a buffer");
+        assert!(packet.append_bytes(&ping));
+        let mut batch = sluice_buf::Batch::burst();
+        batch.push(packet);
+        net.stack(1).handle_batch(IF0, &mut batch, now);
+    }
+    for (room, segments) in [(32, 8), (3, 1), (1, 0)] {
+        let mut out = sluice_buf::Batch::burst();
+        let before = net.stack(1).counters().tcp_segments_out.value();
+        net.stack(1).transmit(IF0, room, &mut out, now);
+        assert_eq!(out.len(), room, "the room is used");
+        assert_eq!(net.stack(1).counters().tcp_segments_out.value() - before, segments);
+        out.clear();
+    }
+    net.census();
+}

@@ -146,6 +146,17 @@ pub(crate) fn segment(from: (&str, u16), to: (&str, u16), seq: u32, flags: Flags
     frame(from.0, to.0, IpProtocol::Tcp, &bytes)
 }
 
+/// An echo request without data.
+pub(crate) fn ping(from: &str, to: &str) -> Vec<u8> {
+    let mut message = vec![0; icmp::HEADER_LEN];
+    IcmpMessage::EchoRequest { ident: 1, sequence: 1 }.emit(&mut message);
+    icmp::fill_checksum(&mut message);
+    let mut bytes = frame(from, to, IpProtocol::Icmp, &message);
+    // To the router, whose station is not named after its address.
+    bytes[..6].copy_from_slice(&mac(2, 0).0);
+    bytes
+}
+
 /// Somebody's word that a packet of `len` bytes, a segment of `to`'s with these ports and this
 /// number, was larger than `mtu`.
 pub(crate) fn too_big(
