@@ -126,7 +126,7 @@ fn report(runs: &Runs, per_nano: f64, options: &Options) {
         (last.packets[0] + last.packets[1]) as f64 / last.busy_heartbeats.max(1) as f64
     );
     let latency = &last.latency;
-    if latency.len() > 0 {
+    if !latency.is_empty() {
         println!(
             "  latency, us      p50 {:.1}  p90 {:.1}  p99 {:.1}  p99.9 {:.1}  max {:.1} ({} loop, \
              client and origin on the same core)",
