@@ -207,6 +207,6 @@ mod tests {
         assert!(plan.capabilities.multi_segment);
         let plan = Plan::new(&info(0, u64::MAX), Quirks::of("net_tap"), 1, 1500);
         assert_eq!(plan.capabilities.tx_segmentation_max, 0);
-        assert!(plan.capabilities.tx_l4_checksum);
+        assert!(!plan.capabilities.tx_l4_checksum, "it sums odd segments wrongly");
     }
 }
