@@ -45,12 +45,12 @@ fn reloads_under_load_lose_no_request() {
     let base = with_cores(&[0, 1], "");
     // A listener, an endpoint and the balancing come and go.
     let with = |round: u32| {
-        let extra = if round % 2 == 0 { SECOND } else { "" };
+        let extra = if round.is_multiple_of(2) { SECOND } else { "" };
         let config = format!("{base}{}", site(&round.to_string(), extra));
         let one = "endpoints = [\"10.9.0.1:8080\"]";
         let two = "endpoints = [\"10.9.0.1:8081\", \"10.9.0.1:8080\"]\n\
                    load_balancing = \"least_request\"";
-        if round % 3 == 0 { config.replace(one, two) } else { config }
+        if round.is_multiple_of(3) { config.replace(one, two) } else { config }
     };
     let sluice = Sluice::start(&lab, &with(0));
     let server = |port| {
