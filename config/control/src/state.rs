@@ -203,7 +203,7 @@ impl State {
         if !self.said_ready && self.listening() {
             self.said_ready = true;
             let listeners = self.config.listeners.len();
-            info!("ready: {listeners} listeners on {} workers", self.workers.len());
+            info!("ready: listeners {listeners}, workers {}", self.workers.len());
         }
     }
 
