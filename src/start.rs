@@ -12,7 +12,8 @@ use sluice_arch::{MonotonicClock, PinError, Waker, pin_current_thread};
 use sluice_base::{InterfaceId, WorkerId};
 use sluice_buf::Device;
 use sluice_config_control::{
-    ControlError, ControlParts, Exit, InterfaceInfo, Publisher, SampleBackendError, SampleBackends,
+    ControlError, ControlParts, Exit, InterfaceInfo, LogLevels, Publisher, SampleBackendError,
+    SampleBackends,
 };
 use sluice_config_model::{Config, IdRegistry, Idle};
 use sluice_config_toml::Style;
@@ -100,8 +101,8 @@ pub(crate) fn run(path: &Path, backends: Backends) -> ExitCode {
     let Some(config) = load(path, &mut registry) else {
         return ExitCode::from(FAILED);
     };
-    logging::start();
-    match serve(path, config, registry, backends) {
+    let log_levels = logging::start();
+    match serve(path, config, registry, backends, log_levels) {
         Ok(Exit::Drained | Exit::Exhausted) => ExitCode::SUCCESS,
         Ok(Exit::DrainTimeout(active)) => {
             warn!("{active} requests and connections were cut: drain_timeout is over");
@@ -119,6 +120,7 @@ fn serve(
     config: Config,
     registry: IdRegistry,
     backends: Backends,
+    log_levels: LogLevels,
 ) -> Result<Exit, StartError> {
     let count = config.runtime.cores.len();
     let queues = config.interfaces.len() as u32;
@@ -150,6 +152,7 @@ fn serve(
         workers,
         interfaces,
         memory: machine.memory(),
+        log_levels,
         config,
     };
     let result = sluice_config_control::run(parts);

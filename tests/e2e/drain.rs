@@ -120,3 +120,27 @@ fn the_admin_address_drains_and_quits() {
     lab.fetch(&["-X", "POST", "http://127.0.0.1:9901/quitquitquit"]);
     assert_eq!(sluice.wait(5), 0);
 }
+
+/// Messages of a process that runs: none, then again.
+#[test]
+fn log_levels_change_while_running() {
+    let lab = Lab::new();
+    let config = tap_config(SITE);
+    let sluice = Sluice::start(&lab, &config);
+    let reloaded = |times: u64| {
+        sluice.reload(&config);
+        let name = "sluice_config_reloads_total";
+        sluice.wait_metric(name, &["result=\"accepted\""], |count| count == times);
+    };
+    let logging =
+        |query: &str| lab.fetch(&["-X", "POST", &format!("http://127.0.0.1:9901/logging{query}")]);
+    assert!(logging("").contains("  config: info\n"));
+    assert!(logging("?level=error").contains("  config: error\n"));
+    let before = sluice.stderr();
+    reloaded(1);
+    assert_eq!(sluice.stderr(), before);
+    logging("?config=info");
+    reloaded(2);
+    assert_ne!(sluice.stderr(), before);
+    sluice.stop();
+}

@@ -86,7 +86,18 @@ fn a_wrong_method_and_a_wrong_path_say_what_is_right() {
     }
     let (status, head, body) = send(&running, "HEAD", "/ready");
     assert!(status == 200 && head.contains("content-length: 5") && body.is_empty());
-    assert_eq!(send(&running, "POST", "/logging?level=debug").0, 501);
+    stop(running);
+}
+
+#[test]
+fn levels_change_while_running() {
+    let (running, _fakes) = live();
+    let (status, _, body) = send(&running, "POST", "/logging");
+    assert!(status == 200 && body.contains("  admin: info\n"), "{body}");
+    let (status, _, body) = send(&running, "POST", "/logging?admin=debug");
+    assert!(status == 200 && body.contains("  admin: debug\n"), "{body}");
+    let (status, _, body) = send(&running, "POST", "/logging?level=loud");
+    assert!(status == 400 && body.contains("there are trace, debug"), "{body}");
     stop(running);
 }
 

@@ -16,6 +16,7 @@ use tracing::info;
 
 use crate::access_log::{LogError, LogSink};
 use crate::admin;
+use crate::log_levels::LogLevels;
 use crate::publisher::Publisher;
 use crate::reload;
 use crate::state::State;
@@ -42,6 +43,8 @@ pub struct ControlParts {
     pub interfaces: Vec<InterfaceInfo>,
     /// How packet memory was had, in words, for `sluice show memory`.
     pub memory: String,
+    /// Which messages are written, for `/logging`.
+    pub log_levels: LogLevels,
 }
 
 /// An interface as it came up.

@@ -10,6 +10,7 @@ use tracing::{info, warn};
 
 use crate::access_log::LogSink;
 use crate::control::{ControlError, ControlParts, Exit, InterfaceInfo};
+use crate::log_levels::LogLevels;
 use crate::publisher::Publisher;
 
 /// Everything the control thread knows.
@@ -21,6 +22,7 @@ pub(crate) struct State {
     pub(crate) workers: Vec<WorkerLinks>,
     pub(crate) interfaces: Vec<InterfaceInfo>,
     pub(crate) memory: String,
+    pub(crate) log_levels: LogLevels,
     pub(crate) log: LogSink,
     pub(crate) started: Instant,
     pub(crate) stage: Stage,
@@ -91,7 +93,8 @@ impl State {
     /// # Errors
     /// [`ControlError::Compile`].
     pub(crate) fn start(parts: ControlParts, mut log: LogSink) -> Result<Self, ControlError> {
-        let ControlParts { config, path, mut publisher, workers, interfaces, memory } = parts;
+        let ControlParts { config, path, mut publisher, workers, interfaces, memory, log_levels } =
+            parts;
         publisher
             .publish(&config, &workers)
             .map_err(|error| ControlError::Compile(error.to_string()))?;
@@ -103,6 +106,7 @@ impl State {
             workers,
             interfaces,
             memory,
+            log_levels,
             log,
             started: Instant::now(),
             stage: Stage::Serving,

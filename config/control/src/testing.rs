@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 
 use crate::access_log::LogSink;
 use crate::control::{ControlError, ControlParts, Exit, InterfaceInfo, Order, serve};
+use crate::log_levels::LogLevels;
 use crate::publisher::Publisher;
 use crate::state::State;
 
@@ -135,7 +136,8 @@ pub(crate) fn parts(text: &str, path: &Path, count: u16) -> (ControlParts, Vec<F
     let publisher = Publisher::new(registry, count);
     let memory = "normal pages".to_owned();
     let path = path.to_owned();
-    (ControlParts { config, path, publisher, workers, interfaces, memory }, fakes)
+    let log_levels = LogLevels::new("info", |_| Ok(()));
+    (ControlParts { config, path, publisher, workers, interfaces, memory, log_levels }, fakes)
 }
 
 /// The state that the loop begins with.

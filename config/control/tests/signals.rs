@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rtrb::RingBuffer;
 use sluice_arch::Waker;
 use sluice_base::WorkerId;
-use sluice_config_control::{ControlParts, Exit, Publisher, WorkerLinks, get, run};
+use sluice_config_control::{ControlParts, Exit, LogLevels, Publisher, WorkerLinks, get, run};
 use sluice_config_model::IdRegistry;
 use sluice_worker::{HOME_RING, LOG_RING, WorkerStatus, mailbox};
 
@@ -76,6 +76,7 @@ fn hangup_reloads_and_terminate_drains() {
         workers: vec![links],
         interfaces: Vec::new(),
         memory: String::new(),
+        log_levels: LogLevels::fixed(),
     };
     let control = std::thread::spawn(move || run(parts));
     let mut first = None;

@@ -50,7 +50,11 @@ const PATHS: &[Path] = &[
         process::drain_listeners,
     ),
     changes("/quitquitquit", "drain and exit; the second time exit at once", process::quit),
-    changes("/logging", "501: levels are set by RUST_LOG at the start", process::logging),
+    changes(
+        "/logging",
+        "loggers; ?level=LEVEL ?NAME=LEVEL ?paths=NAME:LEVEL,...",
+        process::logging,
+    ),
 ];
 
 /// Answers a request.

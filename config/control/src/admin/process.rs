@@ -50,10 +50,13 @@ pub(super) fn quit(state: &mut State, _: &Query) -> Answer {
     Answer::text("OK\n")
 }
 
-/// `POST /logging`
-pub(super) fn logging(_: &mut State, _: &Query) -> Answer {
-    Answer::status(
-        StatusCode::NOT_IMPLEMENTED,
-        "levels cannot be changed while running yet; start with RUST_LOG=debug in the environment\n",
-    )
+/// `POST /logging`: lists the loggers, after changing what the query says.
+pub(super) fn logging(state: &mut State, query: &Query) -> Answer {
+    let mut parameters = query.pairs().peekable();
+    if parameters.peek().is_some()
+        && let Err(error) = state.log_levels.change(parameters)
+    {
+        return Answer::status(StatusCode::BAD_REQUEST, format!("{error}\n"));
+    }
+    Answer::text(state.log_levels.to_string())
 }
