@@ -24,6 +24,9 @@ dpdk_crates := -p sluice -p sluice-dpdk -p sluice-dpdk-sys
 
 SEEDS ?= 200
 TIME ?= 60
+# How long the nightly run plays fresh seeds (minutes) and fuzzes each target (seconds).
+NIGHTLY_MINUTES ?= 30
+NIGHTLY_TIME ?= 600
 
 .PHONY: help
 help: ## this list
@@ -151,10 +154,10 @@ bench: ## criterion micro benches, then the whole path over in-memory links
 	@$(STEP) 600 "whole path" $(TARGET_DIR)/release/path
 
 .PHONY: nightly
-nightly: ## the long run: everything, half an hour of seeds, ten minutes per fuzz target, benches
+nightly: ## the long run: everything, NIGHTLY_MINUTES= of seeds, NIGHTLY_TIME= seconds per fuzz target, benches
 	@$(MAKE) lint test
-	@$(MAKE) sim MINUTES=30
-	@$(MAKE) fuzz TIME=600
+	@$(MAKE) sim MINUTES=$(NIGHTLY_MINUTES)
+	@$(MAKE) fuzz TIME=$(NIGHTLY_TIME)
 	@$(MAKE) bench
 
 .PHONY: clean
