@@ -1,7 +1,7 @@
 //! Ethernet II frames with up to two 802.1Q tags.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use zerocopy::byteorder::network_endian::U16;
@@ -31,6 +31,14 @@ impl MacAddress {
     pub const fn for_multicast_v4(group: Ipv4Addr) -> Self {
         let [_, b, c, d] = group.octets();
         Self([0x01, 0x00, 0x5e, b & 0x7f, c, d])
+    }
+
+    /// Where packets to an IPv6 multicast group go (RFC 2464, 7).
+    #[inline]
+    #[must_use]
+    pub const fn for_multicast_v6(group: Ipv6Addr) -> Self {
+        let [.., a, b, c, d] = group.octets();
+        Self([0x33, 0x33, a, b, c, d])
     }
 
     /// Whether this names everyone.

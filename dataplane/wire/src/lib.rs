@@ -1,4 +1,5 @@
-//! Wire formats: ethernet, 802.1Q, ARP, IPv4, ICMP, UDP, TCP as view, repr and printer; checksums.
+//! Wire formats: ethernet, 802.1Q, ARP, IPv4, ICMP, IPv6, ICMPv6, neighbour discovery, UDP, TCP as
+//! view, repr and printer; checksums.
 //!
 //! Every format has the same faces, in a file named for it:
 //!
@@ -12,8 +13,9 @@
 //! * an **error**: a small `Copy` enum per format, whose `reason` is the kebab-case name under
 //!   which a drop is counted.
 //!
-//! The order of calls for a received packet: [`EthernetView`], then [`ArpView`] or [`Ipv4View`],
-//! then [`IcmpView`], [`UdpView`] or [`TcpView`]. A packet may lie in several buffers of which
+//! The order of calls for a received packet: [`EthernetView`], then [`ArpView`], [`Ipv4View`] or
+//! [`Ipv6View`] with [`ipv6::extension::walk`], then [`IcmpView`] or [`Icmpv6View`] with
+//! [`NdpMessage::parse`], [`UdpView`] or [`TcpView`]. A packet may lie in several buffers of which
 //! only the first holds headers, so the `_with_len` constructors take the length that the layer
 //! below vouches for beside the contiguous bytes, and nobody infers a payload length from a slice.
 //!
@@ -26,7 +28,10 @@ mod error;
 pub mod ethernet;
 pub mod frame;
 pub mod icmp;
+pub mod icmpv6;
 pub mod ipv4;
+pub mod ipv6;
+pub mod ndp;
 pub mod tcp;
 pub mod udp;
 pub mod vlan;
@@ -36,7 +41,10 @@ pub use checksum::Checksum;
 pub use ethernet::{EtherType, EthernetError, EthernetHeader, EthernetView, MacAddress};
 pub use frame::Frame;
 pub use icmp::{IcmpError, IcmpMessage, IcmpView, Quote};
+pub use icmpv6::{Icmpv6Error, Icmpv6Message, Icmpv6View, QuoteV6};
 pub use ipv4::{IpProtocol, Ipv4Error, Ipv4Header, Ipv4View};
+pub use ipv6::{Ipv6Error, Ipv6Header, Ipv6View};
+pub use ndp::{NdpError, NdpMessage, NdpOptions};
 pub use tcp::{
     FastOpenCookie, Flags, SackBlocks, SeqNumber, TcpError, TcpHeader, TcpOptions, TcpView,
     Timestamps,

@@ -15,7 +15,7 @@ mod options;
 mod seq_number;
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use zerocopy::byteorder::network_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -281,21 +281,29 @@ impl fmt::Display for Printer {
 ///
 /// # Panics
 /// When `segment` is shorter than a header.
-pub fn fill_checksum(source: Ipv4Addr, destination: Ipv4Addr, segment: &mut [u8]) {
+pub fn fill_checksum(
+    source: impl Into<IpAddr>,
+    destination: impl Into<IpAddr>,
+    segment: &mut [u8],
+) {
     segment[CHECKSUM_OFFSET..CHECKSUM_OFFSET + 2].fill(0);
-    let checksum = sum(source, destination, segment).finish();
+    let checksum = sum(source.into(), destination.into(), segment).finish();
     segment[CHECKSUM_OFFSET..CHECKSUM_OFFSET + 2].copy_from_slice(&checksum.to_be_bytes());
 }
 
 /// Whether the checksum of a whole segment in one piece is right.
 #[must_use]
-pub fn checksum_ok(source: Ipv4Addr, destination: Ipv4Addr, segment: &[u8]) -> bool {
-    sum(source, destination, segment).is_valid()
+pub fn checksum_ok(
+    source: impl Into<IpAddr>,
+    destination: impl Into<IpAddr>,
+    segment: &[u8],
+) -> bool {
+    sum(source.into(), destination.into(), segment).is_valid()
 }
 
-fn sum(source: Ipv4Addr, destination: Ipv4Addr, segment: &[u8]) -> Checksum {
+fn sum(source: IpAddr, destination: IpAddr, segment: &[u8]) -> Checksum {
     let protocol = IpProtocol::Tcp.number();
-    let mut sum = Checksum::pseudo_header_v4(source, destination, protocol, segment.len() as u32);
+    let mut sum = Checksum::pseudo_header(source, destination, protocol, segment.len() as u32);
     sum.add_bytes(segment);
     sum
 }

@@ -1,7 +1,7 @@
 //! UDP headers (RFC 768).
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use zerocopy::byteorder::network_endian::U16;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -110,10 +110,15 @@ impl<'a> UdpView<'a> {
         &self.datagram[HEADER_LEN..]
     }
 
-    /// Whether the checksum of a datagram in one piece is right or absent.
+    /// Whether the checksum of a datagram in one piece is right, or absent where it may be: only
+    /// over IPv4 (RFC 8200, 8.1).
     #[must_use]
-    pub fn checksum_ok(&self, source: Ipv4Addr, destination: Ipv4Addr) -> bool {
-        self.checksum() == 0 || sum(source, destination, self.datagram).is_valid()
+    pub fn checksum_ok(&self, source: impl Into<IpAddr>, destination: impl Into<IpAddr>) -> bool {
+        let (source, destination) = (source.into(), destination.into());
+        match self.checksum() {
+            0 => source.is_ipv4(),
+            _ => sum(source, destination, self.datagram).is_valid(),
+        }
     }
 }
 
@@ -161,21 +166,27 @@ impl fmt::Display for UdpHeader {
 ///
 /// # Panics
 /// When `datagram` is shorter than a header.
-pub fn fill_checksum(source: Ipv4Addr, destination: Ipv4Addr, datagram: &mut [u8]) {
+pub fn fill_checksum(
+    source: impl Into<IpAddr>,
+    destination: impl Into<IpAddr>,
+    datagram: &mut [u8],
+) {
     datagram[CHECKSUM_OFFSET..HEADER_LEN].fill(0);
-    let checksum = sum(source, destination, datagram).finish_udp();
+    let checksum = sum(source.into(), destination.into(), datagram).finish_udp();
     datagram[CHECKSUM_OFFSET..HEADER_LEN].copy_from_slice(&checksum.to_be_bytes());
 }
 
-fn sum(source: Ipv4Addr, destination: Ipv4Addr, datagram: &[u8]) -> Checksum {
+fn sum(source: IpAddr, destination: IpAddr, datagram: &[u8]) -> Checksum {
     let protocol = IpProtocol::Udp.number();
-    let mut sum = Checksum::pseudo_header_v4(source, destination, protocol, datagram.len() as u32);
+    let mut sum = Checksum::pseudo_header(source, destination, protocol, datagram.len() as u32);
     sum.add_bytes(datagram);
     sum
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
     use proptest::prelude::*;
 
     use super::*;
@@ -208,6 +219,15 @@ mod tests {
         assert!(UdpView::parse(&bytes).expect("valid").checksum_ok(SRC, DST));
         bytes[9] ^= 1;
         assert!(!UdpView::parse(&bytes).expect("valid").checksum_ok(SRC, DST));
+    }
+
+    #[test]
+    fn over_ipv6_a_checksum_is_needed() {
+        let (source, destination) = (Ipv6Addr::LOCALHOST, Ipv6Addr::UNSPECIFIED);
+        let mut bytes = DATAGRAM;
+        assert!(!UdpView::parse(&bytes).expect("valid").checksum_ok(source, destination));
+        fill_checksum(source, destination, &mut bytes);
+        assert!(UdpView::parse(&bytes).expect("valid").checksum_ok(source, destination));
     }
 
     #[test]

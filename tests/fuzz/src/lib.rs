@@ -26,7 +26,10 @@ mod wire;
 pub use config::{config_toml, route_path};
 pub use http1::{http1_chunked, http1_request, http1_response};
 pub use stack::{stack_frames, tcp_segments};
-pub use wire::{wire_arp, wire_ethernet, wire_icmp, wire_ipv4, wire_tcp, wire_udp};
+pub use wire::{
+    wire_arp, wire_ethernet, wire_icmp, wire_icmpv6, wire_ipv4, wire_ipv6, wire_ndp, wire_tcp,
+    wire_udp,
+};
 
 /// A target: takes any bytes, panics when a promise is broken.
 pub type Target = fn(&[u8]);
@@ -43,7 +46,10 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("wire_arp", wire_arp),
     ("wire_ethernet", wire_ethernet),
     ("wire_icmp", wire_icmp),
+    ("wire_icmpv6", wire_icmpv6),
     ("wire_ipv4", wire_ipv4),
+    ("wire_ipv6", wire_ipv6),
+    ("wire_ndp", wire_ndp),
     ("wire_tcp", wire_tcp),
     ("wire_udp", wire_udp),
 ];

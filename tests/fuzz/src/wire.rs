@@ -1,12 +1,16 @@
 //! Targets for `sluice-wire`: what a view understood must survive emit and parse.
 
 use std::hint::black_box;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
+use sluice_wire::ipv6::extension;
 use sluice_wire::{
-    ArpView, EthernetView, Frame, IcmpView, Ipv4View, TcpView, UdpView, ethernet, icmp, ipv4, tcp,
-    udp,
+    ArpView, EthernetView, Frame, IcmpView, Icmpv6View, Ipv4View, Ipv6View, NdpMessage, TcpView,
+    UdpView, ethernet, icmp, icmpv6, ipv4, ipv6, ndp, tcp, udp,
 };
+
+const HERE: Ipv6Addr = Ipv6Addr::new(0xfd09, 0, 0, 0, 0, 0, 0, 1);
+const THERE: Ipv6Addr = Ipv6Addr::new(0xfd09, 0, 0, 0, 0, 0, 0, 2);
 
 /// A whole frame: tags, then everything behind them through the printer.
 pub fn wire_ethernet(data: &[u8]) {
@@ -115,4 +119,65 @@ pub fn wire_icmp(data: &[u8]) {
     if icmp::reply_in_place(&mut bytes) {
         assert!(IcmpView::parse(&bytes).expect("only the type changed").checksum_ok());
     }
+}
+
+/// An IPv6 packet with its extension headers.
+pub fn wire_ipv6(data: &[u8]) {
+    if let Ok(view) = Ipv6View::parse_quoted(data) {
+        assert!(view.payload().len() <= usize::from(view.payload_len()));
+        assert!(ipv6::HEADER_LEN + view.payload().len() <= data.len());
+    }
+    let Ok(view) = Ipv6View::parse(data) else { return };
+    assert_eq!(view.payload().len(), usize::from(view.payload_len()));
+    let header = view.header();
+    black_box(header.to_string());
+    let mut bytes = [0; ipv6::HEADER_LEN];
+    header.emit(&mut bytes);
+    assert_eq!(bytes[..], data[..ipv6::HEADER_LEN], "an IPv6 header has no slack");
+    match extension::walk(view.next_header(), view.payload()) {
+        Ok(upper) => {
+            assert!(usize::from(upper.offset) <= view.payload().len());
+            let named = data[usize::from(upper.pointer)];
+            assert_eq!(named, upper.protocol.number(), "the pointer leads to who names it");
+            let is_whole = upper.fragment.is_none_or(|fragment| fragment.is_atomic());
+            assert!(!is_whole || !extension::is_extension(upper.protocol.number()));
+        }
+        Err(error) => assert!(!error.reason().is_empty()),
+    }
+    if let Some(left) = ipv6::decrement_hop_limit(&mut bytes) {
+        assert_eq!(left, header.hop_limit - 1);
+    }
+}
+
+/// An ICMPv6 message and the packet that it quotes.
+pub fn wire_icmpv6(data: &[u8]) {
+    let Ok(view) = Icmpv6View::parse(data) else { return };
+    let message = view.message();
+    black_box((message.to_string(), message.is_error()));
+    if let Ok(quote) = view.quote() {
+        assert!(quote.seq().is_none() || quote.ports().is_some());
+        black_box(quote.header.to_string());
+    }
+    let mut bytes = vec![0; icmpv6::HEADER_LEN];
+    message.emit(&mut bytes);
+    bytes.extend_from_slice(view.payload());
+    icmpv6::fill_checksum(HERE, THERE, &mut bytes);
+    let again = Icmpv6View::parse(&bytes).expect("what we emit is valid");
+    assert_eq!(again.message(), message);
+    assert!(again.checksum_ok(HERE, THERE));
+    if icmpv6::reply_in_place(&mut bytes) {
+        let reply = Icmpv6View::parse(&bytes).expect("only the type changed");
+        assert!(reply.checksum_ok(THERE, HERE));
+    }
+}
+
+/// A message of neighbour discovery.
+pub fn wire_ndp(data: &[u8]) {
+    let Ok(message) = NdpMessage::parse(data) else { return };
+    black_box(message.to_string());
+    let mut bytes = [0xaa; ndp::MESSAGE_LEN_MAX];
+    let len = message.emit(&mut bytes);
+    assert_eq!(len, message.header_len());
+    assert!(bytes[len..].iter().all(|&byte| byte == 0xaa), "nothing is written behind it");
+    assert_eq!(NdpMessage::parse(&bytes[..len]), Ok(message), "what was understood is kept");
 }

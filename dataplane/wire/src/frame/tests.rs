@@ -6,8 +6,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    ArpPacket, EthernetHeader, Flags, IcmpMessage, Ipv4Header, MacAddress, SeqNumber, TcpHeader,
-    TcpOptions, UdpHeader, VlanId, VlanTag, VlanTags,
+    ArpPacket, EthernetHeader, Flags, IcmpMessage, Ipv4Header, Ipv6Header, MacAddress, SeqNumber,
+    TcpHeader, TcpOptions, UdpHeader, VlanId, VlanTag, VlanTags,
 };
 
 const SRC: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
@@ -79,6 +79,38 @@ fn udp_icmp_and_arp() {
         Frame(&frame(VlanTags::One(tag), EtherType::Arp, &bytes)).to_string(),
         "vlan 7, p 0, ARP, Request who-has 10.0.0.2 tell 10.0.0.1"
     );
+}
+
+#[test]
+fn ipv6_and_what_it_carries() {
+    let (src, dst) = ("fd09::1", "fd09::2");
+    let packet = |next_header: u8, payload: &[u8]| {
+        let (src, dst) = (src.parse().expect("valid"), dst.parse().expect("valid"));
+        let len = payload.len() as u16;
+        let header = Ipv6Header::new(src, dst, IpProtocol::from_number(next_header), len);
+        let mut bytes = vec![0; 40];
+        header.emit(&mut bytes);
+        bytes.extend_from_slice(payload);
+        Frame(&frame(VlanTags::None, EtherType::Ipv6, &bytes)).to_string()
+    };
+    assert_eq!(
+        packet(58, &[128, 0, 0, 0, 0, 1, 0, 2]),
+        format!("IP6 {src} > {dst}: ICMP6, echo request, id 1, seq 2, length 8")
+    );
+    assert_eq!(
+        packet(58, &[133, 0, 0, 0, 0, 0, 0, 0]),
+        format!("IP6 {src} > {dst}: ICMP6, router solicitation, length 8")
+    );
+    let udp = [60, 0, 1, 4, 0, 0, 0, 0, 0, 53, 0, 99, 0, 8, 0, 0];
+    assert_eq!(
+        packet(60, &[&[17][..], &udp[1..]].concat()),
+        format!("IP6 {src}.53 > {dst}.99: UDP, length 0")
+    );
+    assert_eq!(
+        packet(44, &[6, 0, 0, 9, 0, 0, 0, 7]),
+        format!("IP6 {src} > {dst}: proto 44, hlim 64, length 8, frag id 0x7, offset 8, more")
+    );
+    assert_eq!(packet(0, &[6, 9]), format!("IP6 {src} > {dst}: [ipv6-extension-truncated]"));
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Headers and options against hand-made bytes, at the edges, and as a round trip.
 
+use std::net::Ipv4Addr;
+
 use proptest::prelude::*;
 
 use super::*;
