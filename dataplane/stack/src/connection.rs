@@ -64,12 +64,13 @@ const _: () = assert!(
 impl Entry {
     /// Whether it has something to tell and is not yet on the list of those.
     #[inline]
-    fn has_news(&self) -> bool {
+    pub(crate) fn has_news(&self) -> bool {
         !self.in_ready && !self.ready.is_empty() && self.is_known && !self.closed_said
     }
 
     /// Whether nothing will be read from it any more.
-    fn is_over(&self) -> bool {
+    #[inline]
+    pub(crate) fn is_over(&self) -> bool {
         matches!(self.tcp.state(), State::Closed | State::TimeWait) && self.tcp.readable() == 0
     }
 }
@@ -152,6 +153,14 @@ impl Stack {
         if entry.has_news() {
             entry.in_ready = true;
             self.ready.push(&mut self.ready_links, key.index);
+        }
+    }
+
+    /// As [`Stack::settle`], for the connection in a slot.
+    #[cold]
+    pub(crate) fn settle_at(&mut self, index: u32, now: Instant) {
+        if let Some(key) = self.connections.key_at(index) {
+            self.settle(key, now);
         }
     }
 

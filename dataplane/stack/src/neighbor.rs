@@ -93,6 +93,18 @@ pub(crate) struct Neighbor {
     waiting: Queue,
 }
 
+impl Neighbor {
+    /// Whether packets can go to it and nothing has to be asked.
+    #[inline]
+    fn is_answering(&self, now: Instant) -> bool {
+        match self.state {
+            NeighborState::Reachable => now < self.deadline,
+            NeighborState::Probe => true,
+            NeighborState::Incomplete | NeighborState::Stale | NeighborState::Failed => false,
+        }
+    }
+}
+
 /// Whether packets can go to a neighbour.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Reach {
@@ -193,12 +205,19 @@ impl Neighbors {
         // Half of the buckets are empty; who shares one takes the long way.
         let neighbor = self.slab.at_mut(first)?;
         let is_it = neighbor.address == address && neighbor.interface == interface;
-        let is_answering = match neighbor.state {
-            NeighborState::Reachable => now < neighbor.deadline,
-            NeighborState::Probe => true,
-            NeighborState::Incomplete | NeighborState::Stale | NeighborState::Failed => false,
-        };
-        if !(is_it && is_answering) {
+        if !(is_it && neighbor.is_answering(now)) {
+            return None;
+        }
+        neighbor.used = now;
+        Some(&neighbor.template)
+    }
+
+    /// The link header of packets to the neighbour with this key, if nothing has to be asked. Notes
+    /// that it is used.
+    #[inline]
+    pub(crate) fn template(&mut self, key: SlabKey, now: Instant) -> Option<&[u8; TEMPLATE_LEN]> {
+        let neighbor = self.slab.get_mut(key)?;
+        if !neighbor.is_answering(now) {
             return None;
         }
         neighbor.used = now;

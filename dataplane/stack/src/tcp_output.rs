@@ -6,7 +6,7 @@
 
 use sluice_base::{Instant, SlabKey};
 use sluice_buf::{Batch, Capabilities, L4Checksum, Packet, Pool, TxOffload};
-use sluice_tcp::{Connection, Outgoing};
+use sluice_tcp::{Connection, Context, Outgoing};
 use sluice_wire::{Checksum, IpProtocol, Ipv4Header, TcpHeader, ipv4, tcp};
 
 use crate::connection::{Queued, context};
@@ -41,12 +41,10 @@ impl Stack {
         while left > 0 && passed_over < PASSED_OVER_MAX {
             let output = &mut self.interfaces[usize::from(interface)].output;
             let Some(index) = output.pop(&mut self.output_links) else { break };
-            self.unqueued(index);
-            let Some(key) = self.connections.key_at(index) else { continue };
-            let (used, again) = self.transmit_connection(key, left.min(TURN), out, now);
+            let (used, again) = self.transmit_connection(index, left.min(TURN), out, now);
             left -= used;
             match again {
-                Again::No => self.settle(key, now),
+                Again::No => {}
                 Again::Later => self.want_output(index),
                 Again::PoolEmpty => {
                     self.want_output(index);
@@ -57,37 +55,33 @@ impl Stack {
     }
 
     /// One connection's turn: how many packets it gave out, and what becomes of it.
+    #[inline]
     fn transmit_connection(
         &mut self,
-        key: SlabKey,
+        index: u32,
         room: usize,
         out: &mut Batch,
         now: Instant,
     ) -> (usize, Again) {
-        let template = match self.reach_for(key, now) {
-            Ok((neighbor, Reach::Usable)) => {
-                let neighbor = self.neighbors.get(neighbor);
-                neighbor.map(|neighbor| neighbor.template).ok_or(DropReason::NeighborEvicted)
-            }
-            Ok((_, Reach::Failed)) => Err(DropReason::NeighborFailed),
-            Err(reason) => Err(reason),
-            Ok((neighbor, Reach::Waiting)) => {
-                if let Some(entry) = self.connections.get_mut(key) {
-                    entry.queued = Queued::Neighbor(neighbor);
-                    self.neighbors.wait(neighbor, &mut self.output_links, key.index);
-                }
-                return (0, Again::No);
-            }
+        let Some(entry) = self.connections.at_mut(index) else { return (0, Again::No) };
+        entry.queued = Queued::No;
+        let known = entry.neighbor.and_then(|neighbor| self.neighbors.template(neighbor, now));
+        let way = match known {
+            Some(template) => Way::Open(*template),
+            None => self.find_way(index, now),
         };
-        let Some(entry) = self.connections.get_mut(key) else { return (0, Again::No) };
-        let capabilities = self.interfaces[usize::from(entry.interface)].capabilities;
+        let Some(entry) = self.connections.at_mut(index) else { return (0, Again::No) };
+        if let Way::Awaited = way {
+            return (0, Again::No);
+        }
+        let capabilities = &self.interfaces[usize::from(entry.interface)].capabilities;
         let max_payload = match capabilities.tx_segmentation_max {
             0 => 0,
             max => max.min(u32::from(u16::MAX)).saturating_sub(HEADERS_MAX + TEMPLATE_LEN as u32),
         };
         let cx = context!(self, entry.config, now);
         let tcp = &mut entry.tcp;
-        let mut used = 0;
+        let (mut used, mut sent) = (0, 0);
         let mut again = Again::Later;
         while used < room {
             if !tcp.has_output(now) {
@@ -111,19 +105,20 @@ impl Stack {
                 break;
             };
             used += 1;
-            let template = match &template {
-                Ok(template) => template,
-                Err(reason) => {
+            let template = match &way {
+                Way::Open(template) => template,
+                Way::Awaited => break,
+                Way::Closed(reason) => {
                     // The next hop is silent. The segment counts as sent and lost, so that the
                     // connection's own timers decide what becomes of it.
                     self.counters.drops.count(*reason);
                     continue;
                 }
             };
-            let wire = Wire { template, tuple: &entry.tuple, capabilities: &capabilities };
-            match wire.build(packet, tcp, &outgoing, &self.tx_pool) {
+            let wire = Wire { template, tuple: &entry.tuple, capabilities };
+            match wire.build(packet, tcp, &outgoing, &cx, &self.tx_pool) {
                 Ok(packet) => {
-                    self.counters.tcp_segments_out.increment();
+                    sent += 1;
                     out.push(packet);
                 }
                 // Lost like on a wire; it will be sent again.
@@ -133,13 +128,37 @@ impl Stack {
                 break;
             }
         }
-        let deadline = tcp.next_deadline();
-        self.timers.arm(key.index, deadline);
+        self.counters.tcp_segments_out.add(sent);
+        self.timers.arm(index, tcp.next_deadline());
+        if matches!(again, Again::No) && (entry.has_news() || entry.is_over()) {
+            self.settle_at(index, now);
+        }
         (used, again)
     }
 
+    /// The way of a connection's segments when its neighbour is not the one it was, or must be
+    /// asked for; a connection that has to wait for the answer is put on the neighbour's list.
+    #[cold]
+    fn find_way(&mut self, index: u32, now: Instant) -> Way {
+        let Some(key) = self.connections.key_at(index) else { return Way::Awaited };
+        match self.reach_for(key, now) {
+            Ok((neighbor, Reach::Usable)) => match self.neighbors.get(neighbor) {
+                Some(neighbor) => Way::Open(neighbor.template),
+                None => Way::Closed(DropReason::NeighborEvicted),
+            },
+            Ok((_, Reach::Failed)) => Way::Closed(DropReason::NeighborFailed),
+            Err(reason) => Way::Closed(reason),
+            Ok((neighbor, Reach::Waiting)) => {
+                if let Some(entry) = self.connections.get_mut(key) {
+                    entry.queued = Queued::Neighbor(neighbor);
+                    self.neighbors.wait(neighbor, &mut self.output_links, key.index);
+                }
+                Way::Awaited
+            }
+        }
+    }
+
     /// The neighbour through which a connection's segments go.
-    #[inline]
     fn reach_for(&mut self, key: SlabKey, now: Instant) -> Result<(SlabKey, Reach), DropReason> {
         let entry = self.connections.get(key).ok_or(DropReason::TcpNoConnection)?;
         let cached = entry.neighbor.filter(|neighbor| self.neighbors.get(*neighbor).is_some());
@@ -208,6 +227,16 @@ enum Again {
     PoolEmpty,
 }
 
+/// Where a connection's segments go.
+enum Way {
+    /// To a neighbour, behind this link header.
+    Open([u8; TEMPLATE_LEN]),
+    /// Nowhere yet: the neighbour was asked.
+    Awaited,
+    /// Nowhere.
+    Closed(DropReason),
+}
+
 /// A buffer for the next segment, and whether it is of the reserve, which is for those who have no
 /// new data to send, or an ACK beside it.
 #[inline]
@@ -235,6 +264,7 @@ impl Wire<'_> {
         mut packet: Packet,
         tcp: &Connection,
         outgoing: &Outgoing,
+        cx: &Context<'_>,
         pool: &Pool,
     ) -> Result<Packet, DropReason> {
         let (offset, payload_len) = (outgoing.payload_offset, outgoing.payload_len);
@@ -242,28 +272,61 @@ impl Wire<'_> {
             let attached = packet.attach(tcp.send_queue(), offset, payload_len, pool);
             attached.map_err(|_| DropReason::TxPoolEmpty)?;
         }
-        let header = TcpHeader {
-            src_port: self.tuple.local_port,
-            dst_port: self.tuple.remote_port,
-            ..outgoing.header
-        };
-        let l4_len = header.header_len();
-        let transport_len = l4_len + payload_len;
-        const L4_AT: usize = TEMPLATE_LEN + ipv4::HEADER_LEN;
+        let is_offloaded = self.capabilities.tx_l4_checksum || outgoing.segment_size > 0;
+        if outgoing.has_more_options {
+            let ports = (self.tuple.local_port, self.tuple.remote_port);
+            let options = tcp.options_of(outgoing, cx);
+            let header = TcpHeader { options, ..outgoing.header.with_ports(ports.0, ports.1) };
+            let l4_len = header.header_len();
+            let (seed, l4) = self.headers(&mut packet, l4_len)?;
+            header.emit(l4);
+            l4[tcp::CHECKSUM_OFFSET..][..2].copy_from_slice(&seed.to_be_bytes());
+            return self.finish(packet, outgoing, l4_len, is_offloaded);
+        }
+        let l4_len = outgoing.header.header_len();
+        let (seed, l4) = self.headers(&mut packet, l4_len)?;
+        outgoing.header.emit(self.tuple.local_port, self.tuple.remote_port, seed, l4);
+        self.finish(packet, outgoing, l4_len, is_offloaded)
+    }
+
+    /// Makes room for all headers, fills in those of link and network; gives the sum of the pseudo
+    /// header and the room for the TCP header.
+    #[inline]
+    fn headers<'p>(
+        &self,
+        packet: &'p mut Packet,
+        l4_len: usize,
+    ) -> Result<(u16, &'p mut [u8]), DropReason> {
+        let transport_len = l4_len + packet.len();
         let head = packet.prepend(L4_AT + l4_len).ok_or(DropReason::TxHeadroom)?;
-        let (l2, rest) = head.split_at_mut(TEMPLATE_LEN);
-        let (l3, l4) = rest.split_at_mut(ipv4::HEADER_LEN);
-        l2.copy_from_slice(self.template);
-        let (local, remote) = (self.tuple.local, self.tuple.remote);
-        Ipv4Header::new(local, remote, IpProtocol::Tcp, transport_len as u16).emit(l3);
-        header.emit(l4);
+        let Some((l2, rest)) = head.split_first_chunk_mut::<TEMPLATE_LEN>() else {
+            return Err(DropReason::TxHeadroom);
+        };
+        let Some((l3, l4)) = rest.split_first_chunk_mut::<{ ipv4::HEADER_LEN }>() else {
+            return Err(DropReason::TxHeadroom);
+        };
+        *l2 = *self.template;
+        let (local, remote, protocol) = (self.tuple.local, self.tuple.remote, IpProtocol::Tcp);
+        Ipv4Header::emit_new(local, remote, protocol, transport_len as u16, l3);
+        let number = protocol.number();
+        let sum = Checksum::pseudo_header_v4(local, remote, number, transport_len as u32);
+        Ok((sum.sum(), l4))
+    }
+
+    /// What is left to be done by the device, or here: the checksum, of which the pseudo header's
+    /// part is in its field.
+    #[inline]
+    fn finish(
+        &self,
+        mut packet: Packet,
+        outgoing: &Outgoing,
+        l4_len: usize,
+        is_offloaded: bool,
+    ) -> Result<Packet, DropReason> {
         if packet.segment_count() > 1 && !self.capabilities.multi_segment && !packet.linearise() {
             return Err(DropReason::TxLinearise);
         }
-        let protocol = IpProtocol::Tcp.number();
-        let mut sum = Checksum::pseudo_header_v4(local, remote, protocol, transport_len as u32);
-        let is_offloaded = self.capabilities.tx_l4_checksum || outgoing.segment_size > 0;
-        let field = if is_offloaded {
+        if is_offloaded {
             packet.set_tx_offload(TxOffload {
                 l2_len: TEMPLATE_LEN as u8,
                 l3_len: ipv4::HEADER_LEN as u16,
@@ -273,13 +336,20 @@ impl Wire<'_> {
                 ipv4_checksum: outgoing.segment_size > 0 && self.capabilities.tx_ipv4_checksum,
                 l4_checksum: L4Checksum::Tcp,
             });
-            sum.sum()
         } else {
-            add_packet(&mut sum, &packet, L4_AT);
-            sum.finish()
-        };
-        let at = L4_AT + tcp::CHECKSUM_OFFSET;
-        packet.head_mut()[at..at + 2].copy_from_slice(&field.to_be_bytes());
+            complete_checksum(&mut packet);
+        }
         Ok(packet)
     }
+}
+
+/// Where the TCP header of a segment of ours begins.
+const L4_AT: usize = TEMPLATE_LEN + ipv4::HEADER_LEN;
+
+/// Completes a checksum in whose field the pseudo header's sum lies.
+fn complete_checksum(packet: &mut Packet) {
+    let mut sum = Checksum::new();
+    add_packet(&mut sum, packet, L4_AT);
+    let at = L4_AT + tcp::CHECKSUM_OFFSET;
+    packet.head_mut()[at..at + 2].copy_from_slice(&sum.finish().to_be_bytes());
 }

@@ -130,7 +130,6 @@ impl Negotiated {
     }
 
     /// The options of an ordinary segment.
-    #[inline]
     pub(crate) fn ordinary(&self, now: Instant) -> TcpOptions {
         if !self.has_timestamps {
             return TcpOptions::NONE;

@@ -14,7 +14,7 @@
 //! never stale, and nothing is ever built twice.
 
 use sluice_base::Instant;
-use sluice_wire::{Flags, SeqNumber, TcpHeader, TcpOptions};
+use sluice_wire::{Flags, PlainHeader, SeqNumber, TcpHeader, TcpOptions};
 
 use crate::config::nanos;
 use crate::connection::Connection;
@@ -24,11 +24,14 @@ use crate::options::ticks;
 use crate::state::State;
 use crate::timer::Timer;
 
-/// A segment to be sent now. The caller fills in the ports.
+/// A segment to be sent now. The caller knows the ports.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Outgoing {
-    /// Header with ports 0.
-    pub header: TcpHeader,
+    /// The header, all of it unless `has_more_options`.
+    pub header: PlainHeader,
+    /// There are options beside timestamps: ask [`Connection::options_of`] for all of them before
+    /// the connection does anything else.
+    pub has_more_options: bool,
     /// Where the payload starts in [`Connection::send_queue`].
     pub payload_offset: usize,
     /// Bytes of payload.
@@ -120,6 +123,21 @@ impl Connection {
         let outgoing = self.emit_ack(cx);
         self.finish_output(cx);
         Some(outgoing)
+    }
+
+    /// All options of a segment that [`poll_output`](Self::poll_output) gave just now and that
+    /// has more than timestamps.
+    #[cold]
+    #[must_use]
+    pub fn options_of(&self, outgoing: &Outgoing, cx: &Context<'_>) -> TcpOptions {
+        let flags = outgoing.header.flags;
+        if !flags.contains(Flags::SYN) {
+            self.options.ordinary(cx.now)
+        } else if flags.contains(Flags::ACK) {
+            self.options.answer(cx.config, cx.now)
+        } else {
+            self.options.offer(cx.config, cx.now)
+        }
     }
 
     /// Whether an ACK is owed.
@@ -217,6 +235,7 @@ impl Connection {
         let segment_size = if len > mss { self.options.mss } else { 0 };
         Outgoing {
             header: self.header(seq, flags, cx),
+            has_more_options: false,
             payload_offset: seq.since(self.send.start()) as usize,
             payload_len: len as usize,
             segment_size,
@@ -299,26 +318,25 @@ impl Connection {
         self.send.next = self.send.max;
         // RFC 7323, 2.2: not scaled.
         let window = self.receive.initial_window(cx.config) as u16;
-        let is_answer = self.state == State::SynReceived;
-        let options = if is_answer {
-            self.options.answer(cx.config, cx.now)
-        } else {
-            self.options.offer(cx.config, cx.now)
-        };
-        let (flags, ack) = if is_answer {
+        let (flags, ack) = if self.state == State::SynReceived {
             (Flags::SYN | Flags::ACK, self.receive.next)
         } else {
             (Flags::SYN, SeqNumber::ZERO)
         };
         self.owed = self.owed.without(Owed::ACK);
-        let header = TcpHeader { seq: iss, ack, flags, window, options, ..TcpHeader::default() };
-        Outgoing::control(header)
+        let header = PlainHeader { seq: iss, ack, flags, window, timestamps: None };
+        Outgoing { has_more_options: true, ..Outgoing::control(header) }
     }
 
     /// RFC 9293, 3.10.7.3 and 3.10.7.4, SYN-RECEIVED: `<SEQ=SEG.ACK><CTL=RST>`.
     fn stray_reset(&self) -> Outgoing {
-        let (seq, flags) = (self.stray_reset, Flags::RST);
-        Outgoing::control(TcpHeader { seq, flags, ..TcpHeader::default() })
+        Outgoing::control(PlainHeader {
+            seq: self.stray_reset,
+            ack: SeqNumber::ZERO,
+            flags: Flags::RST,
+            window: 0,
+            timestamps: None,
+        })
     }
 
     /// The first unacknowledged segment once more (RFC 5681, 3.2, step 3).
@@ -352,21 +370,13 @@ impl Connection {
 
     /// The header of any segment with an ACK. That ACK is then no longer owed.
     #[inline]
-    fn header(&mut self, seq: SeqNumber, flags: Flags, cx: &Context<'_>) -> TcpHeader {
+    fn header(&mut self, seq: SeqNumber, flags: Flags, cx: &Context<'_>) -> PlainHeader {
         self.owed = self.owed.without(Owed::ACK);
         self.timers.cancel(Timer::DelayedAck);
         let shift = self.options.receive_shift;
         let window = self.receive.announce(shift, cx.config, cx.pressure);
-        TcpHeader {
-            src_port: 0,
-            dst_port: 0,
-            seq,
-            ack: self.receive.next,
-            flags,
-            window,
-            urgent: 0,
-            options: self.options.ordinary(cx.now),
-        }
+        let timestamps = self.options.has_timestamps.then(|| self.options.stamp(cx.now));
+        PlainHeader { seq, ack: self.receive.next, flags, window, timestamps }
     }
 
     #[inline]
@@ -447,8 +457,15 @@ impl Connection {
 
 impl Outgoing {
     #[inline]
-    fn control(header: TcpHeader) -> Self {
-        Self { header, payload_offset: 0, payload_len: 0, segment_size: 0, reserved: true }
+    fn control(header: PlainHeader) -> Self {
+        Self {
+            header,
+            has_more_options: false,
+            payload_offset: 0,
+            payload_len: 0,
+            segment_size: 0,
+            reserved: true,
+        }
     }
 }
 

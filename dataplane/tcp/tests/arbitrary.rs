@@ -179,7 +179,7 @@ fn what_the_window_promises_is_taken_whatever_the_size_of_segments() {
         let mut bench = given("established", plain_config());
         let mut offset = 0;
         loop {
-            let sent = bench.sent.back().map(|sent| sent.outgoing.header);
+            let sent = bench.sent.back().map(|sent| sent.header);
             let edge = sent.map_or(64_240, |header| {
                 (header.ack - bench.irs) as u32 - 1 + u32::from(header.window)
             });

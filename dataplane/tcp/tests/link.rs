@@ -107,7 +107,7 @@ impl World {
                 size => usize::from(size),
             };
             if sent.payload.is_empty() {
-                self.send(from, sent.outgoing.header, &[]);
+                self.send(from, sent.header, &[]);
                 continue;
             }
             // Half of the time the other side's device merges what ours would cut.
@@ -115,7 +115,7 @@ impl World {
             let size = if merges { sent.payload.len() } else { size };
             let count = sent.payload.chunks(size).count();
             for (index, part) in sent.payload.chunks(size).enumerate() {
-                let mut header = sent.outgoing.header;
+                let mut header = sent.header;
                 header.seq += (index * size) as u32;
                 if index + 1 < count {
                     header.flags = header.flags.without(Flags::FIN | Flags::PSH);

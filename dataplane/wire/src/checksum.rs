@@ -38,8 +38,16 @@ impl Checksum {
         Self { sum: sum as u64, odd: false }
     }
 
+    /// Continues from a sum of 32-bit words in host order, fewer than 2^32 of them.
+    #[inline]
+    #[must_use]
+    pub const fn from_words(sum: u64) -> Self {
+        Self { sum, odd: false }
+    }
+
     /// The pseudo header of RFC 9293, 3.1 and RFC 768. `len` is that of the transport header and
     /// payload, in bytes; wider than the wire's 16 bits so that a segmentation unit fits too.
+    #[inline]
     #[must_use]
     pub fn pseudo_header_v4(
         source: Ipv4Addr,

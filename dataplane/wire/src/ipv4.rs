@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use zerocopy::byteorder::network_endian::U16;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::checksum::ones_complement_sum;
+use crate::checksum::{Checksum, ones_complement_sum};
 use crate::error::wire_error;
 
 /// Bytes of a header without options: the only kind we send.
@@ -19,6 +19,9 @@ pub const PAYLOAD_LEN_MAX: u16 = u16::MAX - HEADER_LEN as u16;
 pub const CHECKSUM_OFFSET: usize = 10;
 /// Where the time to live lies, from the start of the header.
 pub const TTL_OFFSET: usize = 8;
+
+/// RFC 1700, "IP default TTL".
+const TTL_DEFAULT: u8 = 64;
 
 const DONT_FRAGMENT: u16 = 0x4000;
 const MORE_FRAGMENTS: u16 = 0x2000;
@@ -293,7 +296,7 @@ impl Ipv4Header {
             src,
             dst,
             protocol,
-            ttl: 64,
+            ttl: TTL_DEFAULT,
             dscp_ecn: 0,
             identification: 0,
             dont_fragment: true,
@@ -323,6 +326,32 @@ impl Ipv4Header {
     #[must_use]
     pub const fn is_fragment(&self) -> bool {
         self.more_fragments || self.fragment_offset != 0
+    }
+
+    /// Writes what [`Self::new`] with these values would, without the way over a value.
+    #[inline]
+    pub fn emit_new(
+        src: Ipv4Addr,
+        dst: Ipv4Addr,
+        protocol: IpProtocol,
+        payload_len: u16,
+        out: &mut [u8; HEADER_LEN],
+    ) {
+        let total_len = (HEADER_LEN as u16).saturating_add(payload_len);
+        let words = [
+            0x4500 << 16 | u32::from(total_len),
+            u32::from(DONT_FRAGMENT),
+            u32::from(TTL_DEFAULT) << 24 | u32::from(protocol.number()) << 16,
+            src.to_bits(),
+            dst.to_bits(),
+        ];
+        let sum = words.into_iter().map(u64::from).sum::<u64>();
+        let checksum = !Checksum::from_words(sum).sum();
+        let (chunks, _) = out.as_chunks_mut::<4>();
+        for (chunk, word) in chunks.iter_mut().zip(words) {
+            *chunk = word.to_be_bytes();
+        }
+        out[CHECKSUM_OFFSET..CHECKSUM_OFFSET + 2].copy_from_slice(&checksum.to_be_bytes());
     }
 
     /// Writes the header with its checksum; returns its length.

@@ -8,6 +8,8 @@
 //! * a **repr** (`TcpHeader`, `Ipv4Header`, ...) is a small `Copy` value. `header_len` says how
 //!   many bytes it takes, `emit` writes them and returns that number. `emit` panics when the
 //!   buffer is shorter than `header_len`: only our own code can cause that.
+//!   TCP has a second, [`PlainHeader`]: the kind of header that nearly every segment has, read and
+//!   written in a few instructions.
 //! * a **printer**: the repr's `Display` reads like a line of tcpdump. [`Frame`] prints a whole
 //!   frame that way, for traces and test failures.
 //! * an **error**: a small `Copy` enum per format, whose `reason` is the kebab-case name under
@@ -46,8 +48,8 @@ pub use ipv4::{IpProtocol, Ipv4Error, Ipv4Header, Ipv4View};
 pub use ipv6::{Ipv6Error, Ipv6Header, Ipv6View};
 pub use ndp::{NdpError, NdpMessage, NdpOptions};
 pub use tcp::{
-    FastOpenCookie, Flags, SackBlocks, SeqNumber, TcpError, TcpHeader, TcpOptions, TcpView,
-    Timestamps,
+    FastOpenCookie, Flags, PlainHeader, SackBlocks, SeqNumber, TcpError, TcpHeader, TcpOptions,
+    TcpView, Timestamps,
 };
 pub use udp::{UdpError, UdpHeader, UdpView};
 pub use vlan::{TagProtocol, VlanId, VlanTag, VlanTags};

@@ -12,6 +12,7 @@
 
 mod flags;
 mod options;
+mod plain;
 mod seq_number;
 
 use std::fmt;
@@ -28,6 +29,7 @@ pub use flags::Flags;
 pub use options::{
     FastOpenCookie, OPTIONS_LEN_MAX, SackBlocks, TcpOptions, Timestamps, WINDOW_SCALE_MAX,
 };
+pub use plain::PlainHeader;
 pub use seq_number::SeqNumber;
 
 /// Bytes of a header without options.
@@ -188,6 +190,21 @@ pub struct TcpHeader {
 }
 
 impl TcpHeader {
+    /// The same without ports and urgent pointer, unless there are more options than timestamps or
+    /// it is a SYN, or urgent.
+    #[must_use]
+    pub fn as_plain(&self) -> Option<PlainHeader> {
+        let is_plain = self.options.has_at_most_timestamps()
+            && !self.flags.intersects(Flags::SYN | Flags::URG);
+        is_plain.then_some(PlainHeader {
+            seq: self.seq,
+            ack: self.ack,
+            flags: self.flags,
+            window: self.window,
+            timestamps: self.options.timestamps,
+        })
+    }
+
     /// Bytes that [`Self::emit`] writes.
     #[inline]
     #[must_use]

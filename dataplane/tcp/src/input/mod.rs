@@ -25,7 +25,7 @@ mod syn_sent;
 mod text;
 
 use sluice_buf::Chain;
-use sluice_wire::TcpHeader;
+use sluice_wire::{PlainHeader, TcpHeader};
 
 use crate::connection::Connection;
 use crate::context::Context;
@@ -41,10 +41,25 @@ pub(crate) type Step = Result<(), Done>;
 impl Connection {
     /// RFC 9293, 3.10.7: handles a segment of this connection, whose checksum is good. `payload` is
     /// its data in the buffers that it arrived in.
-    #[inline]
     pub fn handle_segment(
         &mut self,
         header: &TcpHeader,
+        payload: Chain,
+        cx: &Context<'_>,
+    ) -> Signals {
+        if let Some(plain) = header.as_plain() {
+            return self.handle_plain(&plain, payload, cx);
+        }
+        let mut signals = Signals::NONE;
+        self.handle_any(header, payload, &mut signals, cx);
+        self.finish(signals, cx)
+    }
+
+    /// As [`handle_segment`](Self::handle_segment), for the kind of header that nearly all have.
+    #[inline]
+    pub fn handle_plain(
+        &mut self,
+        header: &PlainHeader,
         payload: Chain,
         cx: &Context<'_>,
     ) -> Signals {
@@ -52,7 +67,7 @@ impl Connection {
         if self.is_predicted(header, &payload) {
             self.handle_predicted(header, payload, &mut signals, cx);
         } else {
-            self.handle_any(header, payload, &mut signals, cx);
+            self.handle_any(&header.with_ports(0, 0), payload, &mut signals, cx);
         }
         self.finish(signals, cx)
     }

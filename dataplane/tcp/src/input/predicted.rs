@@ -5,7 +5,7 @@
 //! that kind; each costs a few dozen instructions here.
 
 use sluice_buf::Chain;
-use sluice_wire::{Flags, TcpHeader};
+use sluice_wire::{Flags, PlainHeader};
 
 use crate::connection::Connection;
 use crate::context::Context;
@@ -15,7 +15,7 @@ use crate::state::State;
 
 impl Connection {
     #[inline]
-    pub(crate) fn is_predicted(&self, header: &TcpHeader, payload: &Chain) -> bool {
+    pub(crate) fn is_predicted(&self, header: &PlainHeader, payload: &Chain) -> bool {
         let acked = header.ack.since(self.send.unacknowledged);
         self.state == State::Established
             && header.flags.without(Flags::PSH) == Flags::ACK
@@ -23,7 +23,7 @@ impl Connection {
             && payload.len() as u32 <= self.receive.window()
             && acked <= self.send.max.since(self.send.unacknowledged)
             && (acked != 0 || !payload.is_empty())
-            && header.options.timestamps.is_some() == self.options.has_timestamps
+            && header.timestamps.is_some() == self.options.has_timestamps
             && self.receive.reassembly.is_none()
             && !self.recovery.is_active
             && !self.is_read_closed
@@ -32,13 +32,13 @@ impl Connection {
     #[inline]
     pub(crate) fn handle_predicted(
         &mut self,
-        header: &TcpHeader,
+        header: &PlainHeader,
         payload: Chain,
         signals: &mut Signals,
         cx: &Context<'_>,
     ) {
         cx.counters.predicted.increment();
-        if let Some(stamp) = header.options.timestamps {
+        if let Some(stamp) = header.timestamps {
             let acknowledged = self.receive.acknowledged;
             if self.options.check(stamp, header.seq, acknowledged, cx.now).is_err() {
                 cx.counters.old_timestamp.increment();
@@ -50,7 +50,8 @@ impl Connection {
             self.acknowledge(header.ack, signals, cx);
         }
         // In order, so newer than what told the window before.
-        self.take_window(header);
+        let window = u32::from(header.window) << self.options.send_shift;
+        self.send.take_window(header.seq, header.ack, window);
         if !payload.is_empty() {
             self.take_text(payload, signals, cx);
         }

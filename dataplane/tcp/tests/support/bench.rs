@@ -13,6 +13,7 @@ use sluice_wire::{SeqNumber, TcpHeader};
 #[derive(Clone, Debug)]
 pub(crate) struct Sent {
     pub(crate) at: Instant,
+    pub(crate) header: TcpHeader,
     pub(crate) outgoing: Outgoing,
     pub(crate) payload: Vec<u8>,
 }
@@ -171,7 +172,14 @@ impl Bench {
             let queue = self.connection.as_ref().expect("it is there").send_queue();
             let copied = queue.copy_to(outgoing.payload_offset, &mut payload);
             assert_eq!(copied, outgoing.payload_len, "the payload lies in the send queue");
-            self.sent.push_back(Sent { at: now, outgoing, payload });
+            let header = self.with(|connection, cx| {
+                let header = outgoing.header.with_ports(0, 0);
+                match outgoing.has_more_options {
+                    true => TcpHeader { options: connection.options_of(&outgoing, cx), ..header },
+                    false => header,
+                }
+            });
+            self.sent.push_back(Sent { at: now, header, outgoing, payload });
             assert!(self.sent.len() < 10_000, "output ends");
         }
         let next = self.connection.as_ref().expect("it is there").next_deadline();

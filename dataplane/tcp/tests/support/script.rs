@@ -277,7 +277,7 @@ impl Script {
     }
 
     fn compare(&mut self, wanted: &Segment, sent: &Sent) -> Result<(), String> {
-        let header = &sent.outgoing.header;
+        let header = &sent.header;
         let differs = |what: &str, is: String| Err(format!("{what} is {is}"));
         if header.flags != wanted.flags {
             return differs("flags", header.flags.to_string());
@@ -336,7 +336,7 @@ impl Script {
     }
 
     fn print(&self, sent: &Sent) -> String {
-        let header = &sent.outgoing.header;
+        let header = &sent.header;
         let seq = header.seq - self.bench.iss;
         let end = i64::from(seq) + sent.payload.len() as i64;
         let ack = header.ack - self.bench.irs;

@@ -45,6 +45,17 @@ fn worked_example_reads_and_is_emitted() {
 }
 
 #[test]
+fn the_short_way_to_a_header_gives_the_same() {
+    for payload_len in [0, 1, 32, 1_480, PAYLOAD_LEN_MAX] {
+        let (src, dst) = (Ipv4Addr::new(192, 168, 255, 254), Ipv4Addr::new(10, 0, 0, 255));
+        let (mut long, mut short) = ([0xaa; HEADER_LEN], [0x55; HEADER_LEN]);
+        Ipv4Header::new(src, dst, IpProtocol::Tcp, payload_len).emit(&mut long);
+        Ipv4Header::emit_new(src, dst, IpProtocol::Tcp, payload_len, &mut short);
+        assert_eq!(short, long, "{payload_len}");
+    }
+}
+
+#[test]
 fn every_bit_of_the_header_is_covered_by_the_checksum() {
     for bit in 0..160 {
         let mut bytes = EXAMPLE;

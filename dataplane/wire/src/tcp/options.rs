@@ -24,7 +24,7 @@ const USER_TIMEOUT: u8 = 28;
 const FAST_OPEN: u8 = 34;
 
 /// NOP, NOP, kind 8, length 10: what RFC 7323, appendix A recommends in front of timestamps.
-const TIMESTAMPS_ALIGNED: [u8; 4] = [NOP, NOP, TIMESTAMPS, 10];
+pub(super) const TIMESTAMPS_ALIGNED: [u8; 4] = [NOP, NOP, TIMESTAMPS, 10];
 
 /// The options of one segment. What a peer repeats counts as it was said last.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -143,7 +143,7 @@ impl TcpOptions {
     #[inline]
     #[must_use]
     pub fn len(&self) -> usize {
-        if self.is_established_only() {
+        if self.has_at_most_timestamps() {
             return if self.timestamps.is_some() { 12 } else { 0 };
         }
         self.encode().len.next_multiple_of(4)
@@ -153,7 +153,7 @@ impl TcpOptions {
     #[inline]
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.timestamps.is_none() && self.is_established_only()
+        self.timestamps.is_none() && self.has_at_most_timestamps()
     }
 
     /// Writes the options, padded to a multiple of 4, and returns how many bytes that took.
@@ -163,7 +163,7 @@ impl TcpOptions {
     /// header; what was put together by hand and does not fit is left out, the cookie first.
     #[inline]
     pub fn emit(&self, out: &mut [u8]) -> usize {
-        if self.is_established_only() {
+        if self.has_at_most_timestamps() {
             let Some(Timestamps { value, echo }) = self.timestamps else { return 0 };
             out[..4].copy_from_slice(&TIMESTAMPS_ALIGNED);
             out[4..8].copy_from_slice(&value.to_be_bytes());
@@ -179,7 +179,7 @@ impl TcpOptions {
 
     /// Whether there is nothing but perhaps timestamps.
     #[inline]
-    fn is_established_only(&self) -> bool {
+    pub(super) fn has_at_most_timestamps(&self) -> bool {
         self.mss.is_none()
             && self.window_scale.is_none()
             && !self.sack_permitted
