@@ -141,7 +141,7 @@ fn tcp_headers_that_lie() {
         change(&mut bytes[34..]);
         let view = Ipv4View::parse(&bytes[14..]).expect("the IP header is good");
         let (source, destination) = (view.src(), view.dst());
-        sluice_wire::tcp::fill_checksum(source, destination, &mut bytes[34..]);
+        sluice_wire::tcp::fill_checksum(source, common::ip("10.0.0.2"), &mut bytes[34..]);
         bytes
     };
     let cases = [
@@ -228,8 +228,8 @@ proptest! {
             bytes[30..34].copy_from_slice(&[10, 0, 0, if to_us { 2 } else { 77 }]);
             bytes.extend_from_slice(&payload);
             if protocol == 6 && payload.len() >= 20 {
-                let (source, destination) = (source.into(), common::ip("10.0.0.2"));
-                sluice_wire::tcp::fill_checksum(source, destination, &mut bytes[34..]);
+                let source = std::net::Ipv4Addr::from(source);
+                sluice_wire::tcp::fill_checksum(source, common::ip("10.0.0.2"), &mut bytes[34..]);
             } else if protocol == 1 && payload.len() >= 8 {
                 sluice_wire::icmp::fill_checksum(&mut bytes[34..]);
             }
