@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use sluice_config_model::Config;
-use sluice_worker::{Command, WorkerLinks};
+use sluice_worker::{Command, PortCounters, WorkerLinks};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -88,6 +88,12 @@ impl ServerState {
 }
 
 impl State {
+    /// What the workers say about their queues of the interface at a position.
+    pub(crate) fn queues(&self, interface: usize) -> impl Iterator<Item = &PortCounters> {
+        let ports = self.workers.iter().flat_map(|worker| &worker.status.ports);
+        ports.filter(move |port| port.interface.index() == interface)
+    }
+
     /// Publishes the first configuration.
     ///
     /// # Errors

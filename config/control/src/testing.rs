@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rtrb::{Producer, RingBuffer};
 use sluice_arch::Waker;
-use sluice_base::WorkerId;
+use sluice_base::{InterfaceId, WorkerId};
 use sluice_config_model::{Config, IdRegistry};
 use sluice_l7_proxy::{AccessRecord, Snapshot};
 use sluice_worker::{
@@ -109,7 +109,11 @@ pub(crate) fn workers(count: u16) -> (Vec<WorkerLinks>, Vec<FakeWorker>) {
         let (snapshots, receiver) = mailbox();
         let (home, retired) = RingBuffer::new(HOME_RING);
         let (log_in, log) = RingBuffer::new(LOG_RING);
-        let status = Arc::new(WorkerStatus::new(Arc::default(), Arc::default()));
+        let status = Arc::new(WorkerStatus::new(
+            Arc::default(),
+            Arc::default(),
+            std::iter::once(InterfaceId(0)),
+        ));
         let waker = Arc::new(Waker::new().expect("an event descriptor"));
         let id = WorkerId(id);
         let (listing, _) = sluice_worker::listing();

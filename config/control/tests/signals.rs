@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rtrb::RingBuffer;
 use sluice_arch::Waker;
-use sluice_base::WorkerId;
+use sluice_base::{InterfaceId, WorkerId};
 use sluice_config_control::{ControlParts, Exit, LogLevels, Publisher, WorkerLinks, get, run};
 use sluice_config_model::IdRegistry;
 use sluice_worker::{HOME_RING, LOG_RING, WorkerStatus, mailbox};
@@ -63,7 +63,11 @@ fn hangup_reloads_and_terminate_drains() {
     let (snapshots, mut mail) = mailbox();
     let (mut home, retired) = RingBuffer::new(HOME_RING);
     let (_log, log) = RingBuffer::new(LOG_RING);
-    let status = Arc::new(WorkerStatus::new(Arc::default(), Arc::default()));
+    let status = Arc::new(WorkerStatus::new(
+        Arc::default(),
+        Arc::default(),
+        std::iter::once(InterfaceId(0)),
+    ));
     let waker = Arc::new(Waker::new().expect("an event descriptor"));
     let id = WorkerId(0);
     let (listing, _) = sluice_worker::listing();

@@ -1,5 +1,7 @@
 //! The heartbeat: every stage once, in order.
 
+use std::time::Duration;
+
 use sluice_base::{Counter, Instant};
 use sluice_stack::Target;
 
@@ -12,6 +14,9 @@ use crate::worker::Worker;
 const PARCELS_PER_HEARTBEAT: usize = 256;
 /// Rounds of building and sending per interface and heartbeat.
 const TRANSMIT_ROUNDS: usize = 4;
+/// Asking a device for its totals may mean reading registers.
+const TOTALS_EVERY: Duration = Duration::from_millis(100);
+
 /// Gauges that nobody reads more often than this are folded once in so many heartbeats.
 const FOLD_EVERY: u64 = 256;
 
@@ -176,7 +181,13 @@ impl Worker {
 
     /// Gauges for the control thread.
     #[cold]
-    fn fold(&mut self, _now: Instant) {
+    fn fold(&mut self, now: Instant) {
+        if now >= self.next_totals {
+            self.next_totals = now + TOTALS_EVERY;
+            for (counters, port) in self.status.ports.iter().zip(&self.ports) {
+                counters.copy(port.device());
+            }
+        }
         let (rx, tx) = (self.stack.rx_pool(), self.stack.tx_pool());
         self.status.rx_buffers[0].set(u64::from(rx.in_use()));
         self.status.rx_buffers[1].set(u64::from(rx.capacity()));

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
-use sluice_base::Counter;
+use sluice_base::{Counter, InterfaceId};
 use sluice_l7_proxy::WorkerCounters;
 use sluice_stack::StackCounters;
 
+use crate::port_counters::PortCounters;
 use crate::stages::STAGES;
 
 /// What the control thread wants a worker to do.
@@ -62,6 +63,8 @@ pub struct WorkerStatus {
     pub rx_buffers: [Counter; 2],
     /// Transmit buffers that are not free, and all of them.
     pub tx_buffers: [Counter; 2],
+    /// Totals of the worker's queues, at most a second old.
+    pub ports: Box<[PortCounters]>,
     /// The stack's own counters.
     pub stack: Arc<StackCounters>,
     /// The proxy's own counters.
@@ -69,9 +72,14 @@ pub struct WorkerStatus {
 }
 
 impl WorkerStatus {
-    /// The status of a worker that has not begun, around the counters of its stack and proxy.
+    /// The status of a worker that has not begun, around the counters of its stack and proxy; with
+    /// a queue of each of `interfaces`.
     #[must_use]
-    pub fn new(stack: Arc<StackCounters>, proxy: Arc<WorkerCounters>) -> Self {
+    pub fn new(
+        stack: Arc<StackCounters>,
+        proxy: Arc<WorkerCounters>,
+        interfaces: impl Iterator<Item = InterfaceId>,
+    ) -> Self {
         Self {
             command: AtomicU8::new(Command::Run as u8),
             listening: AtomicU64::new(0),
@@ -93,6 +101,7 @@ impl WorkerStatus {
             active: Counter::new(),
             rx_buffers: Default::default(),
             tx_buffers: Default::default(),
+            ports: interfaces.map(PortCounters::new).collect(),
             stack,
             proxy,
         }

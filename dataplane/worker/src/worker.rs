@@ -72,6 +72,8 @@ pub struct Worker {
     pub(crate) adoption: Adoption,
     pub(crate) draining: bool,
     pub(crate) last_beat: Instant,
+    /// When to ask devices for their totals again.
+    pub(crate) next_totals: Instant,
 }
 
 impl Worker {
@@ -84,6 +86,7 @@ impl Worker {
         let status = Arc::new(WorkerStatus::new(
             parts.stack.counters().clone(),
             parts.proxy.counters().clone(),
+            parts.ports.iter().map(|port| port.interface),
         ));
         let (listing_link, listing_desk) = listing();
         let links = WorkerLinks {
@@ -110,6 +113,7 @@ impl Worker {
             adoption: Adoption::default(),
             draining: false,
             last_beat: Instant::ZERO,
+            next_totals: Instant::ZERO,
         };
         (worker, links)
     }

@@ -10,7 +10,7 @@ use sluice_config_model::{Listener, Protocol};
 use sluice_l7_proxy::MetricKind::{self, Counter, Gauge};
 use sluice_l7_proxy::{ClusterCounters, ListenerCounters};
 use sluice_stack::{DropReason, StackCounters};
-use sluice_worker::{Stage, WorkerLinks};
+use sluice_worker::{PortCounters, Stage, WorkerLinks};
 
 use super::{process, stack_help};
 use crate::state::State;
@@ -71,6 +71,7 @@ impl Scrape {
         for worker in &state.workers {
             worker_families(worker, &mut families);
         }
+        interface_families(state, &mut families);
         stack_families(&state.workers, &mut families);
         let tables = vec![http_table(state), tcp_table(state), cluster_table(state)];
         Self { families: merge(families), tables }
@@ -275,6 +276,44 @@ fn worker_families(worker: &WorkerLinks, out: &mut Vec<Family>) {
         let name = suffixed("sluice_proxy", name, kind);
         out.push(one(name, kind, help, &[("worker", &id)], value));
     });
+}
+
+fn interface_families(state: &State, out: &mut Vec<Family>) {
+    for (at, interface) in state.interfaces.iter().enumerate() {
+        let labels: Labels<'_> = &[("interface", &interface.name)];
+        let mut put =
+            |name: &'static str, kind, help: &'static str, of: fn(&PortCounters) -> u64| {
+                out.push(one(name, kind, help, labels, state.queues(at).map(of).sum()));
+            };
+        put("sluice_interface_rx_packets_total", Counter, "Packets received.", |port| {
+            port.rx[0].value()
+        });
+        put("sluice_interface_rx_bytes_total", Counter, "Bytes received.", |port| {
+            port.rx[1].value()
+        });
+        put(
+            "sluice_interface_rx_missed_total",
+            Counter,
+            "Packets that the device lost before Sluice saw them; those of an impairment too.",
+            |port| port.rx_missed.value(),
+        );
+        put("sluice_interface_rx_errors_total", Counter, "Packets received in error.", |port| {
+            port.rx_errors.value()
+        });
+        put("sluice_interface_tx_packets_total", Counter, "Packets sent.", |port| {
+            port.tx[0].value()
+        });
+        put("sluice_interface_tx_bytes_total", Counter, "Bytes sent.", |port| port.tx[1].value());
+        put(
+            "sluice_interface_tx_errors_total",
+            Counter,
+            "Packets that the device could not send; those of an impairment too.",
+            |port| port.tx_errors.value(),
+        );
+        let up = state.queues(at).all(|port| port.link_up.value() > 0);
+        let help = "1 while the link is up.";
+        out.push(one("sluice_interface_up", Gauge, help, labels, u64::from(up)));
+    }
 }
 
 fn stack_families(workers: &[WorkerLinks], out: &mut Vec<Family>) {

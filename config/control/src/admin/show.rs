@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use sluice_base::Counter;
 use sluice_config_model::{Ipv4Cidr, LoadBalancing, Protocol};
 use sluice_stack::DropReason;
+use sluice_worker::PortCounters;
 
 use super::answer::Answer;
 use super::process;
@@ -59,7 +60,9 @@ pub(super) fn show(state: &State, what: &str, query: &Query) -> Answer {
 }
 
 fn interfaces(state: &State) -> Shown {
-    let rows = state.interfaces.iter().map(|interface| {
+    let rows = state.interfaces.iter().enumerate().map(|(at, interface)| {
+        let sum = |of: fn(&PortCounters) -> u64| json!(state.queues(at).map(of).sum::<u64>());
+        let up = state.queues(at).all(|port| port.link_up.value() > 0);
         let mac: Vec<String> = interface.mac.iter().map(|byte| format!("{byte:02x}")).collect();
         vec![
             json!(interface.name),
@@ -67,9 +70,25 @@ fn interfaces(state: &State) -> Shown {
             json!(mac.join(":")),
             json!(interface.mtu),
             json!(interface.addresses),
+            json!(if up { "up" } else { "down" }),
+            sum(|port| port.rx[0].value()),
+            sum(|port| port.rx_missed.value() + port.rx_errors.value()),
+            sum(|port| port.tx[0].value()),
+            sum(|port| port.tx_errors.value()),
         ]
     });
-    let columns = &["name", "device", "mac", "mtu", "addresses"];
+    let columns = &[
+        "name",
+        "device",
+        "mac",
+        "mtu",
+        "addresses",
+        "link",
+        "packets_rx",
+        "lost_rx",
+        "packets_tx",
+        "lost_tx",
+    ];
     Shown::default().rows("interfaces", columns, rows.collect())
 }
 
