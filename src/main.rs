@@ -14,6 +14,7 @@
 mod cli;
 mod devices;
 mod explain;
+mod impair;
 mod logging;
 mod memory;
 mod show;

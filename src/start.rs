@@ -24,6 +24,7 @@ use sluice_worker::{Mesh, Port, Worker, WorkerLinks, WorkerParts, WorkerStatus, 
 use tracing::{error, info, warn};
 
 use crate::devices::{DpdkError, Machine, OpenError, Opened, ThreadSetup, WorkerPools};
+use crate::impair::impair;
 use crate::memory::{BufferPlan, TooFewBuffers};
 use crate::{FAILED, logging};
 
@@ -134,7 +135,14 @@ fn serve(
     let pools = (0..count).map(|_| machine.pools()).collect::<Result<Vec<_>, _>>()?;
     let mut opened = Vec::with_capacity(config.interfaces.len());
     for interface in &config.interfaces {
-        let open = machine.open(interface)?;
+        let mut open = machine.open(interface)?;
+        if let Some(impairment) = &interface.impairment {
+            warn!("interface `{}` is impaired on purpose ([interface.impairment])", interface.name);
+            let queues = open.queues.into_iter().zip(&pools).enumerate();
+            open.queues = queues
+                .map(|(number, (queue, pools))| impair(queue, number, impairment, &pools.tx))
+                .collect();
+        }
         info!("interface `{}`: {}, {}", interface.name, interface.device, MacAddress(open.mac));
         opened.push(open);
     }

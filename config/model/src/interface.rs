@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use sluice_base::InterfaceId;
 
+use crate::impairment::Impairment;
+
 /// One network interface of Sluice's own stack.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Interface {
@@ -21,6 +23,8 @@ pub struct Interface {
     pub host_addresses: Vec<Ipv4Cidr>,
     /// Bytes of the largest IP packet.
     pub mtu: u16,
+    /// What happens to its packets on purpose, if anything.
+    pub impairment: Option<Impairment>,
 }
 
 /// Which device, and how to open it.

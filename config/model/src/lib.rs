@@ -22,6 +22,7 @@ mod cluster;
 mod config;
 pub mod defaults;
 mod ids;
+mod impairment;
 mod interface;
 mod listener;
 mod route;
@@ -31,6 +32,7 @@ pub use admin::{AccessLog, AccessLogFormat, AccessLogPath, Admin};
 pub use cluster::{Cluster, Endpoint, HttpVersion, LoadBalancing};
 pub use config::{Config, Node};
 pub use ids::{IdBounds, IdRegistry, Retired};
+pub use impairment::{Direction, Impairment};
 pub use interface::{DeviceSpec, Interface, IpRoute, Ipv4Cidr};
 pub use listener::{Congestion, HttpListener, Listener, Protocol};
 pub use route::{

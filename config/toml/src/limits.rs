@@ -22,6 +22,12 @@ pub(crate) const CORE_MAX: u32 = 1_023;
 pub(crate) const BUFFERS: std::ops::RangeInclusive<i64> = 1_024..=16_777_216;
 /// Bytes of an IP packet: what every host must take (RFC 791, 3.1) to a common jumbo frame.
 pub(crate) const MTU: std::ops::RangeInclusive<i64> = 576..=9_216;
+/// What an impaired interface may hold a packet for.
+pub(crate) const IMPAIRMENT_DELAY_MAX: Duration = Duration::from_secs(10);
+/// Bytes that may wait for an impaired interface's bottleneck.
+pub(crate) const IMPAIRMENT_QUEUE: std::ops::RangeInclusive<u64> = 1_600..=8 * 1_024 * 1_024;
+/// Bits per second of a bottleneck: below, a packet takes minutes.
+pub(crate) const IMPAIRMENT_RATE_MIN: u64 = 1_000;
 /// Entries of one list of header or query rules; each is tried per request.
 pub(crate) const RULES_MAX: usize = 64;
 /// Clusters of one weighted route.

@@ -62,6 +62,7 @@ pub const SCHEMAS: &[&Schema] = &[
     &NODE,
     &RUNTIME,
     &INTERFACE,
+    &IMPAIRMENT,
     &IP_ROUTE,
     &LISTENER,
     &VIRTUAL_HOST,
@@ -129,6 +130,7 @@ pub const INTERFACE: Schema = Schema {
         ),
         value("host_addresses", "list of IPv4 addresses with prefix length", "[]"),
         value("mtu", "bytes", "1500"),
+        phrase("impairment", "section", "a cable without faults"),
     ],
     later: &[
         ("rule", "[[interface.rule]] is not supported yet: packet rules come with a later version"),
@@ -136,6 +138,26 @@ pub const INTERFACE: Schema = Schema {
         ("vlan", "`vlan` is not supported yet: it comes with a later version"),
         ("addresses_v6", "`addresses_v6` is not supported yet: IPv6 comes with a later version"),
     ],
+};
+
+/// `[interface.impairment]`
+pub const IMPAIRMENT: Schema = Schema {
+    title: "[interface.impairment]",
+    keys: &[
+        value("direction", "\"both\", \"receive\" or \"transmit\"", "\"both\""),
+        value("loss", "share", "\"0%\""),
+        value("loss_burst", "packets", "1"),
+        value("duplicate", "share", "\"0%\""),
+        value("corrupt", "share", "\"0%\""),
+        value("reorder", "share", "\"0%\""),
+        value("latency", "duration", "\"0s\""),
+        value("jitter", "duration", "\"0s\""),
+        phrase("rate", "bits per second", "no bottleneck"),
+        value("queue", "size", "\"256KiB\""),
+        phrase("black_hole_mtu", "bytes", "no black hole"),
+        value("seed", "integer", "1"),
+    ],
+    later: &[],
 };
 
 /// `[[ip_route]]`

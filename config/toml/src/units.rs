@@ -29,6 +29,21 @@ const DURATION_UNITS: &[(&str, u64)] = &[
 const SIZE_UNITS: &[(&str, u64)] =
     &[("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
 
+const SHARE_UNITS: &[(&str, u64)] = &[("%", 10_000)];
+
+const RATE_UNITS: &[(&str, u64)] =
+    &[("bit/s", 1), ("kbit/s", 1_000), ("Mbit/s", 1_000_000), ("Gbit/s", 1_000_000_000)];
+
+/// `<number>%` as parts per million.
+pub(crate) fn share(text: &str) -> Result<u64, UnitError> {
+    parse(text, SHARE_UNITS)
+}
+
+/// `<number><unit>` in bits per second with the units bit/s, kbit/s, Mbit/s, Gbit/s.
+pub(crate) fn rate(text: &str) -> Result<u64, UnitError> {
+    parse(text, RATE_UNITS)
+}
+
 /// `<number><unit>` with the units ns, us, ms, s, m, h; a decimal point is allowed.
 pub(crate) fn duration(text: &str) -> Result<Duration, UnitError> {
     parse(text, DURATION_UNITS).map(Duration::from_nanos)
@@ -117,6 +132,11 @@ mod tests {
         assert_eq!(size("0.25KiB"), Ok(256));
         assert_eq!(size("1GiB"), Ok(1 << 30));
         assert_eq!(size("0B"), Ok(0));
+        assert_eq!(share("1%"), Ok(10_000));
+        assert_eq!(share("0.0001 %"), Ok(1));
+        assert_eq!(share("0.00001%"), Err(UnitError::TooFine));
+        assert_eq!(rate("2.5Gbit/s"), Ok(2_500_000_000));
+        assert_eq!(rate("100Mb/s"), Err(UnitError::UnknownUnit));
     }
 
     #[test]

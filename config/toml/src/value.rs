@@ -142,6 +142,48 @@ impl<'i> Value<'i> {
         None
     }
 
+    /// A share of packets, in percent; parts per million.
+    pub(crate) fn share(self, report: &mut Report<'_>) -> Option<At<u32>> {
+        const HINT: &str = "shares are in percent: \"1%\", \"0.05%\"";
+        let (key, span) = (self.key, self.span());
+        let DeValue::String(text) = self.value.get_ref() else {
+            return self.refuse("a share", HINT, report);
+        };
+        let message = match units::share(text) {
+            Ok(value @ 0..=1_000_000) => return Some(At { value: value as u32, span }),
+            Ok(_) | Err(UnitError::TooLarge) => "is more than everything",
+            Err(UnitError::NoUnit) => "has no unit",
+            Err(UnitError::UnknownUnit) => "has a unit that is not known",
+            Err(UnitError::TooFine) => "is finer than one in a million",
+            Err(UnitError::NotANumber) => "is not a share",
+        };
+        let text = shown(text);
+        report.error(span, format!("`{key}` {message}: \"{text}\"")).hint(HINT);
+        None
+    }
+
+    /// Bits per second, with a unit, at least `min`.
+    pub(crate) fn rate(self, min: u64, report: &mut Report<'_>) -> Option<At<u64>> {
+        const HINT: &str =
+            "rates need a unit: \"100Mbit/s\"; units are bit/s, kbit/s, Mbit/s, Gbit/s";
+        let (key, span) = (self.key, self.span());
+        let DeValue::String(text) = self.value.get_ref() else {
+            return self.refuse("a rate", HINT, report);
+        };
+        let message = match units::rate(text) {
+            Ok(value) if value >= min => return Some(At { value, span }),
+            Ok(_) => "is too low",
+            Err(UnitError::TooLarge) => "is too high",
+            Err(UnitError::NoUnit) => "has no unit",
+            Err(UnitError::UnknownUnit) => "has a unit that is not known",
+            Err(UnitError::TooFine) => "is finer than a bit per second",
+            Err(UnitError::NotANumber) => "is not a rate",
+        };
+        let text = shown(text);
+        report.error(span, format!("`{key}` {message}: \"{text}\"")).hint(HINT);
+        None
+    }
+
     /// One of several words; `later` are words of features that do not exist yet, each with its
     /// sentence.
     pub(crate) fn word<T: Copy>(

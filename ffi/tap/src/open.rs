@@ -51,6 +51,19 @@ impl TapInterface {
         Ok(Self { name: name.to_owned(), queues: opened })
     }
 
+    /// Has the kernel fill in every checksum and cut every segment itself.
+    ///
+    /// # Errors
+    /// [`TapError::System`] if it refuses.
+    pub fn without_offloads(&self) -> Result<(), TapError> {
+        let off = |file| set_offloads(file, 0);
+        self.queues.iter().try_for_each(off).map_err(|error| TapError::System {
+            name: self.name.clone(),
+            action: "switch its offloads off",
+            error,
+        })
+    }
+
     /// The devices, in queue order; `pools` are the receive pools of the workers that get them.
     ///
     /// # Errors
@@ -100,7 +113,7 @@ fn open_queue(name: &str, queues: usize) -> Result<File, TapError> {
     };
     attached.map_err(|error| refusal(name, error))?;
     let system = |action, error| TapError::System { name: name.to_owned(), action, error };
-    set_offloads(&file).map_err(|error| system("set its offloads", error))?;
+    set_offloads(&file, OFFLOADS).map_err(|error| system("set its offloads", error))?;
     Ok(file)
 }
 
@@ -125,9 +138,9 @@ fn attach(file: &File, name: &str, extra: libc::c_int) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-fn set_offloads(file: &File) -> io::Result<()> {
+fn set_offloads(file: &File, offloads: libc::c_ulong) -> io::Result<()> {
     // SAFETY: TUNSETOFFLOAD takes an integer.
-    let result = unsafe { libc::ioctl(file.as_raw_fd(), TUNSETOFFLOAD, OFFLOADS) };
+    let result = unsafe { libc::ioctl(file.as_raw_fd(), TUNSETOFFLOAD, offloads) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use sluice_config_model::{
-    AccessLogFormat, AccessLogPath, Buffers, Cluster, Config, Congestion, DomainPattern,
-    HeaderValue, HttpListener, HttpVersion, Hugepages, Idle, Listener, LoadBalancing, PathMatch,
-    Protocol, RedirectPath, Route, RouteAction, StringMatch, VirtualHost,
+    AccessLogFormat, AccessLogPath, Buffers, Cluster, Config, Congestion, Direction, DomainPattern,
+    HeaderValue, HttpListener, HttpVersion, Hugepages, Idle, Impairment, Listener, LoadBalancing,
+    PathMatch, Protocol, RedirectPath, Route, RouteAction, StringMatch, VirtualHost,
 };
 
 use super::answer::Answer;
@@ -40,6 +40,7 @@ fn dump(config: &Config) -> Map<String, Value> {
             "addresses": texts(&interface.addresses),
             "host_addresses": texts(&interface.host_addresses),
             "mtu": interface.mtu,
+            "impairment": interface.impairment.as_ref().map(dump_impairment),
         })
     });
     let ip_routes = config
@@ -197,6 +198,28 @@ fn dump_route(config: &Config, route: &Route) -> Value {
     put("timeout", timeout(route.timeout));
     put("retries", route.retries.into());
     Value::Object(out)
+}
+
+fn dump_impairment(plan: &Impairment) -> Value {
+    let share = |per_million: u32| format!("{}%", f64::from(per_million) / 10_000.0);
+    json!({
+        "direction": match plan.direction {
+            Direction::Both => "both",
+            Direction::Receive => "receive",
+            Direction::Transmit => "transmit",
+        },
+        "loss": share(plan.loss),
+        "loss_burst": plan.loss_burst,
+        "duplicate": share(plan.duplicate),
+        "corrupt": share(plan.corrupt),
+        "reorder": share(plan.reorder),
+        "latency": duration(plan.latency),
+        "jitter": duration(plan.jitter),
+        "rate": plan.rate.map(|bits| format!("{bits}bit/s")),
+        "queue": format!("{}B", plan.queue_bytes),
+        "black_hole_mtu": plan.black_hole_mtu,
+        "seed": plan.seed,
+    })
 }
 
 fn dump_cluster(cluster: &Cluster) -> Value {

@@ -8,9 +8,11 @@ use sluice_base::InterfaceId;
 use sluice_config_model::{DeviceSpec, Interface, IpRoute, Ipv4Cidr, defaults};
 use toml::de::DeValue;
 
+use super::impairment::impairment;
 use crate::address;
 use crate::limits::{ADDRESSES_MAX, MTU, NEXT_HOPS_MAX};
 use crate::report::{At, Report, Span};
+use crate::schema;
 use crate::section::Section;
 use crate::value::{Value, enumerate, shown};
 
@@ -99,6 +101,10 @@ pub(super) fn interface(
         }
     }
     let mtu = section.take("mtu").and_then(|value| value.integer(MTU, report));
+    let impairment = section
+        .take("impairment")
+        .and_then(|value| value.section(&schema::IMPAIRMENT, report))
+        .map(|section| impairment(section, report));
     section.close(report);
     known.incomplete |= addresses.is_empty();
     let interface = Interface {
@@ -107,6 +113,7 @@ pub(super) fn interface(
         addresses: addresses.iter().map(|at| at.value).collect(),
         host_addresses: hosts.iter().map(|at| at.value).collect(),
         mtu: mtu.map_or(defaults::MTU, |at| at.value),
+        impairment,
         name,
     };
     keep_unique(known, addresses, hosts, &interface.name, report);

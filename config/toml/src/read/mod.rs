@@ -6,6 +6,7 @@
 mod action;
 mod admin;
 mod cluster;
+mod impairment;
 mod interface;
 mod listener;
 mod route;
