@@ -153,11 +153,16 @@ bench: ## criterion micro benches, then the whole path over in-memory links
 	@$(STEP) 1200 "build the path bench" $(CARGO) build --quiet --release -p sluice-bench --bins
 	@$(STEP) 600 "whole path" $(TARGET_DIR)/release/path
 
+.PHONY: goodput
+goodput: build ## downloads over a bad cable, ours beside the kernel's: GOODPUT='--loss 1% --rtt 50 --pairs 5'
+	@$(STEP) 1200 "goodput" tests/scripts/netns tests/scripts/goodput $(GOODPUT) $(SLUICE)
+
 .PHONY: nightly
 nightly: ## the long run: everything, NIGHTLY_MINUTES= of seeds, NIGHTLY_TIME= seconds per fuzz target, benches
 	@$(MAKE) lint test
 	@$(MAKE) sim MINUTES=$(NIGHTLY_MINUTES)
 	@$(MAKE) fuzz TIME=$(NIGHTLY_TIME)
+	@$(MAKE) goodput
 	@$(MAKE) bench
 
 .PHONY: clean
