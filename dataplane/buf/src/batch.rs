@@ -1,16 +1,21 @@
 //! A vector of packets.
 
-use std::collections::VecDeque;
-
 use crate::packet::Packet;
 
 /// How many packets one receive call yields at most: the knee of the batching curve is at 16 to 32.
 pub const BURST: usize = 32;
 
 /// Up to a fixed number of packets in order, allocated once.
+///
+/// They lie in one piece, so that a stage walks over them and a whole vector moves at once. There
+/// are twice as many slots as packets: who takes in front and appends behind moves the rest down
+/// only once in as many packets as the batch may hold.
 #[derive(Debug)]
 pub struct Batch {
-    packets: VecDeque<Packet>,
+    /// `head..tail` hold packets, the others none.
+    slots: Box<[Option<Packet>]>,
+    head: usize,
+    tail: usize,
     limit: usize,
 }
 
@@ -18,7 +23,8 @@ impl Batch {
     /// Room for `limit` packets.
     #[must_use]
     pub fn with_capacity(limit: usize) -> Self {
-        Self { packets: VecDeque::with_capacity(limit), limit }
+        let slots = std::iter::repeat_with(|| None).take(2 * limit).collect();
+        Self { slots, head: 0, tail: 0, limit }
     }
 
     /// Room for one [`BURST`].
@@ -30,72 +36,143 @@ impl Batch {
     /// Appends a packet; when the batch is full the packet is dropped and the answer is false.
     #[inline]
     pub fn push(&mut self, packet: Packet) -> bool {
+        self.try_push(packet).is_ok()
+    }
+
+    /// Appends a packet.
+    ///
+    /// # Errors
+    /// Gives the packet back when the batch is full.
+    #[inline]
+    pub fn try_push(&mut self, packet: Packet) -> Result<(), Packet> {
         if self.is_full() {
-            return false;
+            return Err(packet);
         }
-        self.packets.push_back(packet);
-        true
+        if self.tail == self.slots.len() {
+            self.move_down();
+        }
+        let Some(slot) = self.slots.get_mut(self.tail) else { return Err(packet) };
+        put(slot, packet);
+        self.tail += 1;
+        Ok(())
     }
 
     /// Takes the first packet.
     #[inline]
     pub fn pop(&mut self) -> Option<Packet> {
-        self.packets.pop_front()
+        let packet = self.slots.get_mut(self.head)?.take()?;
+        self.head += 1;
+        if self.head == self.tail {
+            (self.head, self.tail) = (0, 0);
+        }
+        Some(packet)
     }
 
-    /// Puts a packet back in front.
-    #[inline]
+    /// Puts a packet back in front, where one was taken before.
     pub fn unpop(&mut self, packet: Packet) {
-        self.packets.push_front(packet);
+        debug_assert!(!self.is_full(), "what is put back was taken");
+        if self.is_empty() {
+            (self.head, self.tail) = (self.limit, self.limit);
+        } else if self.head == 0 {
+            self.slots[..=self.tail].rotate_right(1);
+            (self.head, self.tail) = (1, self.tail + 1);
+        }
+        self.head -= 1;
+        put(&mut self.slots[self.head], packet);
+    }
+
+    /// Takes the first packets of `other`, at most `max` and what there is room for; says how many.
+    #[inline]
+    pub fn take_from(&mut self, other: &mut Self, max: usize) -> usize {
+        let count = other.len().min(max).min(self.room());
+        if count == 0 {
+            return 0;
+        }
+        if self.tail + count > self.slots.len() {
+            self.move_down();
+        }
+        let (to, from) = (self.tail..self.tail + count, other.head..other.head + count);
+        for (slot, packet) in self.slots[to].iter_mut().zip(&mut other.slots[from]) {
+            std::mem::swap(slot, packet);
+        }
+        self.tail += count;
+        other.head += count;
+        if other.head == other.tail {
+            (other.head, other.tail) = (0, 0);
+        }
+        count
     }
 
     /// How many packets there are.
     #[inline]
     #[must_use]
     pub fn len(&self) -> usize {
-        self.packets.len()
+        self.tail - self.head
     }
 
     /// Whether there is none.
     #[inline]
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.packets.is_empty()
+        self.tail == self.head
     }
 
     /// Whether no more fits.
     #[inline]
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.packets.len() >= self.limit
+        self.len() >= self.limit
     }
 
     /// How many more fit.
     #[inline]
     #[must_use]
     pub fn room(&self) -> usize {
-        self.limit - self.packets.len()
+        self.limit - self.len()
     }
 
     /// The packets in order.
     pub fn iter(&self) -> impl Iterator<Item = &Packet> {
-        self.packets.iter()
+        self.slots[self.head..self.tail].iter().flatten()
     }
 
     /// The packets in order, to change.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Packet> {
-        self.packets.iter_mut()
+        self.slots[self.head..self.tail].iter_mut().flatten()
     }
 
-    /// Takes every packet, in order.
+    /// Takes every packet, in order; those that are not asked for are dropped.
     pub fn drain(&mut self) -> impl Iterator<Item = Packet> + '_ {
-        self.packets.drain(..)
+        let count = self.len();
+        let emptied = Emptied(self);
+        (0..count).map_while(move |_| emptied.0.pop())
+    }
+
+    /// Takes the first `count` packets, in order; those that are not asked for stay.
+    #[inline]
+    pub fn pop_many(&mut self, count: usize) -> impl Iterator<Item = Packet> + '_ {
+        (0..count).map_while(|_| self.pop())
     }
 
     /// Drops every packet.
     pub fn clear(&mut self) {
-        self.packets.clear();
+        while let Some(packet) = self.pop() {
+            drop(packet);
+        }
     }
+
+    #[cold]
+    fn move_down(&mut self) {
+        self.slots[..self.tail].rotate_left(self.head);
+        (self.head, self.tail) = (0, self.tail - self.head);
+    }
+}
+
+/// Fills a slot that holds nothing.
+#[inline]
+fn put(slot: &mut Option<Packet>, packet: Packet) {
+    debug_assert!(slot.is_none(), "only slots from head to tail hold packets");
+    std::mem::forget(slot.replace(packet));
 }
 
 /// A vector of packets that is only used within one call and empty otherwise, so that its owner may

@@ -161,6 +161,13 @@ impl Segment {
         NonNull::new(next).map(Self)
     }
 
+    /// As [`Segment::next`], null for none.
+    #[inline]
+    pub(crate) fn next_raw(self) -> *mut Header {
+        // SAFETY: the pointer is to a live header (type invariant).
+        unsafe { (*self.0.as_ptr()).next }
+    }
+
     #[inline]
     pub(crate) fn set_next(self, next: Option<Self>) {
         let next = next.map_or(std::ptr::null_mut(), |segment| segment.0.as_ptr());

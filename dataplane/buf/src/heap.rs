@@ -106,19 +106,12 @@ impl HeapPool {
         self.local_count.load(Ordering::Relaxed).wrapping_add(remote)
     }
 
+    /// The buffer to be taken next.
     #[inline]
-    fn pop(&self) -> Option<NonNull<Header>> {
+    fn first(&self) -> Option<NonNull<Header>> {
         // SAFETY: the home thread alone reaches this.
-        let mut first = unsafe { *self.local.get() };
-        if first.is_null() {
-            first = self.take_remote();
-        }
-        let head = NonNull::new(first)?;
-        let next = Segment(head).next().map_or(ptr::null_mut(), |segment| segment.0.as_ptr());
-        // SAFETY: the home thread alone reaches this.
-        unsafe { *self.local.get() = next };
-        self.local_count.store(self.local_count.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
-        Some(head)
+        let first = unsafe { *self.local.get() };
+        if first.is_null() { NonNull::new(self.take_remote()) } else { NonNull::new(first) }
     }
 
     /// Moves what other threads freed to the local list, which is empty.
@@ -134,6 +127,8 @@ impl HeapPool {
         }
         self.remote_count.fetch_sub(count, Ordering::Relaxed);
         self.local_count.fetch_add(count, Ordering::Relaxed);
+        // SAFETY: the home thread alone reaches this.
+        unsafe { *self.local.get() = first };
         first
     }
 
@@ -142,7 +137,7 @@ impl HeapPool {
         // SAFETY: the home thread alone reaches this.
         let first = unsafe { *self.local.get() };
         segment.set_next(NonNull::new(first).map(Segment));
-        // SAFETY: the home thread alone reaches this.
+        // SAFETY: as above.
         unsafe { *self.local.get() = segment.0.as_ptr() };
         self.local_count.store(self.local_count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
@@ -258,8 +253,10 @@ unsafe fn alloc(pool: *mut c_void, out: &mut [*mut Header]) -> usize {
     }
     let mut taken = 0;
     for slot in out {
-        let Some(head) = pool.pop() else { break };
+        let Some(head) = pool.first() else { break };
         let segment = Segment(head);
+        // SAFETY: the home thread alone reaches this.
+        unsafe { *pool.local.get() = segment.next_raw() };
         segment.set_next(None);
         segment.set_nb_segs(1);
         segment.set_data_off(HEADROOM as u16);
@@ -270,7 +267,9 @@ unsafe fn alloc(pool: *mut c_void, out: &mut [*mut Header]) -> usize {
         *slot = head.as_ptr();
         taken += 1;
     }
-    taken
+    let left = pool.local_count.load(Ordering::Relaxed) - taken;
+    pool.local_count.store(left, Ordering::Relaxed);
+    taken as usize
 }
 
 unsafe fn free(head: NonNull<Header>) {

@@ -18,7 +18,7 @@ use std::mem::ManuallyDrop;
 
 use rtrb::{Consumer, Producer, RingBuffer};
 
-use crate::batch::Batch;
+use crate::batch::{BURST, Batch};
 use crate::device::{Capabilities, Device, DeviceStatistics, MacBytes};
 use crate::header::{DATA_ROOM, HEADROOM};
 use crate::meta::{Gso, L4Checksum, RxChecksum};
@@ -60,6 +60,8 @@ pub struct LinkHost {
     empty: Producer<SendPacket>,
     in_flight: usize,
     depth: usize,
+    /// How many receive buffers must be missing before more are posted.
+    post_at: usize,
     statistics: DeviceStatistics,
     /// Last, so that the rings give their buffers back first.
     pool: Pool,
@@ -107,6 +109,7 @@ pub fn link(
         empty: empty_in,
         in_flight: 0,
         depth,
+        post_at: (depth / 4).clamp(1, BURST),
         statistics: DeviceStatistics::default(),
     };
     let peer = LinkPeer {
@@ -124,17 +127,23 @@ pub fn link(
 
 impl LinkHost {
     fn reclaim(&mut self) {
-        while let Ok(lent) = self.completions.pop() {
-            drop(ManuallyDrop::into_inner(lent.0));
-            self.in_flight -= 1;
+        let count = self.completions.slots();
+        if count == 0 {
+            return;
+        }
+        if let Ok(completed) = self.completions.read_chunk(count) {
+            for lent in completed {
+                drop(ManuallyDrop::into_inner(lent.0));
+            }
+            self.in_flight -= count;
         }
     }
 
     fn post_buffers(&mut self) {
-        while self.empty.slots() > 0 {
-            let Ok(packet) = self.pool.alloc() else { return };
-            let Ok(packet) = packet.try_into_send() else { return };
-            if self.empty.push(packet).is_err() {
+        while self.empty.slots() >= self.post_at {
+            let fresh = self.pool.alloc_many(self.empty.slots().min(BURST));
+            let Ok(empty) = self.empty.write_chunk_uninit(fresh.size_hint().0) else { return };
+            if empty.fill_from_iter(fresh.filter_map(|it| it.try_into_send().ok())) == 0 {
                 return;
             }
         }
@@ -143,33 +152,40 @@ impl LinkHost {
 
 impl Device for LinkHost {
     fn rx_burst(&mut self, into: &mut Batch) -> usize {
-        let before = into.len();
-        while !into.is_full() {
-            let Ok(packet) = self.filled.pop() else { break };
-            let packet = packet.into_packet();
-            self.statistics.rx_packets += 1;
-            self.statistics.rx_bytes += packet.len() as u64;
-            into.push(packet);
+        let count = self.filled.slots().min(into.room());
+        if count > 0
+            && let Ok(filled) = self.filled.read_chunk(count)
+        {
+            let mut bytes = 0;
+            for packet in filled {
+                let packet = packet.into_packet();
+                bytes += packet.len() as u64;
+                into.push(packet);
+            }
+            self.statistics.rx_packets += count as u64;
+            self.statistics.rx_bytes += bytes;
         }
         self.post_buffers();
-        into.len() - before
+        count
     }
 
     fn tx_burst(&mut self, packets: &mut Batch) -> usize {
         self.reclaim();
-        let mut sent = 0;
-        while self.in_flight < self.depth {
-            let Some(packet) = packets.pop() else { break };
-            self.statistics.tx_packets += 1;
-            self.statistics.tx_bytes += packet.len() as u64;
-            if self.frames.push(Lent(ManuallyDrop::new(packet))).is_err() {
-                debug_assert!(false, "the ring is as deep as what may be in flight");
-                break;
-            }
-            self.in_flight += 1;
-            sent += 1;
-        }
-        sent
+        let count = packets.len().min(self.depth - self.in_flight);
+        let Ok(frames) = self.frames.write_chunk_uninit(count) else {
+            debug_assert!(false, "the ring is as deep as what may be in flight");
+            return 0;
+        };
+        let mut bytes = 0;
+        let lent = packets.pop_many(count).map(|packet| {
+            bytes += packet.len() as u64;
+            Lent(ManuallyDrop::new(packet))
+        });
+        frames.fill_from_iter(lent);
+        self.statistics.tx_packets += count as u64;
+        self.statistics.tx_bytes += bytes;
+        self.in_flight += count;
+        count
     }
 
     fn tx_room(&mut self) -> usize {

@@ -6,7 +6,7 @@ use std::fmt;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use crate::batch::Batch;
+use crate::batch::BURST;
 use crate::header::{Header, Segment};
 use crate::heap::{HeapOwner, HeapPool};
 use crate::packet::Packet;
@@ -150,15 +150,20 @@ impl Pool {
         self.take()
     }
 
-    /// Fills `out` with empty packets until it or the pool (less the reserve) is at its end.
-    pub fn alloc_batch(&self, out: &mut Batch) -> usize {
-        let mut taken = 0;
-        while !out.is_full() {
-            let Ok(packet) = self.alloc() else { break };
-            out.push(packet);
-            taken += 1;
+    /// Takes up to `count` empty packets at once, [`BURST`] at most. That there are fewer is not
+    /// counted as refused.
+    #[inline]
+    pub fn alloc_many(&self, count: usize) -> Fresh {
+        let wanted = count.min(BURST);
+        if self.estimate.get() < self.reserve.saturating_add(wanted as u32) {
+            self.refresh();
         }
-        taken
+        let free = self.estimate.get().saturating_sub(self.reserve) as usize;
+        let mut fresh = Fresh { heads: [std::ptr::null_mut(); BURST], at: 0, end: 0 };
+        // SAFETY: `raw` belongs to `ops` and `owner` keeps it alive.
+        fresh.end = unsafe { (self.ops.alloc)(self.raw, &mut fresh.heads[..wanted.min(free)]) };
+        self.estimate.set(self.estimate.get().saturating_sub(fresh.end as u32));
+        fresh
     }
 
     #[inline]
@@ -230,6 +235,40 @@ impl Pool {
     pub fn unbind(&self) {
         if let Owner::Heap(heap) = &self.owner {
             heap.pool().unbind();
+        }
+    }
+}
+
+/// Empty packets that were taken together; those that are not asked for go back.
+#[derive(Debug)]
+pub struct Fresh {
+    /// From `at` to `end`: buffers that are nobody else's.
+    heads: [*mut Header; BURST],
+    at: usize,
+    end: usize,
+}
+
+impl Iterator for Fresh {
+    type Item = Packet;
+
+    #[inline]
+    fn next(&mut self) -> Option<Packet> {
+        let head = *self.heads[..self.end].get(self.at)?;
+        self.at += 1;
+        NonNull::new(head).map(|head| Packet::from_segment(Segment(head)))
+    }
+
+    #[inline]
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.end - self.at, Some(self.end - self.at))
+    }
+}
+
+impl Drop for Fresh {
+    #[inline]
+    fn drop(&mut self) {
+        for packet in self.by_ref() {
+            drop(packet);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use sluice_base::{Instant, WorkerId};
 use sluice_buf::Packet;
-use sluice_wire::{EtherType, EthernetView, MacAddress, VlanTags, ethernet};
+use sluice_wire::{EtherType, EthernetView, VlanTags};
 
 use crate::drop_reason::DropReason;
 use crate::owner::Subject;
@@ -31,25 +31,7 @@ pub(crate) struct Frame {
 
 impl Stack {
     /// Takes in one frame. What comes back is why it went no further.
-    #[inline]
     pub(crate) fn ethernet_input(
-        &mut self,
-        interface: u16,
-        packet: Packet,
-        arrival: Arrival,
-        now: Instant,
-    ) -> Result<(), DropReason> {
-        let own = self.interfaces[usize::from(interface)].mac;
-        if is_plain_ipv4(packet.head(), own) {
-            let l2_len = ethernet::HEADER_LEN as u16;
-            let frame = Frame { interface, l2_len, is_group: false, arrival };
-            return self.ipv4_input(packet, frame, now);
-        }
-        self.any_ethernet_input(interface, packet, arrival, now)
-    }
-
-    /// What is not an untagged frame with IPv4 for us.
-    fn any_ethernet_input(
         &mut self,
         interface: u16,
         packet: Packet,
@@ -113,14 +95,4 @@ impl Stack {
             Err((.., packet)) => self.handoff_failed(packet),
         }
     }
-}
-
-/// Whether a frame is for us alone, from one station, untagged, with IPv4.
-#[inline]
-fn is_plain_ipv4(head: &[u8], own: MacAddress) -> bool {
-    let Some(head) = head.first_chunk::<{ ethernet::HEADER_LEN }>() else { return false };
-    let [a, b, c, d, e, f, g, h, i, j, k, l, type_high, type_low] = *head;
-    let source = u64::from_be_bytes([0, 0, g, h, i, j, k, l]);
-    let is_unicast = source != 0 && g & 1 == 0;
-    [a, b, c, d, e, f] == own.0 && [type_high, type_low] == [8, 0] && is_unicast
 }

@@ -2,8 +2,8 @@
 
 use std::net::Ipv4Addr;
 
-use sluice_base::{Instant, InterfaceId, Ring};
-use sluice_buf::{Capabilities, Packet};
+use sluice_base::{Instant, InterfaceId};
+use sluice_buf::{Batch, Capabilities};
 use sluice_wire::MacAddress;
 
 use crate::config::InterfaceConfig;
@@ -20,7 +20,7 @@ pub(crate) struct Interface {
     /// When an address of ours may be defended again.
     pub(crate) defend_after: Instant,
     /// Packets with all headers: ARP, ICMP, resets, forwarded ones.
-    pub(crate) control: Ring<Packet>,
+    pub(crate) control: Batch,
     /// Connections that owe segments.
     pub(crate) output: Queue,
 }
@@ -34,7 +34,7 @@ impl Interface {
             capabilities: config.capabilities,
             addresses: config.addresses,
             defend_after: Instant::ZERO,
-            control: Ring::with_capacity(queue_max as usize),
+            control: Batch::with_capacity(queue_max as usize),
             output: Queue::new(),
         }
     }

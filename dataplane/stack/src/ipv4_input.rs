@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use sluice_base::Instant;
 use sluice_buf::{Packet, RxChecksum};
 use sluice_wire::icmp::{IcmpMessage, Unreachable};
-use sluice_wire::{Checksum, IcmpView, IpProtocol, Ipv4View, TcpView, UdpView, ipv4};
+use sluice_wire::{Checksum, IcmpView, IpProtocol, Ipv4View, TcpView, UdpView};
 
 use crate::addresses::{is_group, is_host};
 use crate::drop_reason::DropReason;
@@ -42,7 +42,6 @@ impl Ipv4Info {
 }
 
 impl Stack {
-    #[inline]
     pub(crate) fn ipv4_input(
         &mut self,
         packet: Packet,
@@ -57,15 +56,11 @@ impl Stack {
             // A gateway answers for what it does not have; a group frame is a host's mistake.
             _ if frame.is_group => Err(DropReason::Ipv4LinkBroadcast),
             route @ (Some(NextHop::Connected { .. } | NextHop::Via { .. }) | None) => {
-                match self.pass(packet, &frame, &info, route, now) {
-                    Ok(()) => Ok(()),
-                    Err(packet) => self.forward(packet, frame, info, route, now),
-                }
+                self.forward(packet, frame, info, route, now)
             }
         }
     }
 
-    #[inline]
     fn local_input(
         &mut self,
         packet: Packet,
@@ -106,7 +101,6 @@ impl Stack {
     }
 
     /// Checks a segment and puts it on the list of those whose connections are looked up together.
-    #[inline]
     fn tcp_enqueue(
         &mut self,
         packet: Packet,
@@ -139,13 +133,16 @@ impl Stack {
         self.flows.prefetch(hash);
         self.counters.tcp_segments_in.increment();
         self.segments.push(Segment {
-            packet,
-            interface: frame.interface,
-            header,
-            tuple,
+            packet: Some(packet),
             hash,
-            payload_at,
-            payload_len,
+            header: header.without_rare_options(),
+            tuple,
+            is_plain: header.as_plain().is_some(),
+            interface: frame.interface,
+            // Headers lie in the first piece of a packet, the rest is at most what IP can say.
+            header_at: at as u16,
+            payload_at: payload_at as u16,
+            payload_len: payload_len as u16,
             candidate: None,
         });
         Ok(())
@@ -153,12 +150,8 @@ impl Stack {
 }
 
 /// Everything about the header that does not depend on us.
-#[inline]
 fn check_header(packet: &Packet, at: usize) -> Result<Ipv4Info, DropReason> {
-    let info = match plain_header(packet, at) {
-        Some(info) => info,
-        None => any_header(packet, at)?,
-    };
+    let info = parse_header(packet, at)?;
     if !is_host(info.source) {
         return Err(DropReason::Ipv4Source);
     }
@@ -168,40 +161,7 @@ fn check_header(packet: &Packet, at: usize) -> Result<Ipv4Info, DropReason> {
     Ok(info)
 }
 
-/// A good header without options, which nearly all are.
-#[inline]
-fn plain_header(packet: &Packet, at: usize) -> Option<Ipv4Info> {
-    let header: &[u8; ipv4::HEADER_LEN] = packet.head().get(at..)?.first_chunk()?;
-    let half = |at: usize| u16::from_be_bytes([header[at], header[at + 1]]);
-    let word = |at: usize| {
-        u32::from_ne_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
-    };
-    let total_len = half(2);
-    let is_whole = header[0] == 0x45
-        && usize::from(total_len) >= ipv4::HEADER_LEN
-        && usize::from(total_len) <= packet.len() - at;
-    if !is_whole {
-        return None;
-    }
-    let is_good = packet.rx_ipv4_checksum().unwrap_or_else(|| {
-        let words = [word(0), word(4), word(8), word(12), word(16)];
-        let sum = words.into_iter().map(u64::from).sum::<u64>();
-        // All ones in ones' complement, in whatever byte order (RFC 1071, 2).
-        sum % 0xffff == 0
-    });
-    is_good.then(|| Ipv4Info {
-        source: Ipv4Addr::from_bits(u32::from_be(word(12))),
-        destination: Ipv4Addr::from_bits(u32::from_be(word(16))),
-        protocol: IpProtocol::from_number(header[9]),
-        header_len: ipv4::HEADER_LEN as u16,
-        payload_len: total_len - ipv4::HEADER_LEN as u16,
-        is_fragment: half(6) & 0x3fff != 0,
-    })
-}
-
-/// Any header; says what is wrong with a bad one.
-#[cold]
-fn any_header(packet: &Packet, at: usize) -> Result<Ipv4Info, DropReason> {
+fn parse_header(packet: &Packet, at: usize) -> Result<Ipv4Info, DropReason> {
     let head = packet.head().get(at..).unwrap_or_default();
     let view = Ipv4View::parse_with_len(head, packet.len() - at)?;
     let is_good = packet.rx_ipv4_checksum().unwrap_or_else(|| view.checksum_ok());
@@ -221,7 +181,6 @@ fn any_header(packet: &Packet, at: usize) -> Result<Ipv4Info, DropReason> {
     })
 }
 
-#[cold]
 fn has_source_route(mut options: &[u8]) -> bool {
     while let [kind, rest @ ..] = options {
         options = match *kind {
@@ -238,7 +197,6 @@ fn has_source_route(mut options: &[u8]) -> bool {
 }
 
 /// What decides who owns a packet to us.
-#[inline]
 fn subject_of(packet: &Packet, l2_len: usize, info: &Ipv4Info) -> Subject {
     let addresses = Subject::Addresses { source: info.source, destination: info.destination };
     if info.is_fragment {

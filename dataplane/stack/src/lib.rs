@@ -19,7 +19,9 @@
 //! # The way of a packet
 //!
 //! ```text
-//!  handle_batch -> ethernet_input -> arp
+//!  handle_batch -> common_input: a plain segment for us, or only passing through? the short way
+//!                        | no
+//!                  ethernet_input -> arp
 //!                        |                      +-> icmp      (answers, errors)
 //!                   ipv4_input -> owner: ours? -+-> tcp_input -> connection -> next_ready
 //!                        |          not ours        by the vector: buckets, connections, work
@@ -54,6 +56,7 @@
 
 mod addresses;
 mod arp;
+mod common_input;
 mod config;
 mod connection;
 mod counters;
@@ -84,7 +87,6 @@ mod tcp_configs;
 mod tcp_input;
 mod tcp_output;
 mod time_wait;
-mod transit;
 mod tuple;
 mod verbs;
 mod wheel;

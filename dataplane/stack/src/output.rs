@@ -32,11 +32,7 @@ impl Stack {
     }
 
     fn transmit_control(&mut self, interface: InterfaceId, limit: usize, out: &mut Batch) {
-        let control = &mut self.interfaces[interface.index()].control;
-        for _ in 0..control.len().min(limit - out.len()) {
-            let Some(packet) = control.pop() else { break };
-            out.push(packet);
-        }
+        out.take_from(&mut self.interfaces[interface.index()].control, limit - out.len());
     }
 
     /// Whether a call of [`Stack::transmit`] would give out something.
@@ -59,7 +55,7 @@ impl Stack {
         if !is_linear && !packet.linearise() {
             return Err(DropReason::TxLinearise);
         }
-        interface.control.push(packet).map_err(|_| DropReason::EgressFull)
+        interface.control.try_push(packet).map_err(|_| DropReason::EgressFull)
     }
 
     /// The next packet for another worker.

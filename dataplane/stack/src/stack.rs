@@ -7,6 +7,7 @@ use sluice_base::{HashKey, Instant, InterfaceId, Ring, Rng, Slab, WorkerId};
 use sluice_buf::{BURST, Batch, Packet, Pool, Pressure};
 use sluice_tcp::{ChallengeAcks, Connection};
 
+use crate::common_input::Vector;
 use crate::config::{RouteConfig, StackConfig};
 use crate::connection::Entry;
 use crate::counters::StackCounters;
@@ -142,20 +143,20 @@ impl Stack {
     /// for [`Stack::pop_handoff`].
     pub fn handle_batch(&mut self, interface: InterfaceId, batch: &mut Batch, now: Instant) {
         self.begin_input(now);
-        while !batch.is_empty() {
-            for _ in 0..BURST {
-                let Some(packet) = batch.pop() else { break };
-                self.handle_packet(interface, packet, Arrival::Device, now);
-            }
-            self.handle_segments(now);
-        }
+        self.handle_vectors(interface, batch, Arrival::Device, now);
     }
 
     /// Takes in a packet that another worker found to be ours.
     pub fn handle_steered(&mut self, interface: InterfaceId, packet: Packet, now: Instant) {
         self.begin_input(now);
         self.counters.steered.increment();
-        self.handle_packet(interface, packet, Arrival::Steered, now);
+        self.counters.packets_in.increment();
+        let Some(known) = self.interfaces.get(interface.index()) else {
+            return self.note(Err(DropReason::InterfaceUnknown));
+        };
+        let mut vector = Vector::new(known, Arrival::Steered, now);
+        self.handle_packet(packet, &mut vector);
+        self.end_vector(&mut vector);
         self.handle_segments(now);
     }
 
@@ -212,21 +213,30 @@ impl Stack {
         self.look_at_memory(now);
     }
 
-    #[inline]
-    fn handle_packet(
+    fn handle_vectors(
         &mut self,
         interface: InterfaceId,
-        packet: Packet,
+        batch: &mut Batch,
         arrival: Arrival,
         now: Instant,
     ) {
-        self.counters.packets_in.increment();
-        let handled = if interface.index() < self.interfaces.len() {
-            self.ethernet_input(interface.0, packet, arrival, now)
-        } else {
-            Err(DropReason::InterfaceUnknown)
+        self.counters.packets_in.add(batch.len() as u64);
+        let Some(known) = self.interfaces.get(interface.index()) else {
+            for packet in batch.drain() {
+                drop(packet);
+                self.note(Err(DropReason::InterfaceUnknown));
+            }
+            return;
         };
-        self.note(handled);
+        let mut vector = Vector::new(known, arrival, now);
+        while !batch.is_empty() {
+            for _ in 0..BURST {
+                let Some(packet) = batch.pop() else { break };
+                self.handle_packet(packet, &mut vector);
+            }
+            self.end_vector(&mut vector);
+            self.handle_segments(now);
+        }
     }
 
     /// Neighbours have one writer.

@@ -8,7 +8,7 @@ use sluice_arch::prefetch_read;
 use sluice_base::{Instant, SlabKey};
 use sluice_buf::{Chain, Packet, Pressure};
 use sluice_tcp::Connection;
-use sluice_wire::{Flags, SeqNumber, TcpHeader};
+use sluice_wire::{Flags, PlainHeader, SeqNumber, TcpHeader, TcpView};
 
 use crate::connection::{Entry, Queued, context};
 use crate::drop_reason::DropReason;
@@ -21,25 +21,54 @@ use crate::tuple::Tuple;
 /// A segment whose headers are good.
 #[derive(Debug)]
 pub(crate) struct Segment {
-    pub(crate) packet: Packet,
+    /// None once it was worked on.
+    pub(crate) packet: Option<Packet>,
+    pub(crate) hash: u64,
+    /// All of the header but the ports, if `is_plain`.
+    pub(crate) header: PlainHeader,
+    pub(crate) tuple: Tuple,
+    /// Whether there is no more to the header: no SYN, no other options.
+    pub(crate) is_plain: bool,
     /// Position of the interface it came in by.
     pub(crate) interface: u16,
-    pub(crate) header: TcpHeader,
-    pub(crate) tuple: Tuple,
-    pub(crate) hash: u64,
-    /// Where the payload starts, from the start of the packet.
-    pub(crate) payload_at: usize,
-    pub(crate) payload_len: usize,
+    /// Where header and payload start, from the start of the packet.
+    pub(crate) header_at: u16,
+    pub(crate) payload_at: u16,
+    pub(crate) payload_len: u16,
     /// A value of the flow table with the right tag, to be asked for early.
     pub(crate) candidate: Option<u32>,
 }
 
+impl Segment {
+    /// The header with all options, read again.
+    pub(crate) fn full_header(&self) -> Option<TcpHeader> {
+        let bytes = self.packet.as_ref()?.head().get(usize::from(self.header_at)..)?;
+        TcpView::parse(bytes).and_then(|view| view.header()).ok()
+    }
+
+    /// The payload, in the buffers that it arrived in.
+    #[inline]
+    fn take_payload(&mut self) -> Chain {
+        let mut payload = Chain::new();
+        if let Some(packet) = self.packet.take()
+            && self.payload_len > 0
+        {
+            packet.into_chain(self.payload_at.into(), self.payload_len.into(), &mut payload);
+        }
+        payload
+    }
+}
+
 impl Stack {
     /// Works off the segments that were put on the list.
+    #[inline]
     pub(crate) fn handle_segments(&mut self, now: Instant) {
-        if self.segments.is_empty() {
-            return;
+        if !self.segments.is_empty() {
+            self.handle_some_segments(now);
         }
+    }
+
+    fn handle_some_segments(&mut self, now: Instant) {
         let mut segments = std::mem::take(&mut self.segments);
         for segment in &mut segments {
             segment.candidate = self.flows.find(segment.hash, |_| true);
@@ -53,60 +82,64 @@ impl Stack {
                 prefetch_read(address.wrapping_byte_add(128));
             }
         }
-        for segment in segments.drain(..) {
-            let handled = self.tcp_input(segment, now);
-            self.note(handled);
+        for segment in &mut segments {
+            // A connection that ended since has another tuple, or none.
+            match segment.candidate {
+                Some(index) if segment.is_plain && self.is_connection(index, &segment.tuple) => {
+                    let (header, payload) = (segment.header, segment.take_payload());
+                    self.drive(index, now, |tcp, cx| tcp.handle_plain(&header, payload, cx));
+                }
+                _ => {
+                    let handled = self.tcp_input(segment, now);
+                    self.note(handled);
+                }
+            }
         }
+        segments.clear();
         self.segments = segments;
     }
 
-    #[inline]
-    fn tcp_input(&mut self, segment: Segment, now: Instant) -> Result<(), DropReason> {
-        let Segment { hash, tuple, .. } = segment;
-        let found = self.flows.find(hash, |value| self.is_flow(value, &tuple));
-        match found {
+    /// What is not a plain segment of a connection that was found at once.
+    #[cold]
+    fn tcp_input(&mut self, segment: &mut Segment, now: Instant) -> Result<(), DropReason> {
+        let Segment { hash, tuple, .. } = *segment;
+        match self.flows.find(hash, |value| self.is_flow(value, &tuple)) {
             Some(value) if value & TIME_WAIT == 0 => {
-                let Segment { packet, header, payload_at, payload_len, .. } = segment;
-                let mut payload = Chain::new();
-                if payload_len > 0 {
-                    packet.into_chain(payload_at, payload_len, &mut payload);
-                }
+                let header = segment.full_header().ok_or(DropReason::TcpMalformed)?;
+                let payload = segment.take_payload();
                 self.drive(value, now, |tcp, cx| tcp.handle_segment(&header, payload, cx));
                 Ok(())
             }
-            Some(value) => self.time_wait_input(value & !TIME_WAIT, &segment, now),
-            None => match self.give_back(segment) {
-                Some(segment) => self.open(&segment, None, now),
-                None => Ok(()),
-            },
+            Some(value) => self.time_wait_input(value & !TIME_WAIT, segment, now),
+            None if self.give_back(segment) => Ok(()),
+            None => self.open(segment, None, now),
         }
     }
 
-    /// Gives a segment of no flow to the worker that had its port before a listener took it.
-    #[inline]
-    fn give_back(&mut self, segment: Segment) -> Option<Segment> {
+    /// Gives a segment of no flow to the worker that had its port before a listener took it; false
+    /// if there is none.
+    fn give_back(&mut self, segment: &mut Segment) -> bool {
         if self.workers == 1 || is_opening(segment.header.flags) {
-            return Some(segment);
+            return false;
         }
         let before = self.owners.owner_before(segment.tuple.local_port);
-        let Some(owner) = before.filter(|owner| *owner != self.worker) else {
-            return Some(segment);
-        };
-        self.hand_off(owner, segment.interface, segment.packet);
-        None
+        let Some(owner) = before.filter(|owner| *owner != self.worker) else { return false };
+        let Some(packet) = segment.packet.take() else { return false };
+        self.hand_off(owner, segment.interface, packet);
+        true
     }
 
     /// RFC 9293, 3.10.7.1 and 3.10.7.2: a segment for which there is no connection.
     ///
     /// `iss_min` is where the last connection with these addresses ended.
-    #[cold]
     pub(crate) fn open(
         &mut self,
         segment: &Segment,
         iss_min: Option<SeqNumber>,
         now: Instant,
     ) -> Result<(), DropReason> {
-        let Segment { header, tuple, hash, payload_len, .. } = *segment;
+        let Segment { tuple, hash, payload_len, .. } = *segment;
+        let header = segment.full_header().ok_or(DropReason::TcpMalformed)?;
         match self.fib.find(tuple.remote) {
             // Nobody but us has our addresses, and we do not talk to ourselves over a wire.
             Some(NextHop::Local { .. }) => return Err(DropReason::Ipv4SourceOwn),
@@ -116,7 +149,7 @@ impl Stack {
         let is_opening = is_opening(header.flags);
         let listener = self.listeners.find(tuple.local, tuple.local_port).filter(|_| is_opening);
         let Some(listener) = listener else {
-            self.reset(&header, &tuple, payload_len, now);
+            self.reset(&header, &tuple, payload_len.into(), now);
             return Err(DropReason::TcpNoConnection);
         };
         self.accept(listener, &header, (tuple, hash), iss_min, now)

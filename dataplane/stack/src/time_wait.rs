@@ -125,22 +125,23 @@ impl Stack {
         let Some(record) = self.time_waits.records[at as usize].as_mut() else {
             return Err(DropReason::TcpTimeWait);
         };
-        let payload_len = segment.payload_len as u32;
+        let payload_len = segment.payload_len.into();
+        let header = segment.full_header().ok_or(DropReason::TcpMalformed)?;
         let before = record.time_wait.expires();
-        let action = record.time_wait.handle_segment(&segment.header, payload_len, now);
+        let action = record.time_wait.handle_segment(&header, payload_len, now);
         let is_renewed = record.time_wait.expires() != before;
         match action {
             TimeWaitAction::Drop => Err(DropReason::TcpTimeWait),
-            TimeWaitAction::Ack(header) => {
+            TimeWaitAction::Ack(answer) => {
                 // Bare ACKs that two ends do not agree on could go to and fro for ever.
-                let is_bare = segment.header.segment_len(payload_len) == 0;
+                let is_bare = header.segment_len(payload_len) == 0;
                 if is_bare && !self.challenges.take(now) {
                     return Err(DropReason::TcpTimeWait);
                 }
                 if is_renewed {
                     self.time_waits.renew(at);
                 }
-                self.send_bare(&header, &segment.tuple, now)
+                self.send_bare(&answer, &segment.tuple, now)
             }
             TimeWaitAction::Reopen(iss) => {
                 // RFC 9293, 3.6.1, MAY-2 is about a listener; elsewhere the record stays.

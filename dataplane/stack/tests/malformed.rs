@@ -141,7 +141,7 @@ fn tcp_headers_that_lie() {
         change(&mut bytes[34..]);
         let view = Ipv4View::parse(&bytes[14..]).expect("the IP header is good");
         let (source, destination) = (view.src(), view.dst());
-        sluice_wire::tcp::fill_checksum(source, common::ip("10.0.0.2"), &mut bytes[34..]);
+        sluice_wire::tcp::fill_checksum(source, destination, &mut bytes[34..]);
         bytes
     };
     let cases = [

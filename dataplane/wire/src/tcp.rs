@@ -196,13 +196,19 @@ impl TcpHeader {
     pub fn as_plain(&self) -> Option<PlainHeader> {
         let is_plain = self.options.has_at_most_timestamps()
             && !self.flags.intersects(Flags::SYN | Flags::URG);
-        is_plain.then_some(PlainHeader {
+        is_plain.then(|| self.without_rare_options())
+    }
+
+    /// What a [`PlainHeader`] can hold of it.
+    #[must_use]
+    pub const fn without_rare_options(&self) -> PlainHeader {
+        PlainHeader {
             seq: self.seq,
             ack: self.ack,
             flags: self.flags,
             window: self.window,
             timestamps: self.options.timestamps,
-        })
+        }
     }
 
     /// Bytes that [`Self::emit`] writes.
