@@ -207,15 +207,21 @@ impl Device for LinkHost {
 }
 
 impl LinkPeer {
-    /// As `rx_burst`, but the frames keep the host's requests to the device, for a peer that sends
-    /// them on.
-    pub fn take_frames(&mut self, into: &mut Batch) -> usize {
-        self.copy_out(into, |frame, copy| copy.set_tx_offload(frame.tx_offload()))
+    /// As `rx_burst`, but at most `max` frames, and they keep the host's requests to the device, for
+    /// a peer that sends them on.
+    pub fn take_frames(&mut self, max: usize, into: &mut Batch) -> usize {
+        self.copy_out(max, into, |frame, copy| copy.set_tx_offload(frame.tx_offload()))
     }
 
-    fn copy_out(&mut self, into: &mut Batch, carry: impl Fn(&Packet, &mut Packet)) -> usize {
+    fn copy_out(
+        &mut self,
+        max: usize,
+        into: &mut Batch,
+        carry: impl Fn(&Packet, &mut Packet),
+    ) -> usize {
         let before = into.len();
-        while !into.is_full() && self.completions.slots() > 0 {
+        let limit = before + max.min(into.room());
+        while into.len() < limit && self.completions.slots() > 0 {
             let Ok(frame) = self.frames.pop() else { break };
             match copy_frame(&frame.0, || self.pool.alloc().ok()) {
                 Some(mut packet) => {
@@ -235,7 +241,7 @@ impl LinkPeer {
 
 impl Device for LinkPeer {
     fn rx_burst(&mut self, into: &mut Batch) -> usize {
-        self.copy_out(into, carry_meaning)
+        self.copy_out(BURST, into, carry_meaning)
     }
 
     fn tx_burst(&mut self, packets: &mut Batch) -> usize {

@@ -23,6 +23,8 @@ pub(crate) struct Interface {
     pub(crate) control: Batch,
     /// Connections that owe segments.
     pub(crate) output: Queue,
+    /// Where there is room for a single packet, the next one is a segment.
+    pub(crate) segment_next: bool,
 }
 
 impl Interface {
@@ -36,6 +38,7 @@ impl Interface {
             defend_after: Instant::ZERO,
             control: Batch::with_capacity(queue_max as usize),
             output: Queue::new(),
+            segment_next: false,
         }
     }
 

@@ -11,16 +11,22 @@ impl Stack {
     /// Gives out at most `room` packets for an interface: first control and forwarded ones, then
     /// segments, round robin, built now. `now` is what they carry as the time.
     ///
-    /// A quarter of the room is kept for segments that wait: who forwards at line rate still speaks.
+    /// A quarter of the room is kept for segments that wait, or every second place where there is one
+    /// at a time: who forwards at line rate still speaks.
     pub fn transmit(&mut self, interface: InterfaceId, room: usize, out: &mut Batch, now: Instant) {
         if interface.index() >= self.interfaces.len() {
             return;
         }
         let (before, limit) = (out.len(), out.len() + room.min(out.room()));
         let room = limit - before;
-        let kept = match self.interfaces[interface.index()].output.len() {
-            0 => 0,
-            _ => (room / 4).max(usize::from(room > 1)),
+        let port = &mut self.interfaces[interface.index()];
+        let kept = match (port.output.len(), room) {
+            (0, _) | (_, 0) => 0,
+            (_, 1) => {
+                port.segment_next = !port.segment_next;
+                usize::from(port.segment_next)
+            }
+            _ => (room / 4).max(1),
         };
         self.transmit_control(interface, limit - kept, out);
         if out.len() < limit {

@@ -175,7 +175,7 @@ fn connections_send_beside_a_flood_of_forwarded_packets() {
         batch.push(packet);
         net.stack(1).handle_batch(IF0, &mut batch, now);
     }
-    for (room, segments) in [(32, 8), (3, 1), (1, 0)] {
+    for (room, segments) in [(32, 8), (3, 1), (1, 1), (1, 0), (0, 0)] {
         let mut out = sluice_buf::Batch::burst();
         let before = net.stack(1).counters().tcp_segments_out.value();
         net.stack(1).transmit(IF0, room, &mut out, now);
