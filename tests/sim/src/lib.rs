@@ -1,14 +1,15 @@
 //! The deterministic simulator.
 //!
 //! Hosts that are the real worker, stack and proxy, clients and backends on the same stack, links
-//! with latency, loss, reordering, duplication and corruption, and a virtual clock: one thread, one
-//! seed, any run can be had again.
+//! with latency, loss (single and in bursts), reordering, duplication, corruption, bottlenecks and
+//! partitions, pauses, little memory, short rings, and a virtual clock: one thread, one seed, any run
+//! can be had again.
 //!
 //! ```text
 //!   client.rs ──┐                                  ┌── backend.rs
 //!   client.rs ──┼── network.rs ── sluice.rs ── network.rs ──┼── backend.rs
 //!   client.rs ──┘   (faults)     (the product)    (faults)  └── backend.rs
-//!                        world.rs moves time; ledger.rs knows what must come out
+//!                weather.rs: what goes wrong    world.rs moves time; ledger.rs knows what must come out
 //! ```
 //!
 //! [`run()`] makes a [`Scenario`] of a seed, plays it to its end, and checks: every request is
@@ -27,6 +28,7 @@ pub mod network;
 pub mod pcap;
 pub mod scenario;
 pub mod sluice;
+pub mod weather;
 pub mod world;
 
 mod run;

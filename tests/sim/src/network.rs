@@ -4,24 +4,25 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use sluice_base::{Instant, Rng};
-use sluice_buf::{Batch, Device, L4Checksum, LinkPeer, Pool, RxChecksum, TxOffload};
+use sluice_buf::{
+    Batch, Device, Impairment, Judge, L4Checksum, LinkPeer, Pool, RxChecksum, TxOffload, Verdict,
+};
 
 use crate::pcap::Capture;
 
-/// What one link does to frames, each way.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Faults {
-    /// Nanoseconds that every frame takes.
-    pub latency_nanos: u64,
-    /// Up to this many more, drawn per frame: this is what reorders.
-    pub jitter_nanos: u64,
-    /// Frames lost, per million.
-    pub loss: u32,
-    /// Frames that arrive twice, per million.
-    pub duplication: u32,
-    /// Frames with a flipped bit, per million.
-    pub corruption: u32,
+/// What a host's cable does to frames.
+#[derive(Clone, Debug, Default)]
+pub struct Cable {
+    /// To what the host sends.
+    pub up: Impairment,
+    /// To what it receives.
+    pub down: Impairment,
+    /// When nothing passes, either way: from, until.
+    pub partitions: Vec<(Instant, Instant)>,
 }
+
+/// Bytes of an Ethernet header.
+const LINK_HEADER: usize = 14;
 
 /// One segment: every port hears what is addressed to it, or to all.
 pub struct Network {
@@ -37,7 +38,9 @@ pub struct Network {
 struct Port {
     peer: LinkPeer,
     mac: [u8; 6],
-    faults: Faults,
+    up: Judge,
+    down: Judge,
+    partitions: Vec<(Instant, Instant)>,
     capture: Capture,
 }
 
@@ -67,9 +70,12 @@ impl Network {
     }
 
     /// Plugs a host in.
-    pub fn plug(&mut self, peer: LinkPeer, faults: Faults, name: &str) {
+    pub fn plug(&mut self, peer: LinkPeer, cable: Cable, name: &str) {
         let mac = peer.mac();
-        self.ports.push(Port { peer, mac, faults, capture: Capture::new(name) });
+        let up = Judge::new(cable.up, self.rng.fork(1));
+        let down = Judge::new(cable.down, self.rng.fork(2));
+        let (capture, partitions) = (Capture::new(name), cable.partitions);
+        self.ports.push(Port { peer, mac, up, down, partitions, capture });
     }
 
     /// The captures of all ports.
@@ -110,44 +116,53 @@ impl Network {
         }
     }
 
+    /// Through the sender's cable, then through the receiver's.
     fn send(&mut self, (from, to): (usize, usize), frame: &[u8], open: bool, now: Instant) {
-        // A host's faults are those of its cable: what it sends and what it receives.
-        for faults in [self.ports[from].faults, self.ports[to].faults] {
-            if !self.faulty(now) {
-                break;
-            }
-            if self.rng.chance(faults.loss) {
-                return;
-            }
-        }
-        let copies = 1 + u32::from(self.hits(from, to, now, |faults| faults.duplication));
-        for _ in 0..copies {
-            let mut bytes = frame.to_vec();
-            if self.hits(from, to, now, |faults| faults.corruption) && bytes.len() > 14 {
-                let at = 14 + self.rng.below(bytes.len() as u32 - 14) as usize;
-                bytes[at] ^= 1 << self.rng.below(8);
-            }
-            let mut delay = 0;
-            for faults in [self.ports[from].faults, self.ports[to].faults] {
-                delay += faults.latency_nanos;
-                if self.faulty(now) && faults.jitter_nanos > 0 {
-                    delay += self.rng.next_u64() % faults.jitter_nanos;
+        self.calm_down(now);
+        let bytes = frame.len() as u32;
+        let mut copies = vec![(frame.to_vec(), now)];
+        for (port, is_up) in [(from, true), (to, false)] {
+            let port = &mut self.ports[port];
+            let mut passed = Vec::with_capacity(copies.len());
+            for (frame, sent) in copies {
+                if port.partitions.iter().any(|(from, until)| (*from..*until).contains(&sent)) {
+                    continue;
                 }
+                let judge = if is_up { &mut port.up } else { &mut port.down };
+                let Verdict::Arrives { at, flip, again } = judge.judge(bytes, sent) else {
+                    continue;
+                };
+                if let Some(again) = again {
+                    passed.push((frame.clone(), again));
+                }
+                let mut frame = frame;
+                if let Some(bit) = flip {
+                    frame[LINK_HEADER + bit as usize / 8] ^= 1 << (bit % 8);
+                }
+                passed.push((frame, at));
             }
+            copies = passed;
+        }
+        for (bytes, arrives) in copies {
             self.sequence += 1;
-            let arrives = now.plus_nanos(delay);
             let frame = Frame { arrives, sequence: self.sequence, to, bytes, open };
             self.in_flight.push(Reverse(frame));
         }
     }
 
-    fn faulty(&self, now: Instant) -> bool {
-        self.until.is_none_or(|until| now < until)
-    }
-
-    fn hits(&mut self, from: usize, to: usize, now: Instant, of: fn(&Faults) -> u32) -> bool {
-        let rates = [of(&self.ports[from].faults), of(&self.ports[to].faults)];
-        self.faulty(now) && rates.into_iter().any(|rate| self.rng.chance(rate))
+    /// From `until` on cables only take their time.
+    fn calm_down(&mut self, now: Instant) {
+        if self.until.is_none_or(|until| now < until) {
+            return;
+        }
+        self.until = None;
+        for port in &mut self.ports {
+            for judge in [&mut port.up, &mut port.down] {
+                let latency_nanos = judge.plan().latency_nanos;
+                judge.set_plan(Impairment { latency_nanos, ..Impairment::default() });
+            }
+            port.partitions.clear();
+        }
     }
 
     /// Delivers what is due; true if there was something.

@@ -7,7 +7,7 @@ use sluice_base::{Instant, Rng};
 
 use crate::client::{Echo, Session};
 use crate::ledger::{Behaviour, Entry, Ledger, Request};
-use crate::network::Faults;
+use crate::weather::Weather;
 
 /// Everything that a run is made of, drawn from one seed.
 #[derive(Debug)]
@@ -20,12 +20,8 @@ pub struct Scenario {
     pub backends: usize,
     /// Workers of Sluice.
     pub workers: usize,
-    /// The cables of clients.
-    pub client_faults: Faults,
-    /// The cables of backends.
-    pub backend_faults: Faults,
-    /// When cables become perfect, so that everything can end.
-    pub faults_end: Instant,
+    /// What goes wrong around the hosts.
+    pub weather: Weather,
     /// When the configuration is replaced, in order.
     pub reloads: Vec<Instant>,
     /// Whether links leave checksums open, as between virtual machines.
@@ -43,21 +39,8 @@ impl Scenario {
     #[must_use]
     pub fn new(seed: u64) -> Self {
         let mut rng = Rng::new(seed);
-        let mut faults = || {
-            // A third of the cables are good, the others bad in one or several ways.
-            let bad = !rng.chance(333_333);
-            let mut rate = |limit: u32| {
-                let on = bad && rng.chance(500_000);
-                if on { rng.below(limit) } else { 0 }
-            };
-            let (loss, duplication, corruption) = (rate(50_000), rate(30_000), rate(20_000));
-            let latency_nanos = u64::from(rng.below(20_000)) * 1_000;
-            let jitter_nanos =
-                if bad && rng.chance(500_000) { u64::from(rng.below(5_000)) * 1_000 } else { 0 };
-            Faults { latency_nanos, jitter_nanos, loss, duplication, corruption }
-        };
-        let (client_faults, backend_faults) = (faults(), faults());
-        let corrupts = client_faults.corruption + backend_faults.corruption > 0;
+        let weather = Weather::new(&mut rng);
+        let corrupts = weather.corrupts();
         let reloads =
             (0..rng.below(4)).map(|_| Instant::from_millis(u64::from(rng.below(8_000)))).collect();
         Self {
@@ -65,9 +48,7 @@ impl Scenario {
             clients: 1 + rng.below(3) as usize,
             backends: 1 + rng.below(3) as usize,
             workers: 1 + rng.below(3) as usize,
-            client_faults,
-            backend_faults,
-            faults_end: Instant::from_millis(60_000),
+            weather,
             reloads,
             // An open checksum cannot tell a flipped bit.
             checksum_offload: !corrupts && rng.chance(500_000),

@@ -14,9 +14,6 @@ use sluice_worker::{Command, Mesh, Port, Worker, WorkerLinks, WorkerParts, lend_
 
 use crate::app::mac_of;
 
-/// Buffers of each pool of a worker.
-const BUFFERS: u32 = 8_192;
-
 /// Sluice with its control side, without threads.
 pub struct Sluice {
     workers: Vec<Worker>,
@@ -43,6 +40,7 @@ impl Sluice {
         rng: &mut Rng,
         wire: &Pool,
         link_config: LinkConfig,
+        buffers: u32,
     ) -> (Self, [LinkPeer; 2]) {
         let mut registry = IdRegistry::new();
         let config = parse(text, &mut registry);
@@ -51,7 +49,7 @@ impl Sluice {
             (0..count).map(|_| Arc::new(Waker::new().expect("an eventfd"))).collect();
         let meshes = Mesh::for_workers(&wakers);
         let pools: Vec<_> =
-            (0..count).map(|_| (Pool::heap(BUFFERS), Pool::heap(BUFFERS))).collect();
+            (0..count).map(|_| (Pool::heap(buffers), Pool::heap(buffers))).collect();
         let census = pools.iter().flat_map(|(rx, tx)| [rx.share(), tx.share()]).collect();
 
         // One queue per interface: worker 0 polls it, the others borrow it, so every packet of
@@ -61,7 +59,6 @@ impl Sluice {
         let mut interfaces = Vec::new();
         for (interface, address) in config.interfaces.iter().zip([FRONT, BACK]) {
             let mac = mac_of(address);
-            let link_config = LinkConfig { depth: 512, ..link_config };
             let ends = ((mac.0, pools[0].0.share()), (mac.0, wire.share()));
             let (host, peer) = link(link_config, ends.0, ends.1);
             peers.push(peer);

@@ -11,10 +11,11 @@ use crate::app::{AppHost, Io};
 use crate::backend::{Backend, ECHO_PORT};
 use crate::client::Client;
 use crate::ledger::{Ledger, Shared};
-use crate::network::{Faults, Network};
+use crate::network::{Cable, Network};
 use crate::pcap::Capture;
 use crate::scenario::Scenario;
 use crate::sluice::{FRONT, Sluice};
+use crate::weather::Weather;
 
 /// Rounds at one instant before we say that the world does not come to rest.
 const ROUNDS_MAX: u32 = 100_000;
@@ -34,6 +35,7 @@ pub struct World {
     front: Network,
     back: Network,
     wire: Pool,
+    weather: Weather,
     /// Rounds played.
     pub rounds: u64,
 }
@@ -43,17 +45,26 @@ impl World {
     #[must_use]
     pub fn new(scenario: &Scenario) -> Self {
         let mut rng = Rng::new(scenario.seed ^ 0x5eed);
+        let weather = scenario.weather.clone();
         let wire = Pool::heap(WIRE_BUFFERS);
-        let link_config =
-            LinkConfig { checksum_offload: scenario.checksum_offload, ..LinkConfig::default() };
+        let link_config = LinkConfig {
+            checksum_offload: scenario.checksum_offload,
+            depth: weather.ring_depth,
+            ..LinkConfig::default()
+        };
         let ledger: Shared = Rc::new(RefCell::new(Ledger::default()));
-        let until = Some(scenario.faults_end);
+        let until = Some(weather.ends);
         let mut front = Network::new(rng.fork(1), wire.share(), until);
         let mut back = Network::new(rng.fork(2), wire.share(), until);
-        let (sluice, [to_clients, to_backends]) =
-            Sluice::start(&scenario.config(0), &mut rng.fork(3), &wire, link_config);
-        front.plug(to_clients, Faults::default(), "sluice-front");
-        back.plug(to_backends, Faults::default(), "sluice-back");
+        let (sluice, [to_clients, to_backends]) = Sluice::start(
+            &scenario.config(0),
+            &mut rng.fork(3),
+            &wire,
+            link_config,
+            weather.buffers,
+        );
+        front.plug(to_clients, Cable::default(), "sluice-front");
+        back.plug(to_backends, Cable::default(), "sluice-back");
 
         let web = SocketAddrV4::new(FRONT, 80);
         let raw = SocketAddrV4::new(FRONT, ECHO_PORT);
@@ -65,7 +76,7 @@ impl World {
             let address = Ipv4Addr::new(10, 1, 0, 2 + index as u8);
             let seed = rng.next_u64();
             let (host, peer) = AppHost::new(app, address, None, seed, &wire, link_config);
-            front.plug(peer, scenario.client_faults, &format!("client-{index}"));
+            front.plug(peer, weather.clients.clone(), &format!("client-{index}"));
             clients.push(host);
         }
         let mut backends = Vec::new();
@@ -76,11 +87,11 @@ impl World {
             let (mut host, peer) = AppHost::new(app, address, None, seed, &wire, link_config);
             host.listen(SocketAddrV4::new(address, 80));
             host.listen(SocketAddrV4::new(address, ECHO_PORT));
-            back.plug(peer, scenario.backend_faults, &format!("backend-{index}"));
+            back.plug(peer, weather.backends.clone(), &format!("backend-{index}"));
             backends.push(host);
         }
         let now = Instant::from_millis(1);
-        Self { now, sluice, ledger, clients, backends, front, back, wire, rounds: 0 }
+        Self { now, sluice, ledger, clients, backends, front, back, wire, weather, rounds: 0 }
     }
 
     /// Plays what there is to do now until nothing is, then moves time to what comes next, at most
@@ -105,7 +116,9 @@ impl World {
         for client in &mut self.clients {
             worked |= client.step(now);
         }
-        worked |= self.sluice.step(now);
+        if self.weather.paused(now).is_none() {
+            worked |= self.sluice.step(now);
+        }
         for backend in &mut self.backends {
             worked |= backend.step(now);
         }
@@ -116,7 +129,8 @@ impl World {
         let clients = self.clients.iter().map(AppHost::next_deadline);
         let backends = self.backends.iter().map(AppHost::next_deadline);
         let networks = [self.front.next_arrival(), self.back.next_arrival()];
-        let others = [self.sluice.next_deadline()];
+        let resumes = self.weather.paused(self.now);
+        let others = [resumes.unwrap_or_else(|| self.sluice.next_deadline())];
         clients.chain(backends).chain(networks).chain(others).min().unwrap_or(Instant::NEVER)
     }
 
