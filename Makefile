@@ -113,11 +113,11 @@ test-e2e: build ## the binary against curl, wrk, nginx and DPDK devices, in netw
 		$(CARGO) test --quiet --offline -p sluice --features dpdk --test e2e
 
 .PHONY: sim
-sim: ## the simulator: SEEDS=200, or one SEED=, or MINUTES= of fresh seeds
+sim: ## the simulator: SEEDS=200, or one SEED= (TRIM=), or MINUTES= of fresh seeds
 	@$(STEP) 900 "build the simulator" $(CARGO) build --quiet -p sluice-sim --bin sim
 	@$(STEP) $(if $(MINUTES),$$(($(MINUTES) * 60 + 120)),600) "simulator" \
 		$(TARGET_DIR)/debug/sim \
-		$(if $(SEED),--seed $(SEED),$(if $(MINUTES),--minutes $(MINUTES),--seeds $(SEEDS)))
+		$(if $(SEED),--seed $(SEED) $(if $(TRIM),--trim $(TRIM)),$(if $(MINUTES),--minutes $(MINUTES),--seeds $(SEEDS)))
 
 # A pool dropped while its buffers are out is kept for good, on purpose: the tests of that, by name,
 # run without Miri's leak check, all others with it.

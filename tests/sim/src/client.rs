@@ -70,6 +70,7 @@ struct Echoing {
     done: bool,
     half_closed: bool,
     expected: Vec<u8>,
+    last_progress: Instant,
 }
 
 impl Client {
@@ -101,6 +102,7 @@ impl Client {
             done: false,
             half_closed: false,
             expected: pattern(echo.id ^ 0xec40, echo.bytes),
+            last_progress: echo.starts,
             echo,
         });
         Self { ledger, web, raw, users: users.collect(), echoes: echoes.collect() }
@@ -143,10 +145,7 @@ impl App for Client {
 
     fn next_deadline(&self) -> Instant {
         let users = self.users.iter().filter_map(User::deadline);
-        let echoes = self
-            .echoes
-            .iter()
-            .filter_map(|echo| (!echo.done && echo.conn.is_none()).then_some(echo.echo.starts));
+        let echoes = self.echoes.iter().filter(|echo| !echo.done).map(Echoing::deadline);
         users.chain(echoes).min().unwrap_or(Instant::NEVER)
     }
 }
@@ -300,10 +299,17 @@ fn check(request: &Request, message: &crate::http::Message, ledger: &Shared) {
 }
 
 impl Echoing {
+    fn deadline(&self) -> Instant {
+        match self.conn {
+            None => self.echo.starts,
+            Some(_) => self.last_progress.plus_nanos(PATIENCE_NANOS),
+        }
+    }
+
     fn handle(&mut self, conn: ConnId, ready: Ready, io: &mut Io<'_>, ledger: &Shared) {
         self.connected |= ready.connected();
-        if ready.readable() {
-            io.receive(conn, &mut self.received);
+        if ready.readable() && io.receive(conn, &mut self.received) > 0 {
+            self.last_progress = io.now;
         }
         let same = self.expected.starts_with(&self.received);
         if !same {
@@ -325,11 +331,23 @@ impl Echoing {
         }
     }
 
-    fn poll(&mut self, io: &mut Io<'_>, raw: SocketAddrV4, _ledger: &Shared) {
+    fn poll(&mut self, io: &mut Io<'_>, raw: SocketAddrV4, ledger: &Shared) {
         if self.done || io.now < self.echo.starts {
             return;
         }
+        if let Some(conn) = self.conn.filter(|_| self.deadline() <= io.now) {
+            // A reset that is lost leaves us waiting for ever (RFC 9293, 3.5.1): only then.
+            if !ledger.borrow().lossy {
+                let text = format!("echo {} waited two minutes in vain", self.echo.id);
+                ledger.borrow_mut().violation(text);
+            }
+            io.stack.abort(conn, io.now);
+            self.done = true;
+            self.conn = None;
+            return;
+        }
         if self.conn.is_none() {
+            self.last_progress = io.now;
             match io.stack.connect(raw, &sluice_tcp::Config::default(), 0, io.now) {
                 Ok(conn) => self.conn = Some(conn),
                 Err(_) => self.echo.starts = io.now.plus_nanos(1_000_000_000),
@@ -342,6 +360,7 @@ impl Echoing {
         if count > 0 {
             io.send(conn, &self.expected[self.sent..self.sent + count]);
             self.sent += count;
+            self.last_progress = io.now;
         }
         if self.sent == self.expected.len() && !self.half_closed {
             self.half_closed = true;

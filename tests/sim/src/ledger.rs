@@ -123,6 +123,8 @@ pub struct Ledger {
     pub violations: Vec<String>,
     /// Bytes relayed and echoed by opaque connections.
     pub relayed: u64,
+    /// Whether frames may be lost, so that a peer may miss a reset.
+    pub lossy: bool,
 }
 
 /// Shared by every host of a run; one thread.

@@ -17,7 +17,8 @@
 //! response that was cut is never taken for a whole one; everything ends within a bound; afterwards
 //! no connection, buffer or chain node is held, and every retired snapshot came home.
 //!
-//! A failure names seed and commit on one line and leaves a pcap per host.
+//! A failure names seed and commit on one line and leaves a pcap per host; what it does not need is
+//! left out one by one (`trim.rs`), and the line says how to play the rest.
 
 pub mod app;
 pub mod backend;
@@ -28,6 +29,7 @@ pub mod network;
 pub mod pcap;
 pub mod scenario;
 pub mod sluice;
+pub mod trim;
 pub mod weather;
 pub mod world;
 
@@ -35,3 +37,4 @@ mod run;
 
 pub use run::{Failure, Report, run};
 pub use scenario::Scenario;
+pub use trim::{Trim, shrink};

@@ -21,6 +21,16 @@ pub struct Cable {
     pub partitions: Vec<(Instant, Instant)>,
 }
 
+impl Cable {
+    /// Leaves nothing but the time that it takes.
+    pub fn calm(&mut self) {
+        for way in [&mut self.up, &mut self.down] {
+            *way = Impairment { latency_nanos: way.latency_nanos, ..Impairment::default() };
+        }
+        self.partitions.clear();
+    }
+}
+
 /// Bytes of an Ethernet header.
 const LINK_HEADER: usize = 14;
 

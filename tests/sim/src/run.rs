@@ -7,6 +7,7 @@ use sluice_base::Instant;
 
 use crate::ledger::Outcome;
 use crate::scenario::Scenario;
+use crate::trim::Trim;
 use crate::world::World;
 
 /// Virtual time within which everything must have ended.
@@ -38,6 +39,8 @@ pub struct Report {
 pub struct Failure {
     /// The scenario's seed.
     pub seed: u64,
+    /// What was left out of it.
+    pub trims: Vec<Trim>,
     /// What was broken.
     pub broken: Vec<String>,
     /// What Sluice dropped, by reason.
@@ -49,7 +52,12 @@ pub struct Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "SIMULATION FAILED seed={} commit={}", self.seed, commit())?;
-        writeln!(f, "  again: make sim SEED={}", self.seed)?;
+        write!(f, "  again: make sim SEED={}", self.seed)?;
+        if !self.trims.is_empty() {
+            let names: Vec<String> = self.trims.iter().map(Trim::to_string).collect();
+            write!(f, " TRIM={}", names.join(","))?;
+        }
+        writeln!(f)?;
         for text in self.broken.iter().take(20) {
             writeln!(f, "  - {text}")?;
         }
@@ -80,12 +88,14 @@ fn commit() -> String {
     }
 }
 
-/// Plays the scenario that `seed` names. Captures of a failure go to `folder`/`seed`.
+/// Plays the scenario that `seed` names, without what `trims` leave out. Captures of a failure go to
+/// `folder`/`seed`.
 ///
 /// # Errors
 /// [`Failure`] if a promise was broken.
-pub fn run(seed: u64, folder: Option<&Path>) -> Result<Report, Box<Failure>> {
-    let scenario = Scenario::new(seed);
+pub fn run(seed: u64, trims: &[Trim], folder: Option<&Path>) -> Result<Report, Box<Failure>> {
+    let mut scenario = Scenario::new(seed);
+    trims.iter().for_each(|trim| trim.apply(&mut scenario));
     let mut world = World::new(&scenario);
     let mut broken = Vec::new();
 
@@ -136,7 +146,7 @@ pub fn run(seed: u64, folder: Option<&Path>) -> Result<Report, Box<Failure>> {
     if broken.is_empty() {
         Ok(report)
     } else {
-        Err(Box::new(Failure { seed, broken, drops, captures }))
+        Err(Box::new(Failure { seed, trims: trims.to_vec(), broken, drops, captures }))
     }
 }
 

@@ -28,6 +28,10 @@ pub struct Scenario {
     pub checksum_offload: bool,
     /// Retries of each route.
     pub retries: u32,
+    /// One user per client host and no echoes.
+    pub one_user: bool,
+    /// No opaque echoes.
+    pub no_echoes: bool,
     /// `least_request` or `round_robin`.
     pub load_balancing: &'static str,
 }
@@ -53,6 +57,8 @@ impl Scenario {
             // An open checksum cannot tell a flipped bit.
             checksum_offload: !corrupts && rng.chance(500_000),
             retries: rng.below(2),
+            one_user: false,
+            no_echoes: false,
             load_balancing: if rng.chance(500_000) { "least_request" } else { "round_robin" },
         }
     }
@@ -61,7 +67,8 @@ impl Scenario {
     #[must_use]
     pub fn sessions(&self, client: usize, ledger: &mut Ledger) -> Vec<Session> {
         let mut rng = Rng::new(self.seed ^ (client as u64 + 1).wrapping_mul(0x1234_5678_9abc));
-        let users = 1 + rng.below(8);
+        let drawn = 1 + rng.below(8);
+        let users = if self.one_user { 1 } else { drawn };
         (0..users)
             .map(|_| {
                 let count = 1 + rng.below(8);
@@ -83,7 +90,9 @@ impl Scenario {
     #[must_use]
     pub fn echoes(&self, client: usize) -> Vec<Echo> {
         let mut rng = Rng::new(self.seed ^ (client as u64 + 1).wrapping_mul(0xfeed_beef));
-        (0..rng.below(3))
+        let drawn = rng.below(3);
+        let count = if self.one_user || self.no_echoes { 0 } else { drawn };
+        (0..count)
             .map(|_| Echo {
                 starts: Instant::from_nanos(u64::from(rng.below(3_000)) * MILLISECOND),
                 id: rng.next_u64(),

@@ -47,6 +47,18 @@ impl Weather {
         cables.iter().any(|cable| cable.up.corruption + cable.down.corruption > 0)
     }
 
+    /// Whether a frame may be lost, or as good as.
+    #[must_use]
+    pub fn loses(&self) -> bool {
+        let ways = |cable: &Cable| [cable.up, cable.down];
+        let bad = |way: Impairment| way.loss + way.corruption > 0 || way.bits_per_second > 0;
+        [&self.clients, &self.backends]
+            .into_iter()
+            .any(|cable| !cable.partitions.is_empty() || ways(cable).into_iter().any(bad))
+            || !self.pauses.is_empty()
+            || self.ring_depth < 512
+    }
+
     /// Whether Sluice stands still at `now`, and until when.
     #[must_use]
     pub fn paused(&self, now: Instant) -> Option<Instant> {

@@ -52,7 +52,8 @@ impl World {
             depth: weather.ring_depth,
             ..LinkConfig::default()
         };
-        let ledger: Shared = Rc::new(RefCell::new(Ledger::default()));
+        let ledger: Shared =
+            Rc::new(RefCell::new(Ledger { lossy: weather.loses(), ..Ledger::default() }));
         let until = Some(weather.ends);
         let mut front = Network::new(rng.fork(1), wire.share(), until);
         let mut back = Network::new(rng.fork(2), wire.share(), until);

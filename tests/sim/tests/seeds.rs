@@ -5,7 +5,7 @@ use sluice_sim::run;
 #[test]
 fn the_first_seeds_keep_every_promise() {
     for seed in 1..=20 {
-        if let Err(failure) = run(seed, None) {
+        if let Err(failure) = run(seed, &[], None) {
             panic!("{failure}");
         }
     }
@@ -14,7 +14,7 @@ fn the_first_seeds_keep_every_promise() {
 /// The same seed gives the same run, to the nanosecond.
 #[test]
 fn a_seed_replays() {
-    let (first, second) = (run(7, None), run(7, None));
+    let (first, second) = (run(7, &[], None), run(7, &[], None));
     let (first, second) = (first.expect("it passes"), second.expect("it passes"));
     assert_eq!(format!("{first:?}"), format!("{second:?}"));
 }
@@ -25,7 +25,7 @@ fn the_seeds_contain_both_answers_and_failures() {
     let mut answered = 0;
     let (mut refused, mut relayed) = (0, 0);
     for seed in 21..=30 {
-        let report = run(seed, None).expect("it passes");
+        let report = run(seed, &[], None).expect("it passes");
         answered += report.answered;
         refused += report.refused + report.failed;
         relayed += report.relayed;

@@ -1,16 +1,17 @@
 //! `make sim`: plays seeds and says what broke.
 //!
-//!     sim [--seed N] [--seeds N] [--minutes N] [--captures FOLDER]
+//!     sim [--seed N [--trim NAME,...]] [--seeds N] [--minutes N] [--captures FOLDER]
 //!
 //! With `--seed` one run; with `--seeds` so many from 1 on; with `--minutes` random ones until the
-//! time is over. Exit status 1 if any failed.
+//! time is over. Exit status 1 if any failed. A failure is played again with less and less, and what
+//! is left of it is said; the captures are those of the smallest.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use clap::Parser;
-use sluice_sim::{Report, run};
+use sluice_sim::{Report, Trim, run, shrink};
 
 /// Plays scenarios in the simulator.
 #[derive(Parser)]
@@ -18,6 +19,9 @@ struct Options {
     /// One seed
     #[arg(long)]
     seed: Option<u64>,
+    /// What to leave out of it
+    #[arg(long, value_delimiter = ',', requires = "seed")]
+    trim: Vec<Trim>,
     /// So many seeds, from 1 on
     #[arg(long, default_value_t = 200)]
     seeds: u64,
@@ -70,7 +74,7 @@ struct Total {
 
 impl Total {
     fn play(&mut self, seed: u64, options: &Options) {
-        match run(seed, Some(&options.captures)) {
+        match run(seed, &options.trim, None) {
             Ok(report) => {
                 self.passed += 1;
                 self.report.requests += report.requests;
@@ -83,7 +87,12 @@ impl Total {
             }
             Err(failure) => {
                 self.failed += 1;
-                eprintln!("{failure}");
+                let trims = shrink(|trims| run(seed, trims, None).is_err());
+                let trims = if options.trim.is_empty() { trims } else { options.trim.clone() };
+                match run(seed, &trims, Some(&options.captures)) {
+                    Err(smallest) => eprintln!("{smallest}"),
+                    Ok(_) => eprintln!("{failure}"),
+                }
             }
         }
     }
