@@ -3,32 +3,83 @@
 use std::fmt;
 
 use crate::header::Segment;
-use crate::nodes::{NIL, with};
+use crate::nodes::{self, NIL, Node};
 use crate::pool::{Pool, PoolEmpty};
 use crate::slice::Slice;
 
 /// Bytes in order, as slices of the buffers they arrived in.
 ///
-/// Cutting and joining moves references; bytes are copied only where a function says so. The nodes
-/// live in the thread's slab (see [`reserve_chain_nodes`](crate::reserve_chain_nodes)), the chain
-/// itself is 16 bytes.
+/// Cutting and joining moves references; bytes are copied only where a function says so. A chain is
+/// 16 bytes: one slice lies in the chain itself, several in nodes of the thread's slab (see
+/// [`reserve_chain_nodes`](crate::reserve_chain_nodes)).
+///
+/// ```text
+///   nothing     -                | bytes = 0 | form = 0
+///   one slice   segment          | bytes     | form = ONE | offset
+///   a list      first, last node | bytes     | form = number of nodes
+/// ```
 pub struct Chain {
-    head: u32,
-    tail: u32,
+    place: Place,
     bytes: u32,
-    nodes: u32,
+    form: u32,
     /// Reference counts and node slab belong to this thread.
     not_send: std::marker::PhantomData<*const ()>,
 }
 
 const _: () = assert!(size_of::<Chain>() == 16);
 
+/// In [`Chain::form`]: the only slice is in the chain itself, its offset in the low half.
+const ONE: u32 = 1 << 31;
+
+/// Where the slices are; [`Chain::form`] says which field holds.
+#[derive(Clone, Copy)]
+union Place {
+    one: Segment,
+    list: Ends,
+}
+
+#[derive(Clone, Copy)]
+struct Ends {
+    first: u32,
+    last: u32,
+}
+
+const NOWHERE: Place = Place { list: Ends { first: NIL, last: NIL } };
+
 impl Chain {
     /// No bytes.
     #[inline]
     #[must_use]
     pub const fn new() -> Self {
-        Self { head: NIL, tail: NIL, bytes: 0, nodes: 0, not_send: std::marker::PhantomData }
+        Self { place: NOWHERE, bytes: 0, form: 0, not_send: std::marker::PhantomData }
+    }
+
+    /// The only slice's segment and offset, if it lies here. The reference stays the chain's.
+    #[inline]
+    fn one(&self) -> Option<(Segment, u16)> {
+        if self.form & ONE == 0 {
+            return None;
+        }
+        // SAFETY: the form says that the place holds a segment.
+        let segment = unsafe { self.place.one };
+        Some((segment, self.form as u16))
+    }
+
+    /// The ends of the list, if there is one.
+    #[inline]
+    fn list(&self) -> Option<Ends> {
+        if self.form & ONE != 0 || self.form == 0 {
+            return None;
+        }
+        // SAFETY: the form says that the place holds the ends of a list.
+        Some(unsafe { self.place.list })
+    }
+
+    #[inline]
+    fn set_one(&mut self, segment: Segment, offset: u16, len: u16) {
+        self.place = Place { one: segment };
+        self.bytes = u32::from(len);
+        self.form = ONE | u32::from(offset);
     }
 
     /// A copy of `bytes` in buffers of `pool`.
@@ -53,46 +104,76 @@ impl Chain {
 
     #[inline]
     fn push_parts(&mut self, segment: Segment, offset: u16, len: u16) {
-        let tail = self.tail;
-        let index = with(|nodes| {
-            let index = nodes.insert(segment, offset, len);
-            if tail != NIL {
-                nodes.get_mut(tail).next = index;
-            }
-            index
-        });
-        if tail == NIL {
-            self.head = index;
+        if self.form == 0 {
+            self.set_one(segment, offset, len);
+        } else {
+            self.push_node(segment, offset, len);
         }
-        self.tail = index;
+    }
+
+    /// Appends to a chain that is not empty.
+    fn push_node(&mut self, segment: Segment, offset: u16, len: u16) {
+        let Some(ends) = self.spill() else { return };
+        let last = nodes::insert(segment, offset, len, NIL);
+        nodes::update(ends.last, |node| node.next = last);
+        self.place = Place { list: Ends { first: ends.first, last } };
         self.bytes += u32::from(len);
-        self.nodes += 1;
+        self.form += 1;
+    }
+
+    /// Moves a slice that lies here to a node; the ends of the list, unless the chain is empty.
+    #[inline]
+    fn spill(&mut self) -> Option<Ends> {
+        if let Some((segment, offset)) = self.one() {
+            let node = nodes::insert(segment, offset, self.bytes as u16, NIL);
+            self.place = Place { list: Ends { first: node, last: node } };
+            self.form = 1;
+        }
+        self.list()
     }
 
     /// Puts a slice in front; an empty one is dropped.
     pub fn push_front(&mut self, slice: Slice) {
-        let mut front = Self::new();
-        front.push(slice);
-        front.append(self);
-        std::mem::swap(self, &mut front);
+        if slice.is_empty() {
+            return;
+        }
+        let (segment, offset, len) = slice.into_parts();
+        let Some(ends) = self.spill() else {
+            self.set_one(segment, offset, len);
+            return;
+        };
+        let first = nodes::insert(segment, offset, len, ends.first);
+        self.place = Place { list: Ends { first, last: ends.last } };
+        self.bytes += u32::from(len);
+        self.form += 1;
     }
 
     /// Moves all of `other` behind this chain's bytes.
     #[inline]
     pub fn append(&mut self, other: &mut Self) {
-        if other.head == NIL {
-            return;
-        }
-        if self.head == NIL {
+        if self.form == 0 {
             std::mem::swap(self, other);
-            return;
+        } else if other.form != 0 {
+            self.append_some(other);
         }
-        let (tail, next) = (self.tail, other.head);
-        with(|nodes| nodes.get_mut(tail).next = next);
-        self.tail = other.tail;
-        self.bytes += other.bytes;
-        self.nodes += other.nodes;
-        (other.head, other.tail, other.bytes, other.nodes) = (NIL, NIL, 0, 0);
+    }
+
+    fn append_some(&mut self, other: &mut Self) {
+        if let Some((segment, offset)) = other.one() {
+            self.push_node(segment, offset, other.bytes as u16);
+        } else if let (Some(front), Some(back)) = (self.spill(), other.list()) {
+            nodes::update(front.last, |node| node.next = back.first);
+            self.place = Place { list: Ends { first: front.first, last: back.last } };
+            self.bytes += other.bytes;
+            self.form += other.form;
+        }
+        other.forget();
+    }
+
+    /// Empties the chain; its references are somebody else's now.
+    #[inline]
+    fn forget(&mut self) {
+        (self.place, self.bytes, self.form) = (NOWHERE, 0, 0);
     }
 
     /// Appends a copy of `bytes`, first into the last buffer's tailroom if nobody else refers to
@@ -121,25 +202,18 @@ impl Chain {
 
     /// Copies what fits into the last buffer's tailroom; returns how many bytes that were.
     fn fill_tail(&mut self, bytes: &[u8]) -> usize {
-        if self.tail == NIL || bytes.is_empty() {
-            return 0;
-        }
-        let tail = self.tail;
-        let taken = with(|nodes| {
-            let node = nodes.get_mut(tail);
-            let Some(segment) = node.segment else { return 0 };
-            let indirect = segment.ol_flags() & crate::flags::INDIRECT != 0;
-            if segment.refcnt() != 1 || indirect {
-                return 0;
-            }
-            let end = usize::from(node.offset) + usize::from(node.len);
-            let count = bytes.len().min(usize::from(segment.buf_len()) - end);
-            // SAFETY: the node holds the only reference, so no slice covers the bytes behind it.
-            let room = unsafe { segment.bytes_mut(end, count) };
-            room.copy_from_slice(&bytes[..count]);
-            node.len += count as u16;
-            count
-        });
+        let taken = if let Some((segment, offset)) = self.one() {
+            fill(segment, usize::from(offset) + self.len(), bytes)
+        } else if let Some(ends) = self.list() {
+            nodes::update(ends.last, |node| {
+                let end = usize::from(node.offset) + usize::from(node.len);
+                let taken = node.segment.map_or(0, |segment| fill(segment, end, bytes));
+                node.len += taken as u16;
+                taken
+            })
+        } else {
+            0
+        };
         self.bytes += taken as u32;
         taken
     }
@@ -147,25 +221,44 @@ impl Chain {
     /// Takes the first slice.
     #[inline]
     pub fn pop_front(&mut self) -> Option<Slice> {
-        if self.head == NIL {
-            return None;
+        if let Some((segment, offset)) = self.one() {
+            let len = self.bytes as u16;
+            self.forget();
+            return Some(Slice::from_segment(segment, offset, len));
         }
-        let node = with(|nodes| nodes.remove(self.head));
-        self.head = node.next;
-        if self.head == NIL {
-            self.tail = NIL;
-        }
+        self.pop_node()
+    }
+
+    fn pop_node(&mut self) -> Option<Slice> {
+        let ends = self.list()?;
+        let node = nodes::remove(ends.first);
         self.bytes -= u32::from(node.len);
-        self.nodes -= 1;
+        self.form -= 1;
+        self.place = Place { list: Ends { first: node.next, last: ends.last } };
         node.segment.map(|segment| Slice::from_segment(segment, node.offset, node.len))
     }
 
     /// Gives up the first `count` bytes (all, if there are fewer).
+    #[inline]
     pub fn advance(&mut self, count: usize) {
-        let mut left = count.min(self.len());
-        while left > 0 {
-            let here = with(|nodes| {
-                let node = nodes.get_mut(self.head);
+        if count >= self.len() {
+            self.clear();
+        } else if self.form & ONE != 0 {
+            // Less than the slice's length, which is 16 bits.
+            self.form += count as u32;
+            self.bytes -= count as u32;
+        } else {
+            self.advance_list(count);
+        }
+    }
+
+    /// Less than there is.
+    fn advance_list(&mut self, count: usize) {
+        let mut left = count;
+        while left > 0
+            && let Some(ends) = self.list()
+        {
+            let here = nodes::update(ends.first, |node| {
                 let here = usize::from(node.len);
                 if left < here {
                     node.offset += left as u16;
@@ -178,20 +271,52 @@ impl Chain {
                 return;
             }
             left -= here;
-            drop(self.pop_front());
+            drop(self.pop_node());
+        }
+    }
+
+    /// Gives up all bytes.
+    #[inline]
+    pub fn clear(&mut self) {
+        if let Some((segment, _)) = self.one() {
+            self.forget();
+            segment.release();
+        } else if self.form != 0 {
+            self.clear_list();
+        }
+    }
+
+    fn clear_list(&mut self) {
+        while let Some(slice) = self.pop_node() {
+            drop(slice);
         }
     }
 
     /// Takes the first `count` bytes (all, if there are fewer) as a chain of their own.
+    #[inline]
     #[must_use]
     pub fn split_to(&mut self, count: usize) -> Self {
         if count >= self.len() {
             return std::mem::take(self);
         }
+        self.split_some(count)
+    }
+
+    /// Less than there is.
+    fn split_some(&mut self, count: usize) -> Self {
         let mut front = Self::new();
+        if let Some((segment, offset)) = self.one() {
+            if count > 0 {
+                segment.retain();
+                front.set_one(segment, offset, count as u16);
+                self.form += count as u32;
+                self.bytes -= count as u32;
+            }
+            return front;
+        }
         let mut left = count;
         while left > 0 {
-            let Some(mut slice) = self.pop_front() else { break };
+            let Some(mut slice) = self.pop_node() else { break };
             if slice.len() > left {
                 let rest = slice.split_off(left);
                 self.push_front(rest);
@@ -240,14 +365,18 @@ impl Chain {
     #[inline]
     #[must_use]
     pub fn buffers(&self) -> usize {
-        self.nodes as usize
+        if self.form & ONE != 0 { 1 } else { self.form as usize }
     }
 
     /// The first contiguous bytes.
     #[inline]
     #[must_use]
     pub fn front(&self) -> &[u8] {
-        self.pieces().next().unwrap_or_default()
+        match self.one() {
+            // SAFETY: the chain is borrowed; its reference keeps the bytes alive and unwritten.
+            Some((segment, offset)) => unsafe { segment.bytes(usize::from(offset), self.len()) },
+            None => self.pieces().next().unwrap_or_default(),
+        }
     }
 
     /// The contiguous pieces in order.
@@ -279,12 +408,31 @@ impl Chain {
     /// (segment, offset in its buffer, bytes) for `len` bytes from `offset` on.
     #[inline]
     pub(crate) fn ranges(&self, offset: usize, len: usize) -> Ranges {
-        Ranges { at: self.head, skip: offset, left: len.min(self.len().saturating_sub(offset)) }
+        let here = if let Some((segment, from)) = self.one() {
+            Node { segment: Some(segment), offset: from, len: self.bytes as u16, next: NIL }
+        } else {
+            self.list().map_or(Node::END, |ends| nodes::copy(ends.first))
+        };
+        Ranges { here, skip: offset, left: len.min(self.len().saturating_sub(offset)) }
     }
 }
 
+/// Copies what fits behind the only slice of a buffer, which ends at `end`.
+#[inline]
+fn fill(segment: Segment, end: usize, bytes: &[u8]) -> usize {
+    let indirect = segment.ol_flags() & crate::flags::INDIRECT != 0;
+    if segment.refcnt() != 1 || indirect {
+        return 0;
+    }
+    let count = bytes.len().min(usize::from(segment.buf_len()) - end);
+    // SAFETY: the chain holds the only reference, so no slice covers the bytes behind it.
+    let room = unsafe { segment.bytes_mut(end, count) };
+    room.copy_from_slice(&bytes[..count]);
+    count
+}
+
 pub(crate) struct Ranges {
-    at: u32,
+    here: Node,
     skip: usize,
     left: usize,
 }
@@ -294,21 +442,32 @@ impl Iterator for Ranges {
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        while self.left > 0 && self.at != NIL {
-            let node = with(|nodes| *nodes.get(self.at));
-            self.at = node.next;
-            let here = usize::from(node.len);
+        while self.left > 0 {
+            let Node { segment, offset, len, next } = self.here;
+            let segment = segment?;
+            let here = usize::from(len);
             if self.skip >= here {
                 self.skip -= here;
+                self.step(next);
                 continue;
             }
-            let from = usize::from(node.offset) + self.skip;
+            let from = usize::from(offset) + self.skip;
             let count = (here - self.skip).min(self.left);
             self.skip = 0;
             self.left -= count;
-            return node.segment.map(|segment| (segment, from, count));
+            if self.left > 0 {
+                self.step(next);
+            }
+            return Some((segment, from, count));
         }
         None
+    }
+}
+
+impl Ranges {
+    #[inline]
+    fn step(&mut self, next: u32) {
+        self.here = if next == NIL { Node::END } else { nodes::copy(next) };
     }
 }
 
@@ -344,9 +503,7 @@ impl Default for Chain {
 impl Drop for Chain {
     #[inline]
     fn drop(&mut self) {
-        while let Some(slice) = self.pop_front() {
-            drop(slice);
-        }
+        self.clear();
     }
 }
 
@@ -360,6 +517,6 @@ impl From<Slice> for Chain {
 
 impl fmt::Debug for Chain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Chain({} bytes in {} slices)", self.bytes, self.nodes)
+        write!(f, "Chain({} bytes in {} slices)", self.bytes, self.buffers())
     }
 }

@@ -5,7 +5,8 @@
 //! * [`Packet`]: exclusively owned. What receiving yields and transmitting takes. Its first
 //!   segment may be written.
 //! * [`Slice`]: a counted reference to bytes that nobody writes any more.
-//! * [`Chain`]: slices in 16-byte nodes of a worker-local slab. Reassembly, retransmission and
+//! * [`Chain`]: slices; the only one in the chain itself, several in 16-byte nodes of a worker-local
+//!   slab. Reassembly, retransmission and
 //!   relay queues are chains; cutting one is arithmetic, and body bytes are never copied.
 //!
 //! A received packet becomes slices with [`Packet::into_chain`]. A packet to send is built late,
@@ -52,6 +53,8 @@ pub use packet::{COPY_MAX, Packet, SendPacket};
 pub use pool::{Fresh, Pool, PoolEmpty, PoolOps, Pressure};
 pub use slice::Slice;
 
+#[cfg(test)]
+mod chain_tests;
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "some of these tests are about threads")]
 mod tests;

@@ -1,6 +1,6 @@
-//! The worker-local slab that chains are made of.
+//! The worker-local slab that chains of several slices are made of.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use crate::header::Segment;
 
@@ -18,80 +18,126 @@ pub(crate) struct Node {
 
 const _: () = assert!(size_of::<Node>() == 16);
 
-pub(crate) struct Nodes {
-    slab: Vec<Node>,
-    free: u32,
-    in_use: u32,
+impl Node {
+    /// What is behind the last node.
+    pub(crate) const END: Self = Self { segment: None, offset: 0, len: 0, next: NIL };
 }
 
+/// Where this thread's nodes are. It has no destructor, so that finding it is one address.
+struct Nodes {
+    /// `len` nodes, which [`STORE`] owns; nothing keeps a reference to one between two calls.
+    base: Cell<*mut Node>,
+    len: Cell<u32>,
+    free: Cell<u32>,
+    in_use: Cell<u32>,
+}
+
+/// Owns the nodes; touched when they become more, and at the end of the thread.
+struct Store(Vec<Node>);
+
 thread_local! {
-    static NODES: RefCell<Nodes> =
-        const { RefCell::new(Nodes { slab: Vec::new(), free: NIL, in_use: 0 }) };
+    static NODES: Nodes = const {
+        Nodes {
+            base: Cell::new(std::ptr::null_mut()),
+            len: Cell::new(0),
+            free: Cell::new(NIL),
+            in_use: Cell::new(0),
+        }
+    };
+    static STORE: RefCell<Store> = const { RefCell::new(Store(Vec::new())) };
 }
 
 /// Allocates room for `count` nodes on this thread. A worker calls it once, before its first packet;
 /// beyond that the slab doubles when it is full.
 pub fn reserve_chain_nodes(count: u32) {
-    with(|nodes| nodes.grow(count as usize));
+    NODES.with(|nodes| nodes.grow(count as usize));
 }
 
-/// Nodes that chains of this thread hold now: part of the leak census.
+/// Nodes that chains of this thread hold now: part of the leak census, beside the buffers in use of
+/// every pool (a chain of one slice holds a buffer and no node).
 #[must_use]
 pub fn chain_nodes_in_use() -> u32 {
-    with(|nodes| nodes.in_use)
+    NODES.with(|nodes| nodes.in_use.get())
 }
 
-/// Runs `f` on this thread's slab. `f` must not touch a chain itself.
+/// A node for a slice; the reference to its buffer is the node's now.
 #[inline]
-pub(crate) fn with<R>(f: impl FnOnce(&mut Nodes) -> R) -> R {
-    NODES.with(|nodes| f(&mut nodes.borrow_mut()))
+pub(crate) fn insert(segment: Segment, offset: u16, len: u16, next: u32) -> u32 {
+    NODES.with(|nodes| {
+        if nodes.free.get() == NIL {
+            nodes.grow((nodes.len.get() as usize).max(64));
+        }
+        let index = nodes.free.get();
+        let node = Node { segment: Some(segment), offset, len, next };
+        nodes.free.set(nodes.update(index, |at| std::mem::replace(at, node).next));
+        nodes.in_use.set(nodes.in_use.get() + 1);
+        index
+    })
+}
+
+/// Takes the node out; its buffer reference is now the caller's.
+#[inline]
+pub(crate) fn remove(index: u32) -> Node {
+    NODES.with(|nodes| {
+        let free = Node { segment: None, offset: 0, len: 0, next: nodes.free.get() };
+        let node = nodes.update(index, |at| std::mem::replace(at, free));
+        debug_assert!(node.segment.is_some(), "a node is removed once");
+        nodes.free.set(index);
+        nodes.in_use.set(nodes.in_use.get() - 1);
+        node
+    })
+}
+
+/// What is in a node.
+#[inline]
+pub(crate) fn copy(index: u32) -> Node {
+    NODES.with(|nodes| nodes.update(index, |node| *node))
+}
+
+/// Changes a node. `f` must not touch a chain.
+#[inline]
+pub(crate) fn update<R>(index: u32, f: impl FnOnce(&mut Node) -> R) -> R {
+    NODES.with(|nodes| nodes.update(index, f))
 }
 
 impl Nodes {
     #[inline]
-    pub(crate) fn insert(&mut self, segment: Segment, offset: u16, len: u16) -> u32 {
-        if self.free == NIL {
-            self.grow(self.slab.len().max(64));
-        }
-        let index = self.free;
-        let node = &mut self.slab[index as usize];
-        self.free = node.next;
-        *node = Node { segment: Some(segment), offset, len, next: NIL };
-        self.in_use += 1;
-        index
-    }
-
-    /// Takes the node out; its buffer reference is now the caller's.
-    #[inline]
-    pub(crate) fn remove(&mut self, index: u32) -> Node {
-        let node = self.slab[index as usize];
-        debug_assert!(node.segment.is_some(), "a node is removed once");
-        self.slab[index as usize] = Node { segment: None, offset: 0, len: 0, next: self.free };
-        self.free = index;
-        self.in_use -= 1;
-        node
-    }
-
-    #[inline]
-    pub(crate) fn get(&self, index: u32) -> &Node {
-        &self.slab[index as usize]
-    }
-
-    #[inline]
-    pub(crate) fn get_mut(&mut self, index: u32) -> &mut Node {
-        &mut self.slab[index as usize]
+    fn update<R>(&self, index: u32, f: impl FnOnce(&mut Node) -> R) -> R {
+        assert!(index < self.len.get(), "a chain names nodes of its thread");
+        // SAFETY: `base` is the start of `len` nodes (see `grow`), and the index is below that.
+        let node = unsafe { self.base.get().add(index as usize) };
+        // SAFETY: the node is initialised and alive until `len` is set to 0, and the closures of
+        // this crate touch no other node, so that this is the only reference.
+        f(unsafe { &mut *node })
     }
 
     #[cold]
-    fn grow(&mut self, count: usize) {
-        let first = self.slab.len();
-        self.slab.reserve_exact(count);
-        for index in first..first + count {
-            self.slab.push(Node { segment: None, offset: 0, len: 0, next: index as u32 + 1 });
-        }
-        if let Some(last) = self.slab.last_mut() {
-            last.next = self.free;
-            self.free = first as u32;
-        }
+    #[inline(never)]
+    fn grow(&self, count: usize) {
+        STORE.with(|store| {
+            let store = &mut store.borrow_mut().0;
+            let first = store.len();
+            store.reserve_exact(count);
+            for index in first..first + count {
+                store.push(Node { next: index as u32 + 1, ..Node::END });
+            }
+            if let Some(last) = store.last_mut() {
+                last.next = self.free.get();
+                self.free.set(first as u32);
+            }
+            self.base.set(store.as_mut_ptr());
+            self.len.set(store.len() as u32);
+        });
+    }
+}
+
+impl Drop for Store {
+    /// The thread ends: a chain that outlives this finds no node, and panics.
+    fn drop(&mut self) {
+        NODES.with(|nodes| {
+            nodes.base.set(std::ptr::null_mut());
+            nodes.len.set(0);
+            nodes.free.set(NIL);
+        });
     }
 }
