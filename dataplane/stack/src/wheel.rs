@@ -51,6 +51,9 @@ pub(crate) struct Wheel {
     timers: Vec<Timer>,
     heads: Vec<u32>,
     occupied: [[u64; WORDS]; LEVELS],
+    /// No slot in use begins before this tick: asked in every heartbeat, worked out only when it is
+    /// reached.
+    soonest: u64,
 }
 
 impl Wheel {
@@ -61,6 +64,7 @@ impl Wheel {
             timers: vec![unarmed; timers as usize],
             heads: vec![NIL; LEVELS * SLOTS + 1],
             occupied: [[0; WORDS]; LEVELS],
+            soonest: u64::MAX,
         }
     }
 
@@ -87,13 +91,19 @@ impl Wheel {
     pub(crate) fn disarm(&mut self, id: u32) {
         if self.timers[id as usize].slot != UNARMED {
             self.unlink(id);
+            self.soonest = self.next_slot().map_or(u64::MAX, |(_, tick)| tick);
         }
     }
 
     /// Moves every timer that is due at `now` to where [`Wheel::pop_expired`] finds it.
     pub(crate) fn advance(&mut self, now: Instant) {
         let target = now.as_nanos() >> TICK_BITS;
-        while let Some((level, tick)) = self.next_slot() {
+        while self.soonest <= target {
+            let Some((level, tick)) = self.next_slot() else {
+                self.soonest = u64::MAX;
+                break;
+            };
+            self.soonest = tick;
             if tick > target {
                 break;
             }
@@ -115,11 +125,15 @@ impl Wheel {
     }
 
     /// When to advance next: never late, early when timers must only move down a level.
+    #[inline]
     pub(crate) fn next_deadline(&self) -> Instant {
         if self.heads[EXPIRED as usize] != NIL {
             return Instant::from_nanos(self.now << TICK_BITS);
         }
-        self.next_slot().map_or(Instant::NEVER, |(_, tick)| Instant::from_nanos(tick << TICK_BITS))
+        if self.soonest == u64::MAX {
+            return Instant::NEVER;
+        }
+        Instant::from_nanos(self.soonest << TICK_BITS)
     }
 
     /// The first tick at or behind `deadline` that is still to come.
@@ -134,6 +148,8 @@ impl Wheel {
         let level = (31 - (differs | 1).leading_zeros()) / SLOT_BITS;
         let slot = (tick >> (SLOT_BITS * level)) as usize % SLOTS;
         self.occupied[level as usize][slot / 64] |= 1 << (slot % 64);
+        let shift = SLOT_BITS * level;
+        self.soonest = self.soonest.min((tick >> shift) << shift);
         self.push(id, tick as u32, level * SLOTS as u32 + slot as u32);
     }
 

@@ -6,7 +6,7 @@ use sluice_base::{Counter, Instant};
 use sluice_stack::Target;
 
 use crate::mesh::Parcel;
-use crate::stages::{Stage, StageClock};
+use crate::stages::Stage;
 use crate::status::Command;
 use crate::worker::Worker;
 
@@ -34,28 +34,28 @@ pub struct Beat {
 impl Worker {
     /// Does everything there is to do now, within the budgets of each stage.
     pub fn heartbeat(&mut self, now: Instant) -> Beat {
-        let mut stages = StageClock::start();
+        self.stages.start();
         let mut worked = self.adopt(now);
         self.listing.serve(&self.stack);
         let stop = self.obey(now);
 
-        worked |= self.receive(now, &mut stages);
+        worked |= self.receive(now);
 
         let due = self.next_deadline() <= now;
         if due {
             self.stack.handle_timers(now);
             self.proxy.handle_timers(now);
+            self.stages.edge(Stage::Timers);
         }
-        stages.edge(Stage::Timers);
 
         worked |= self.serve(now) | due;
-        stages.edge(Stage::Serve);
+        self.stages.edge(Stage::Serve);
 
-        worked |= self.transmit(now);
+        worked |= self.transmit(now, worked);
         self.exchange_messages();
-        stages.edge(Stage::Transmit);
+        self.stages.edge(Stage::Transmit);
 
-        self.count(now, worked, &stages);
+        self.count(now, worked);
         Beat { worked, deadline: self.next_deadline(), stop }
     }
 
@@ -88,15 +88,15 @@ impl Worker {
     }
 
     /// Stages 2 to 5.
-    fn receive(&mut self, now: Instant, stages: &mut StageClock) -> bool {
+    fn receive(&mut self, now: Instant) -> bool {
         let mut received = 0;
         for port in &mut self.ports {
             let count = port.device.rx_burst(&mut port.received);
-            stages.edge(Stage::Receive);
+            self.stages.edge(Stage::Receive);
             if count > 0 {
                 received += count;
                 self.stack.handle_batch(port.interface, &mut port.received, now);
-                stages.edge(Stage::Input);
+                self.stages.edge(Stage::Input);
             }
         }
         add(&self.status.packets[0], received);
@@ -120,14 +120,20 @@ impl Worker {
                 Parcel::Message(message) => self.stack.handle_message(message, now),
             }
         }
-        stages.edge(Stage::Input);
+        if parcels > 0 {
+            self.stages.edge(Stage::Input);
+        }
         received + parcels > 0
     }
 
     /// Stages 8 and 9: asks each device for room and builds only what fits.
-    fn transmit(&mut self, now: Instant) -> bool {
+    fn transmit(&mut self, now: Instant, worked: bool) -> bool {
         let mut sent = 0;
         for port in &mut self.ports {
+            // A device that has nothing to send is asked for its room only when there is time.
+            if worked && port.to_send.is_empty() && !self.stack.has_output(port.interface) {
+                continue;
+            }
             for _ in 0..TRANSMIT_ROUNDS {
                 let room = port.device.tx_room().saturating_sub(port.to_send.len());
                 let room = room.min(port.to_send.room());
@@ -140,7 +146,7 @@ impl Worker {
                 let before = port.to_send.len();
                 port.device.tx_burst(&mut port.to_send);
                 sent += before - port.to_send.len();
-                if !port.to_send.is_empty() {
+                if !port.to_send.is_empty() || !self.stack.has_output(port.interface) {
                     break;
                 }
             }
@@ -162,16 +168,12 @@ impl Worker {
 
     /// Stage 10: counters.
     #[inline]
-    fn count(&mut self, now: Instant, worked: bool, stages: &StageClock) {
+    fn count(&mut self, now: Instant, worked: bool) {
         self.status.heartbeats.increment();
         if worked {
             self.status.busy_heartbeats.increment();
-            let mut total = 0;
-            for (counter, spent) in self.status.stage_cycles.iter().zip(stages.spent()) {
-                counter.add(*spent);
-                total += spent;
-            }
-            self.status.busy_cycles.add(total);
+        } else {
+            self.stages.forget();
         }
         if !worked || self.status.heartbeats.value().is_multiple_of(FOLD_EVERY) {
             self.fold(now);
@@ -179,9 +181,14 @@ impl Worker {
         self.last_beat = now;
     }
 
-    /// Gauges for the control thread.
+    /// Sums and gauges for the control thread.
     #[cold]
     fn fold(&mut self, now: Instant) {
+        let spent = self.stages.take();
+        for (counter, spent) in self.status.stage_cycles.iter().zip(spent) {
+            counter.add(spent);
+        }
+        self.status.busy_cycles.add(spent.iter().sum());
         if now >= self.next_totals {
             self.next_totals = now + TOTALS_EVERY;
             for (counters, port) in self.status.ports.iter().zip(&self.ports) {

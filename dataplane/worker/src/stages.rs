@@ -39,17 +39,28 @@ impl Stage {
     }
 }
 
-/// Reads the time-stamp counter at stage edges.
-#[derive(Debug)]
+/// Reads the time-stamp counter at stage edges, over many heartbeats: the sums are handed on now and
+/// then, which one heartbeat could not afford for its few packets.
+#[derive(Debug, Default)]
 pub(crate) struct StageClock {
     last: u64,
     spent: [u64; STAGES],
+    /// `spent` as the heartbeat began.
+    before: [u64; STAGES],
 }
 
 impl StageClock {
+    /// A heartbeat begins.
     #[inline]
-    pub(crate) fn start() -> Self {
-        Self { last: cycles(), spent: [0; STAGES] }
+    pub(crate) fn start(&mut self) {
+        self.before = self.spent;
+        self.last = cycles();
+    }
+
+    /// The heartbeat found nothing to do: its cycles are nobody's.
+    #[inline]
+    pub(crate) fn forget(&mut self) {
+        self.spent = self.before;
     }
 
     /// Books the cycles since the last edge on `stage`.
@@ -60,7 +71,8 @@ impl StageClock {
         self.last = now;
     }
 
-    pub(crate) fn spent(&self) -> &[u64; STAGES] {
-        &self.spent
+    /// The sums since they were last taken.
+    pub(crate) fn take(&mut self) -> [u64; STAGES] {
+        std::mem::take(&mut self.spent)
     }
 }

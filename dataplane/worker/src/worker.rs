@@ -13,6 +13,7 @@ use crate::listing::{ListingDesk, ListingLink, listing};
 use crate::mailbox::{MailboxReceiver, MailboxSender, mailbox};
 use crate::mesh::Mesh;
 use crate::port::Port;
+use crate::stages::StageClock;
 use crate::status::WorkerStatus;
 
 /// Retired snapshots on their way home. One slot per pin slot of the proxy and some to spare, so
@@ -70,6 +71,7 @@ pub struct Worker {
     pub(crate) listing: ListingDesk,
     pub(crate) status: Arc<WorkerStatus>,
     pub(crate) adoption: Adoption,
+    pub(crate) stages: StageClock,
     pub(crate) draining: bool,
     pub(crate) last_beat: Instant,
     /// When to ask devices for their totals again.
@@ -111,6 +113,7 @@ impl Worker {
             listing: listing_desk,
             status,
             adoption: Adoption::default(),
+            stages: StageClock::default(),
             draining: false,
             last_beat: Instant::ZERO,
             next_totals: Instant::ZERO,

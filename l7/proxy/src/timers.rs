@@ -32,6 +32,9 @@ pub(crate) struct Wheel {
     occupied: [u64; LEVELS],
     /// The last tick that was worked off.
     tick: u64,
+    /// No bucket is to be emptied before this tick: asked in every heartbeat, worked out only when
+    /// it is reached.
+    soonest: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +63,7 @@ impl Wheel {
             heads: [NIL; LEVELS * BUCKETS + 1],
             occupied: [0; LEVELS],
             tick: 0,
+            soonest: u64::MAX,
         }
     }
 
@@ -67,7 +71,7 @@ impl Wheel {
     #[inline]
     pub(crate) fn set(&mut self, index: u32, deadline: Instant) {
         if index as usize >= self.nodes.len() {
-            self.nodes.resize(index as usize + 1, Node::IDLE);
+            self.add_nodes(index);
         }
         let due = tick_after(deadline) as u32;
         let node = &mut self.nodes[index as usize];
@@ -77,6 +81,11 @@ impl Wheel {
             return;
         }
         self.relink(index);
+    }
+
+    #[cold]
+    fn add_nodes(&mut self, index: u32) {
+        self.nodes.resize(index as usize + 1, Node::IDLE);
     }
 
     /// The timer of slot `index` is due at `deadline` unless it is due earlier already.
@@ -125,18 +134,27 @@ impl Wheel {
     }
 
     /// When [`Wheel::pop_due`] may have something next; never too late, sometimes early.
+    #[inline]
     #[must_use]
     pub(crate) fn next_deadline(&self) -> Instant {
         if self.heads[usize::from(DUE)] != NIL {
             return Instant::ZERO;
         }
-        self.next_tick().map_or(Instant::NEVER, |tick| Instant::from_nanos(tick << TICK_SHIFT))
+        if self.soonest == u64::MAX {
+            return Instant::NEVER;
+        }
+        Instant::from_nanos(self.soonest << TICK_SHIFT)
     }
 
     /// Works off ticks until something came up or `now` is reached; false: nothing came up.
     fn advance(&mut self, now: Instant) -> bool {
         let target = now.as_nanos() >> TICK_SHIFT;
-        while let Some(next) = self.next_tick().filter(|&next| next <= target) {
+        while self.soonest <= target {
+            let next = self.next_tick().unwrap_or(u64::MAX);
+            self.soonest = next;
+            if next > target {
+                break;
+            }
             self.tick = next;
             for level in (1..LEVELS).rev() {
                 if next & ((1 << (BUCKET_BITS * level as u32)) - 1) == 0 {
@@ -191,6 +209,10 @@ impl Wheel {
         }
         let due = tick_after(deadline);
         let (bucket, comes_up) = self.bucket_for(due);
+        if bucket != DUE {
+            let shift = BUCKET_BITS * (u32::from(bucket) / BUCKETS as u32);
+            self.soonest = self.soonest.min((comes_up >> shift) << shift);
+        }
         let head = self.heads[usize::from(bucket)];
         if head != NIL {
             self.nodes[head as usize].prev = index;
