@@ -10,7 +10,8 @@
 //! Envelope: with 1,024 permits a batch is 16, so one request in sixteen touches the shared cache
 //! line; the others cost an addition. A worker may hold spare permits that another could use: at
 //! most a sixty-fourth of what was available when it drew them, and it gives them up as soon as it
-//! gives anything back while few remain, or by [`WorkerLease::release_spare`].
+//! gives anything back while few remain, or gives back the last one in use: a quiet worker holds
+//! nothing.
 //!
 //! # Ordering
 //!
@@ -137,13 +138,13 @@ impl WorkerLease {
         }
         self.in_use -= 1;
         self.spare += 1;
-        if self.spare > BATCH_MAX as u32 || self.lease.is_scarce() {
+        if self.in_use == 0 || self.spare > BATCH_MAX as u32 || self.lease.is_scarce() {
             self.release_spare();
         }
     }
 
-    /// Gives up the permits that are not in use; for a worker that has gone quiet.
-    pub fn release_spare(&mut self) {
+    /// Gives up the permits that are not in use.
+    fn release_spare(&mut self) {
         if self.spare > 0 {
             self.lease.give_back(std::mem::take(&mut self.spare));
         }
@@ -259,5 +260,20 @@ mod tests {
             });
             assert_eq!(lease.available(), i64::from(limit));
         }
+    }
+
+    /// Above the point where few remain, too: what a worker drew in its busy time comes back.
+    #[test]
+    fn a_quiet_worker_holds_nothing() {
+        let lease = Arc::new(Lease::new(10_000));
+        let mut worker = WorkerLease::new(Arc::clone(&lease));
+        for _ in 0..100 {
+            assert!(worker.try_take());
+        }
+        assert!(lease.available() < 9_900, "some of what was drawn is spare");
+        for _ in 0..100 {
+            worker.give_back();
+        }
+        assert_eq!((lease.available(), worker.in_use()), (10_000, 0));
     }
 }
