@@ -72,7 +72,8 @@ impl Add<Duration> for Instant {
 
     #[inline]
     fn add(self, duration: Duration) -> Self {
-        self.plus_nanos(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX))
+        let nanos = duration.as_secs().saturating_mul(1_000_000_000);
+        self.plus_nanos(nanos.saturating_add(u64::from(duration.subsec_nanos())))
     }
 }
 

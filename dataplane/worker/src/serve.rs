@@ -44,10 +44,14 @@ impl Worker {
             // The end of the stream is told after all of its bytes, however many there are.
             let last = ready.peer_closed() || ready.closed();
             let bytes = self.stack.read(conn, if last { usize::MAX } else { BYTES_PER_TURN });
-            if !bytes.is_empty() {
-                self.proxy.handle(conn, StreamEvent::Data(bytes), now);
+            let count = bytes.len();
+            if count > 0 {
+                let credit = self.proxy.handle_bytes(conn, bytes, now);
+                if credit > 0 {
+                    self.stack.credit(conn, credit, now);
+                }
             }
-            if self.stack.readable(conn) > 0 {
+            if count >= BYTES_PER_TURN && self.stack.readable(conn) > 0 {
                 self.stack.again(conn);
             }
         }

@@ -68,6 +68,13 @@ pub trait Codec {
         cx: &mut CodecContext<'_>,
     ) -> Result<Option<Event>, ProtocolError>;
 
+    /// Takes the end of the message whose body bytes were decoded last, where it is known already
+    /// and has no trailers: `Event::End` in short, which `decode` yields otherwise.
+    #[inline]
+    fn take_end(&mut self) -> bool {
+        false
+    }
+
     /// Received bytes that nobody needs any more, since the last call: give them back to TCP.
     fn take_credit(&mut self) -> usize;
 

@@ -325,6 +325,16 @@ impl Codec for Http1 {
         self.decode_next(input, cx).map_err(|fault| self.fail(fault))
     }
 
+    #[inline]
+    fn take_end(&mut self) -> bool {
+        let known = matches!(self.receive, Receive::Ending);
+        if known {
+            self.receive = Receive::Done;
+            self.settle();
+        }
+        known
+    }
+
     fn handle_end_of_input(
         &mut self,
         _cx: &mut CodecContext<'_>,

@@ -99,8 +99,8 @@ impl Proxy {
             self.close_downstream(conn);
             return;
         }
-        let idle_timeout = state.and_then(|state| state.idle_timeout);
-        self.session_timers.set(conn.index, self.after(idle_timeout));
+        let deadline = self.after(state.and_then(|state| state.idle_timeout));
+        self.session_timers.set(conn.index, deadline);
         self.flush(conn);
         if more {
             self.make_ready(conn);

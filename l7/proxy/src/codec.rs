@@ -42,6 +42,11 @@ impl Codec for SessionCodec {
         each!(self, codec => codec.decode(input, cx), Ok(None))
     }
 
+    #[inline]
+    fn take_end(&mut self) -> bool {
+        each!(self, codec => codec.take_end(), false)
+    }
+
     fn handle_end_of_input(
         &mut self,
         cx: &mut CodecContext<'_>,

@@ -11,15 +11,23 @@ use crate::pool::Attempt;
 use crate::proxy::Proxy;
 use crate::responses::Reply;
 use crate::retry::Failure;
-use crate::sessions::NO_SESSION;
+use crate::sessions::{NO_SESSION, Upstream};
 use crate::verbs::Verb;
+
+/// The balancer's choice for an exchange.
+struct Picked {
+    /// A request, not a relay.
+    http: bool,
+    cluster: ClusterId,
+    endpoint: EndpointId,
+    address: SocketAddrV4,
+}
 
 impl Proxy {
     /// Sends the request to an endpoint: on an idle connection unless `fresh`, else on a new one,
     /// else it waits.
     pub(crate) fn dispatch(&mut self, key: ExchangeKey, fresh: bool) {
-        let Some((cluster, endpoint, address)) = self.pick(key) else { return };
-        let http = self.exchanges.get(key).is_some_and(|exchange| exchange.kind == Kind::Http);
+        let Some(Picked { http, cluster, endpoint, address }) = self.pick(key) else { return };
         if http && !fresh {
             let idle = self.pools.idle_at(endpoint);
             if let Some(conn) = self.take_idle(idle) {
@@ -53,8 +61,10 @@ impl Proxy {
     }
 
     /// The endpoint to try; None: the request has been answered.
-    fn pick(&mut self, key: ExchangeKey) -> Option<(ClusterId, EndpointId, SocketAddrV4)> {
+    #[inline]
+    fn pick(&mut self, key: ExchangeKey) -> Option<Picked> {
         let exchange = self.exchanges.get(key)?;
+        let http = exchange.kind == Kind::Http;
         let snapshot = exchange.pin.as_ref().and_then(|pin| self.pins.get(pin));
         let cluster = exchange.cluster();
         let Some(compiled) = cluster.and_then(|id| snapshot?.cluster(id)) else {
@@ -65,7 +75,12 @@ impl Proxy {
         let idle_to_check = self.pools.sync(cluster, compiled);
         let tried = exchange.tried.as_slice();
         let picked = compiled.endpoints.pick(&mut self.load, &mut self.rng, tried);
-        let picked = picked.map(|endpoint| (cluster, endpoint.id, endpoint.address));
+        let picked = picked.map(|endpoint| Picked {
+            http,
+            cluster,
+            endpoint: endpoint.id,
+            address: endpoint.address,
+        });
         if idle_to_check {
             self.close_unkept(cluster);
         }
@@ -151,15 +166,17 @@ impl Proxy {
     /// Writes the request, as far as it is here, to a connection that is up and free.
     pub(crate) fn send_request(&mut self, key: ExchangeKey, conn: ConnId) {
         let now = self.wires.now;
-        if self.exchanges.get(key).is_some_and(|exchange| exchange.pending_permit) {
-            self.give_pending_back(key);
-        }
         let Some(exchange) = self.exchanges.get_mut(key) else {
             self.offer(conn);
             return;
         };
+        if exchange.pending_permit {
+            self.give_pending_back(key);
+            self.send_request(key, conn);
+            return;
+        }
         let Some(session) = self.sessions.get_mut(conn) else { return };
-        let Some(upstream) = session.upstream().copied() else { return };
+        let Some(&Upstream { cluster, endpoint, remote, .. }) = session.upstream() else { return };
         let Some(stream) = session.codec.open_stream() else {
             // It could not carry another request after all.
             exchange.state = State::Local;
@@ -172,13 +189,13 @@ impl Proxy {
         exchange.state = State::Sent;
         exchange.sent_at = now;
         exchange.last_activity = now;
-        if exchange.endpoint != Some(upstream.endpoint) || exchange.tried.as_slice().is_empty() {
-            exchange.endpoint = Some(upstream.endpoint);
-            exchange.remote = Some(upstream.remote);
-            exchange.tried.push(upstream.endpoint);
+        if exchange.endpoint != Some(endpoint) || exchange.tried.as_slice().is_empty() {
+            exchange.endpoint = Some(endpoint);
+            exchange.remote = Some(remote);
+            exchange.tried.push(endpoint);
         }
-        self.load.begin(upstream.endpoint);
-        if let Some(state) = self.pools.cluster(upstream.cluster) {
+        self.load.begin(endpoint);
+        if let Some(state) = self.pools.cluster(cluster) {
             state.counters.upstream_rq_total.increment();
             state.counters.upstream_rq_active.increment();
         }

@@ -2,7 +2,7 @@
 
 use sluice_l7_core::Codec;
 
-use crate::exchange::{Exchange, ExchangeKey, Kind, State};
+use crate::exchange::{Ended, ExchangeKey, Kind, State};
 use crate::flags::ResponseFlags;
 use crate::proxy::Proxy;
 
@@ -99,8 +99,12 @@ impl Proxy {
     /// Counts, logs and frees. The exchange holds nothing upstream any more.
     pub(crate) fn finish(&mut self, key: ExchangeKey, flags: ResponseFlags) {
         self.exchange_timers.clear(key.index);
-        self.give_pending_back(key);
         let Some(exchange) = self.exchanges.get_mut(key) else { return };
+        if exchange.pending_permit {
+            self.give_pending_back(key);
+            self.finish(key, flags);
+            return;
+        }
         debug_assert!(exchange.upstream.is_none(), "the connection is let go before the exchange");
         exchange.flags = exchange.flags.with(flags);
         let (kind, status, listener) = (exchange.kind, exchange.status, exchange.plan.listener);
@@ -114,12 +118,7 @@ impl Proxy {
             }
         }
         self.record(key);
-        // By parts: only these are moved out of the table, and the rest is forgotten where it is.
-        let Some(Exchange { pin, head, replay, downstream, .. }) = self.exchanges.remove(key)
-        else {
-            return;
-        };
-        drop(replay);
+        let Some(Ended { pin, head, downstream }) = self.exchanges.end(key) else { return };
         if let Some(pin) = pin {
             self.pins.unpin(pin);
         }

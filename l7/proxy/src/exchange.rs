@@ -15,7 +15,7 @@
 
 use std::net::SocketAddrV4;
 
-use sluice_base::{ClusterId, ConnId, EndpointId, Instant, Slab, SlabKey};
+use sluice_base::{ClusterId, ConnId, EndpointId, Instant, SlabKey};
 use sluice_buf::Chain;
 use sluice_l7_core::{BodyLength, Head, StreamId};
 use sluice_l7_filter::FilterStates;
@@ -26,9 +26,6 @@ use crate::plan::{Plan, Tried};
 
 /// Names an exchange; a stale one names nothing.
 pub(crate) type ExchangeKey = SlabKey;
-
-/// All exchanges of a worker.
-pub(crate) type Exchanges = Slab<Exchange>;
 
 /// What the exchange waits for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -63,8 +60,110 @@ pub(crate) struct Upstream {
     pub(crate) stream: StreamId,
 }
 
+/// End of the list of free slots.
+const NO_SLOT: u32 = u32::MAX;
+
+/// All exchanges of a worker, by index and generation. A slot is used again where it lies: what an
+/// exchange knows is a few hundred bytes, too much to be moved in and out for every request.
+pub(crate) struct Exchanges {
+    slots: Vec<Exchange>,
+    free: u32,
+    used: u32,
+    limit: u32,
+}
+
+/// What an exchange that is over leaves to be given back.
+pub(crate) struct Ended {
+    pub(crate) pin: Option<Pin>,
+    pub(crate) head: Option<Box<Head>>,
+    pub(crate) downstream: ConnId,
+}
+
+impl Exchanges {
+    /// Room for `limit` exchanges; memory is touched when a slot is first used.
+    pub(crate) fn new(limit: u32) -> Self {
+        Self { slots: Vec::with_capacity(limit as usize), free: NO_SLOT, used: 0, limit }
+    }
+
+    /// Begins an exchange; None: the table is full. Its plan is the caller's to set.
+    #[inline]
+    pub(crate) fn begin(
+        &mut self,
+        kind: Kind,
+        downstream: ConnId,
+        stream: StreamId,
+        now: Instant,
+    ) -> Option<(ExchangeKey, &mut Exchange)> {
+        if self.free == NO_SLOT && !self.add_slot() {
+            return None;
+        }
+        let index = self.free;
+        let exchange = &mut self.slots[index as usize];
+        exchange.begin(kind, downstream, stream, now);
+        self.free = exchange.next_free;
+        self.used += 1;
+        Some((ExchangeKey { index, generation: exchange.generation }, exchange))
+    }
+
+    #[cold]
+    fn add_slot(&mut self) -> bool {
+        let index = self.slots.len() as u32;
+        if index >= self.limit {
+            return false;
+        }
+        self.slots.push(Exchange::vacant());
+        self.free = index;
+        true
+    }
+
+    /// The exchange is over; its key is dead from now on.
+    #[inline]
+    pub(crate) fn end(&mut self, key: ExchangeKey) -> Option<Ended> {
+        let free = self.free;
+        let exchange = self.get_mut(key)?;
+        exchange.generation = exchange.generation.wrapping_add(1);
+        exchange.next_free = free;
+        exchange.replay.clear();
+        let ended = Ended {
+            pin: exchange.pin.take(),
+            head: exchange.head.take(),
+            downstream: exchange.downstream,
+        };
+        self.free = key.index;
+        self.used -= 1;
+        Some(ended)
+    }
+
+    /// The exchange that `key` names, if it is still there: keys are of slots in use.
+    #[inline]
+    pub(crate) fn get(&self, key: ExchangeKey) -> Option<&Exchange> {
+        self.slots.get(key.index as usize).filter(|slot| slot.generation == key.generation)
+    }
+
+    /// The exchange that `key` names, to change it.
+    #[inline]
+    pub(crate) fn get_mut(&mut self, key: ExchangeKey) -> Option<&mut Exchange> {
+        self.slots.get_mut(key.index as usize).filter(|slot| slot.generation == key.generation)
+    }
+
+    /// The key of the exchange in slot `index`, if there is one.
+    pub(crate) fn key_at(&self, index: u32) -> Option<ExchangeKey> {
+        let generation = self.slots.get(index as usize)?.generation;
+        (generation % 2 == 1).then_some(ExchangeKey { index, generation })
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.used as usize
+    }
+}
+
 /// One request and its response.
 pub(crate) struct Exchange {
+    /// How often the slot was taken and given up; odd while it is in use.
+    generation: u32,
+    /// The next free slot, if this one is.
+    next_free: u32,
     pub(crate) state: State,
     pub(crate) kind: Kind,
     /// No more of the request will come.
@@ -110,10 +209,12 @@ pub(crate) struct Exchange {
 }
 
 impl Exchange {
-    pub(crate) fn new(kind: Kind, downstream: ConnId, stream: StreamId, now: Instant) -> Self {
+    fn vacant() -> Self {
         Self {
+            generation: 0,
+            next_free: NO_SLOT,
             state: State::Local,
-            kind,
+            kind: Kind::Http,
             request_ended: false,
             request_forwarded: false,
             response_begun: false,
@@ -123,8 +224,8 @@ impl Exchange {
             retried: false,
             status: 0,
             flags: ResponseFlags::NONE,
-            downstream,
-            stream,
+            downstream: ConnId { index: 0, generation: 0 },
+            stream: StreamId::CONNECTION,
             upstream: None,
             endpoint: None,
             remote: None,
@@ -135,8 +236,8 @@ impl Exchange {
             replay: Chain::new(),
             plan: Plan::default(),
             tried: Tried::default(),
-            started: now,
-            last_activity: now,
+            started: Instant::ZERO,
+            last_activity: Instant::ZERO,
             route_deadline: Instant::NEVER,
             sent_at: Instant::NEVER,
             head_at: Instant::NEVER,
@@ -145,6 +246,65 @@ impl Exchange {
             queue_next: None,
             queue_prev: None,
         }
+    }
+
+    /// Begins where it lies: every field is set here or by the caller, and none is moved.
+    #[inline]
+    fn begin(&mut self, kind: Kind, downstream: ConnId, stream: StreamId, now: Instant) {
+        // By name, so that a new field cannot be forgotten.
+        let Self {
+            generation,
+            next_free: _,
+            state,
+            kind: its_kind,
+            request_ended,
+            request_forwarded,
+            response_begun,
+            head_sent,
+            pending_permit,
+            replay_lost,
+            retried,
+            status,
+            flags,
+            downstream: its_downstream,
+            stream: its_stream,
+            upstream,
+            endpoint,
+            remote,
+            pin,
+            head,
+            body,
+            filters,
+            replay,
+            plan: _,
+            tried,
+            started,
+            last_activity,
+            route_deadline,
+            sent_at,
+            head_at,
+            request_bytes,
+            response_bytes,
+            queue_next,
+            queue_prev,
+        } = self;
+        debug_assert!(
+            pin.is_none() && head.is_none() && replay.is_empty(),
+            "what an exchange holds is given back at its end"
+        );
+        *generation = generation.wrapping_add(1);
+        (*state, *its_kind, *status, *flags) = (State::Local, kind, 0, ResponseFlags::NONE);
+        (*request_ended, *request_forwarded, *response_begun) = (false, false, false);
+        (*head_sent, *pending_permit, *replay_lost, *retried) = (false, false, false, false);
+        (*its_downstream, *its_stream) = (downstream, stream);
+        (*upstream, *endpoint, *remote) = (None, None, None);
+        *body = BodyLength::None;
+        *filters = FilterStates::default();
+        tried.clear();
+        (*started, *last_activity) = (now, now);
+        (*route_deadline, *sent_at, *head_at) = (Instant::NEVER, Instant::NEVER, Instant::NEVER);
+        (*request_bytes, *response_bytes) = (0, 0);
+        (*queue_next, *queue_prev) = (None, None);
     }
 
     /// Whether body bytes of the request can go upstream now.
@@ -185,5 +345,33 @@ impl Exchange {
             "only who waits holds a pending permit"
         );
         debug_assert!(!self.head_sent || self.status != 0, "a head that was sent has a status");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dead_key_names_nothing_and_full_is_an_answer() {
+        let conn = ConnId { index: 3, generation: 1 };
+        let mut table = Exchanges::new(1);
+        let now = Instant::from_millis(7);
+        let (first, exchange) =
+            table.begin(Kind::Http, conn, StreamId::new(5), now).expect("room for one");
+        exchange.status = 200;
+        exchange.request_bytes = 9;
+        exchange.tried.push(EndpointId(4));
+        assert_eq!(table.key_at(0), Some(first));
+        assert!(table.begin(Kind::Http, conn, StreamId::new(6), now).is_none());
+        assert_eq!(table.end(first).map(|ended| ended.downstream), Some(conn));
+        assert!(table.end(first).is_none() && table.get(first).is_none());
+        assert_eq!((table.len(), table.key_at(0)), (0, None));
+        let (second, exchange) =
+            table.begin(Kind::Tcp, conn, StreamId::CONNECTION, now).expect("room again");
+        assert_eq!((exchange.status, exchange.request_bytes), (0, 0), "nothing is left over");
+        assert!(exchange.tried.as_slice().is_empty() && exchange.kind == Kind::Tcp);
+        assert_eq!(second.index, first.index, "the slot is used again");
+        assert!(table.get_mut(first).is_none() && table.get_mut(second).is_some());
     }
 }

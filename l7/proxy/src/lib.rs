@@ -23,7 +23,8 @@
 //!
 //! # Order of calls
 //!
-//! [`Proxy::new`], [`Proxy::adopt`]; then per heartbeat: [`Proxy::handle`] for each event; after
+//! [`Proxy::new`], [`Proxy::adopt`]; then per heartbeat: [`Proxy::handle`] for each event (or
+//! [`Proxy::handle_bytes`] for `Data`, which spares the verb that credits what was read); after
 //! each, [`Proxy::pop_verb`] until None, where a `Connect` is answered by [`Proxy::connect_result`]
 //! and a `Write` by [`Proxy::wrote`]; [`Proxy::handle_timers`] (and its verbs) when
 //! [`Proxy::next_deadline`] has come; [`Proxy::pop_retired`] and [`Proxy::pop_log`] at the end.

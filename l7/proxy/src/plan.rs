@@ -55,6 +55,7 @@ pub(crate) struct Tried {
 }
 
 impl Tried {
+    #[inline]
     pub(crate) fn push(&mut self, endpoint: EndpointId) {
         if let Some(slot) = self.endpoints.get_mut(usize::from(self.count)) {
             *slot = endpoint;
@@ -62,8 +63,14 @@ impl Tried {
         }
     }
 
+    #[inline]
     pub(crate) fn as_slice(&self) -> &[EndpointId] {
         &self.endpoints[..usize::from(self.count)]
+    }
+
+    #[inline]
+    pub(crate) fn clear(&mut self) {
+        self.count = 0;
     }
 
     pub(crate) fn is_full(&self) -> bool {

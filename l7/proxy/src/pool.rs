@@ -45,6 +45,14 @@ pub(crate) struct ClusterState {
     listed: bool,
 }
 
+impl ClusterState {
+    /// Whether requests wait for any of its connections.
+    #[inline]
+    pub(crate) fn is_waited_for(&self) -> bool {
+        self.queue_head.is_some()
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 struct EndpointPool {
     /// The cluster's stamp when it was last seen to have this endpoint.
@@ -154,20 +162,38 @@ impl Pools {
         }
     }
 
+    #[inline]
     fn endpoint_mut(&mut self, id: EndpointId) -> &mut EndpointPool {
         if self.endpoints.len() <= id.index() {
-            let fresh = EndpointPool { stamp: 0, idle_head: NO_SESSION };
-            self.endpoints.resize(id.index() + 1, fresh);
+            self.add_endpoints(id);
         }
         &mut self.endpoints[id.index()]
+    }
+
+    #[cold]
+    fn add_endpoints(&mut self, id: EndpointId) {
+        let fresh = EndpointPool { stamp: 0, idle_head: NO_SESSION };
+        self.endpoints.resize(id.index() + 1, fresh);
     }
 
     /// Whether a connection made so may carry another request.
     #[inline]
     pub(crate) fn keeps(&self, cluster: ClusterId, endpoint: EndpointId, made_with: u32) -> bool {
-        let Some(state) = self.cluster(cluster) else { return false };
+        self.kept(cluster, endpoint, made_with).is_some()
+    }
+
+    /// The cluster, if a connection made so may carry another of its requests.
+    #[inline]
+    pub(crate) fn kept(
+        &self,
+        cluster: ClusterId,
+        endpoint: EndpointId,
+        made_with: u32,
+    ) -> Option<&ClusterState> {
+        let state = self.cluster(cluster)?;
         let stamp = self.endpoints.get(endpoint.index()).map_or(0, |pool| pool.stamp);
-        !state.retired && state.made_with == made_with && state.stamp == stamp
+        let keeps = !state.retired && state.made_with == made_with && state.stamp == stamp;
+        keeps.then_some(state)
     }
 }
 

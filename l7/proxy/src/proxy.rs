@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sluice_base::{ConnId, Instant, ListenerId, Ring, Rng, Slab, WorkerId};
-use sluice_buf::Pool;
+use sluice_base::{ConnId, Instant, ListenerId, Ring, Rng, WorkerId};
+use sluice_buf::{Chain, Pool};
 use sluice_config_model::Protocol;
 use sluice_l7_balance::LoadTable;
 use sluice_l7_core::HeadLimits;
@@ -106,7 +106,7 @@ impl Proxy {
             draining: false,
             wires: Wires::new(tx_pool, 2 * exchanges as usize),
             sessions: Sessions::new(config.connections_max),
-            exchanges: Slab::new(exchanges, exchanges),
+            exchanges: Exchanges::new(exchanges),
             session_timers: Wheel::with_capacity(config.connections_max as usize),
             exchange_timers: Wheel::with_capacity(exchanges as usize),
             listeners: Vec::new(),
@@ -155,7 +155,13 @@ impl Proxy {
         self.wires.now = now;
         self.budget = REQUESTS_PER_CALL;
         match event {
-            StreamEvent::Data(bytes) => self.handle_data(conn, bytes),
+            StreamEvent::Data(bytes) => {
+                let bytes = self.handle_bytes(conn, bytes, now);
+                if bytes > 0 {
+                    self.wires.verbs.push_front(Verb::Credit { conn, bytes });
+                }
+                return;
+            }
             StreamEvent::Accepted { listener, peer, .. } => self.accept(conn, listener, peer),
             StreamEvent::Connected => self.handle_connected(conn),
             StreamEvent::ConnectFailed(reason) => self.handle_closed(conn, reason),
@@ -164,6 +170,21 @@ impl Proxy {
             StreamEvent::Closed(reason) => self.handle_closed(conn, reason),
         }
         self.run_ready();
+    }
+
+    /// Bytes arrived on a connection: [`StreamEvent::Data`] for who can credit at once. Returns how
+    /// many bytes of the connection were let go, by which its window may open, now or before the
+    /// next verb.
+    pub fn handle_bytes(&mut self, conn: ConnId, bytes: Chain, now: Instant) -> usize {
+        self.wires.now = now;
+        self.budget = REQUESTS_PER_CALL;
+        self.wires.current = Some(conn);
+        self.handle_data(conn, bytes);
+        if !self.ready.is_empty() {
+            self.run_ready();
+        }
+        self.wires.current = None;
+        std::mem::take(&mut self.wires.earned)
     }
 
     /// The answer to [`Verb::Connect`]. The id's first event may come only after this.

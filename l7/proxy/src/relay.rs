@@ -14,9 +14,8 @@ use sluice_base::{ConnId, ListenerId};
 use sluice_l7_core::StreamId;
 
 use crate::codec::SessionCodec;
-use crate::exchange::{self, Exchange, ExchangeKey, Kind, State};
+use crate::exchange::{self, ExchangeKey, Kind, State};
 use crate::flags::ResponseFlags;
-use crate::plan::Plan;
 use crate::proxy::Proxy;
 use crate::sessions::Role;
 use crate::verbs::Verb;
@@ -24,25 +23,25 @@ use crate::verbs::Verb;
 impl Proxy {
     /// A client connected to a tcp listener.
     pub(crate) fn begin_relay(&mut self, conn: ConnId, listener: ListenerId) {
-        let exchange = Exchange::new(Kind::Tcp, conn, StreamId::CONNECTION, self.wires.now);
-        let Ok(key) = self.exchanges.insert(exchange) else {
+        let now = self.wires.now;
+        let plan = self.compiled_listener(listener).map(|compiled| compiled.plan);
+        let begun = self.exchanges.begin(Kind::Tcp, conn, StreamId::CONNECTION, now);
+        let Some((key, exchange)) = begun else {
             self.counters.exchange_table_full.increment();
             self.abort_downstream(conn, ResponseFlags::OVERLOAD);
             return;
         };
+        exchange.plan = plan.unwrap_or_default();
+        if plan.is_some() {
+            exchange.pin = Some(self.pins.pin());
+        }
+        self.exchange_timers.set(key.index, exchange.deadline());
         if let Some(session) = self.sessions.get_mut(conn) {
             session.exchange = Some(key);
         }
-        let plan = self.compiled_listener(listener).map(|c| Plan::for_listener(&c.listener));
-        let Some(plan) = plan else {
+        if plan.is_none() {
             self.abort_downstream(conn, ResponseFlags::NO_ROUTE);
             return;
-        };
-        let pin = self.pins.pin();
-        if let Some(exchange) = self.exchanges.get_mut(key) {
-            exchange.plan = plan;
-            exchange.pin = Some(pin);
-            self.exchange_timers.set(key.index, exchange.deadline());
         }
         self.dispatch(key, true);
     }

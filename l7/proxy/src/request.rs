@@ -4,7 +4,7 @@ use sluice_base::{ConnId, Instant};
 use sluice_buf::Chain;
 use sluice_l7_core::{BodyLength, Event, Head, StreamId};
 
-use crate::exchange::{Exchange, ExchangeKey, Kind};
+use crate::exchange::{ExchangeKey, Kind};
 use crate::flags::ResponseFlags;
 use crate::limits::REPLAY_BYTES_MAX;
 use crate::plan::Plan;
@@ -30,31 +30,23 @@ impl Proxy {
             return;
         };
         let head_begun = std::mem::take(&mut session.status.head_begun);
-        let compiled = self.pins.current().and_then(|snapshot| snapshot.listener(listener));
-        let plan = compiled.map(|compiled| Plan::for_listener(&compiled.listener));
-        let known = plan.is_some();
-        let mut exchange = Exchange::new(Kind::Http, conn, stream, now);
+        let Some((key, exchange)) = self.exchanges.begin(Kind::Http, conn, stream, now) else {
+            self.wires.put_head(head);
+            self.counters.exchange_table_full.increment();
+            self.reply_without_exchange(conn, stream, Reply::OVERLOAD);
+            return;
+        };
         exchange.body = body;
         exchange.request_ended = body.is_none();
         exchange.head = Some(head);
-        if let Some(plan) = plan {
-            exchange.plan = plan;
+        let compiled = self.pins.current().and_then(|snapshot| snapshot.listener(listener));
+        let known = compiled.is_some();
+        if let Some(compiled) = compiled {
+            exchange.plan = compiled.plan;
             exchange.pin = Some(self.pins.pin());
+        } else {
+            exchange.plan = Plan::default();
         }
-        let key = match self.exchanges.insert(exchange) {
-            Ok(key) => key,
-            Err(mut refused) => {
-                if let Some(head) = refused.head.take() {
-                    self.wires.put_head(head);
-                }
-                if let Some(pin) = refused.pin.take() {
-                    self.pins.unpin(pin);
-                }
-                self.counters.exchange_table_full.increment();
-                self.reply_without_exchange(conn, stream, Reply::OVERLOAD);
-                return;
-            }
-        };
         session.exchange = Some(key);
         if let Some(state) = self.listener(listener) {
             state.counters.downstream_rq_total.increment();

@@ -83,13 +83,17 @@ impl Proxy {
             Event::Body { mut bytes, .. } => {
                 let count = bytes.len();
                 exchange.response_bytes += count as u64;
-                let Some(session) = self.sessions.get_mut(downstream) else { return };
-                let written = session.encode_body(stream, &mut bytes, &mut self.wires);
-                if let Some(session) = self.sessions.get_mut(conn) {
-                    session.owed += count as u32;
-                }
+                let Some((from, to)) = self.sessions.pair(conn, downstream) else { return };
+                let written = to.encode_body(stream, &mut bytes, &mut self.wires);
+                from.owed += count as u32;
                 if written != Ok(count) {
                     self.fail_local(key);
+                } else if from.codec.take_end() {
+                    if to.encode_end(stream, None, &mut self.wires).is_err() {
+                        self.fail_local(key);
+                    } else {
+                        self.complete(key);
+                    }
                 }
             }
             Event::End { trailers, .. } => {

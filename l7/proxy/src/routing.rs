@@ -22,11 +22,8 @@ enum Decision {
 impl Proxy {
     /// Filters and routes the request, then sends it on or answers it.
     pub(crate) fn route(&mut self, key: ExchangeKey) {
+        let decision = self.decide(key);
         let Some(exchange) = self.exchanges.get_mut(key) else { return };
-        let Some(mut head) = exchange.head.take() else { return };
-        let decision = self.decide(key, &mut head);
-        let Some(exchange) = self.exchanges.get_mut(key) else { return };
-        exchange.head = Some(head);
         let listener = exchange.plan.listener;
         if matches!(decision, Decision::Forward)
             && exchange.request_ended
@@ -75,8 +72,12 @@ impl Proxy {
         self.text = text;
     }
 
-    fn decide(&mut self, key: ExchangeKey, head: &mut Head) -> Decision {
+    #[inline]
+    fn decide(&mut self, key: ExchangeKey) -> Decision {
         let Some(exchange) = self.exchanges.get_mut(key) else {
+            return Decision::Reply(Reply::OVERLOAD);
+        };
+        let Some(head) = exchange.head.as_deref_mut() else {
             return Decision::Reply(Reply::OVERLOAD);
         };
         let snapshot = exchange.pin.as_ref().and_then(|pin| self.pins.get(pin));
@@ -135,7 +136,6 @@ impl Proxy {
             rng: &mut self.rng,
             scratch: &mut self.filter_text,
         };
-        exchange.filters = listener.filters.start();
         match listener.filters.decode_head(&mut exchange.filters, head, exchange.body, &mut context)
         {
             FilterResult::Continue => Decision::Forward,

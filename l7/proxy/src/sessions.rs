@@ -194,6 +194,19 @@ impl Sessions {
         (slot.generation == conn.generation).then_some(slot)
     }
 
+    /// Both sessions of an exchange.
+    #[inline]
+    pub(crate) fn pair(
+        &mut self,
+        one: ConnId,
+        other: ConnId,
+    ) -> Option<(&mut Session, &mut Session)> {
+        let slots = [one.index as usize, other.index as usize];
+        let [first, second] = self.slots.get_disjoint_mut(slots).ok()?;
+        let both = first.generation == one.generation && second.generation == other.generation;
+        both.then_some((first, second))
+    }
+
     /// Who is in slot `index`.
     #[inline]
     pub(crate) fn at(&self, index: u32) -> Option<ConnId> {

@@ -17,6 +17,7 @@ use sluice_l7_route::{CompiledRoute, RouteTable};
 use crate::counters::{
     ClusterCounters, ClusterLeases, CounterRegistry, ListenerCounters, PerWorker,
 };
+use crate::plan::Plan;
 
 /// One version of the configuration, compiled.
 #[derive(Debug)]
@@ -41,6 +42,8 @@ pub struct CompiledListener {
     pub filters: FilterChain,
     /// One block per worker.
     pub counters: PerWorker<ListenerCounters>,
+    /// What every request begins with.
+    pub(crate) plan: Plan,
     /// Routes that change responses: id, virtual host, position; by id.
     response_edits: Box<[(RouteId, u32, u32)]>,
 }
@@ -189,7 +192,8 @@ impl CompiledListener {
         }
         edits.sort_unstable_by_key(|(id, ..)| *id);
         let response_edits = edits.into();
-        Ok(Self { listener: listener.clone(), routes, filters, counters, response_edits })
+        let (listener, plan) = (listener.clone(), Plan::for_listener(listener));
+        Ok(Self { listener, routes, filters, counters, plan, response_edits })
     }
 
     /// The route with this id, if it changes responses.

@@ -109,14 +109,18 @@ impl Proxy {
             && !session.codec.must_close()
             && !session.status.peer_closed
             && session.input.is_empty();
-        if !usable || !self.pools.keeps(cluster, endpoint, made_with) {
+        let kept = self.pools.kept(cluster, endpoint, made_with);
+        let Some(state) = kept.filter(|_| usable) else {
             self.close_upstream(conn);
             return;
-        }
-        let idle_timeout = self.pools.cluster(cluster).and_then(|state| state.idle_timeout);
-        self.session_timers.set(conn.index, self.after(idle_timeout));
+        };
+        let waited_for = state.is_waited_for();
+        let deadline = self.after(state.idle_timeout);
+        self.session_timers.set(conn.index, deadline);
         self.pools.park(conn, &mut self.sessions);
-        self.serve_queue(cluster);
+        if waited_for {
+            self.serve_queue(cluster);
+        }
     }
 
     /// The exchange lets go of its connection; `reusable`: both messages are complete.

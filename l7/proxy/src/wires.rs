@@ -21,6 +21,10 @@ pub(crate) struct Wires {
     pub(crate) heads: HeadPool,
     pub(crate) now: Instant,
     pub(crate) verbs: VecDeque<Verb>,
+    /// Whose bytes the current call is about, and how many of them were let go: the usual case, in
+    /// which no verb is queued for it.
+    pub(crate) current: Option<ConnId>,
+    pub(crate) earned: usize,
     /// Limits on response heads and trailers, which no listener configures.
     pub(crate) response_limits: HeadLimits,
 }
@@ -32,6 +36,8 @@ impl Wires {
             heads: HeadPool::new(heads_max.min(256), heads_max),
             now: Instant::ZERO,
             verbs: VecDeque::with_capacity(VERBS),
+            current: None,
+            earned: 0,
             response_limits: HeadLimits::default(),
         }
     }
@@ -44,7 +50,9 @@ impl Wires {
     /// The window of `conn` may open by `bytes`.
     #[inline]
     pub(crate) fn credit(&mut self, conn: ConnId, bytes: usize) {
-        if bytes > 0 {
+        if self.current == Some(conn) {
+            self.earned += bytes;
+        } else if bytes > 0 {
             self.verbs.push_back(Verb::Credit { conn, bytes });
         }
     }
