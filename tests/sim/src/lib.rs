@@ -21,6 +21,7 @@
 //! left out one by one (`trim.rs`), and the line says how to play the rest.
 
 pub mod app;
+pub mod attacker;
 pub mod backend;
 pub mod client;
 pub mod http;

@@ -42,6 +42,8 @@ pub enum Trim {
     NoPauses,
     /// Rings are long and memory is plenty.
     Plenty,
+    /// Nobody attacks.
+    NoAttacker,
 }
 
 const NAMES: &[(Trim, &str)] = &[
@@ -61,6 +63,7 @@ const NAMES: &[(Trim, &str)] = &[
     (Trim::NoPartitions, "no-partitions"),
     (Trim::NoPauses, "no-pauses"),
     (Trim::Plenty, "plenty"),
+    (Trim::NoAttacker, "no-attacker"),
 ];
 
 impl Trim {
@@ -97,6 +100,7 @@ impl Trim {
                 weather.backends.partitions.clear();
             }
             Self::NoPauses => weather.pauses.clear(),
+            Self::NoAttacker => weather.attacked = false,
             Self::Plenty => (weather.ring_depth, weather.buffers) = (512, 8_192),
         }
     }

@@ -1,5 +1,5 @@
 //! What goes wrong around the hosts: cables, hosts that stop for a while, time that jumps, little
-//! memory, short rings.
+//! memory, short rings, an attacker.
 
 use sluice_base::{Instant, Rng};
 use sluice_buf::Impairment;
@@ -21,6 +21,8 @@ pub struct Weather {
     pub ring_depth: usize,
     /// Buffers of each pool of a worker of Sluice.
     pub buffers: u32,
+    /// Whether somebody on the clients' side floods, forges and mangles.
+    pub attacked: bool,
 }
 
 const MICROSECOND: u64 = 1_000;
@@ -36,8 +38,9 @@ impl Weather {
         let pauses = if rng.chance(150_000) { intervals(rng, 3, 2_000) } else { Vec::new() };
         let ring_depth = [512, 512, 512, 64, 16][rng.below(5) as usize];
         let buffers = [8_192, 8_192, 8_192, 2_048][rng.below(4) as usize];
+        let attacked = rng.chance(200_000);
         let ends = Instant::from_millis(ENDS_MILLIS);
-        Self { clients, backends, ends, pauses, ring_depth, buffers }
+        Self { clients, backends, ends, pauses, ring_depth, buffers, attacked }
     }
 
     /// Whether some cable inverts bits.
@@ -57,6 +60,7 @@ impl Weather {
             .any(|cable| !cable.partitions.is_empty() || ways(cable).into_iter().any(bad))
             || !self.pauses.is_empty()
             || self.ring_depth < 512
+            || self.attacked
     }
 
     /// Whether Sluice stands still at `now`, and until when.

@@ -8,6 +8,7 @@ use sluice_base::{Instant, Rng};
 use sluice_buf::{LinkConfig, Pool};
 
 use crate::app::{AppHost, Io};
+use crate::attacker::Attacker;
 use crate::backend::{Backend, ECHO_PORT};
 use crate::client::Client;
 use crate::ledger::{Ledger, Shared};
@@ -32,6 +33,7 @@ pub struct World {
     pub ledger: Shared,
     clients: Vec<AppHost<Client>>,
     backends: Vec<AppHost<Backend>>,
+    attacker: Option<Attacker>,
     front: Network,
     back: Network,
     wire: Pool,
@@ -91,8 +93,25 @@ impl World {
             back.plug(peer, weather.backends.clone(), &format!("backend-{index}"));
             backends.push(host);
         }
+        let attacker = weather.attacked.then(|| {
+            let (attacker, peer) = Attacker::new(rng.fork(4), &wire, link_config);
+            front.plug(peer, Cable::default(), "attacker");
+            attacker
+        });
         let now = Instant::from_millis(1);
-        Self { now, sluice, ledger, clients, backends, front, back, wire, weather, rounds: 0 }
+        Self {
+            now,
+            sluice,
+            ledger,
+            clients,
+            backends,
+            attacker,
+            front,
+            back,
+            wire,
+            weather,
+            rounds: 0,
+        }
     }
 
     /// Plays what there is to do now until nothing is, then moves time to what comes next, at most
@@ -123,6 +142,9 @@ impl World {
         for backend in &mut self.backends {
             worked |= backend.step(now);
         }
+        if let Some(attacker) = &mut self.attacker {
+            worked |= attacker.step(now);
+        }
         worked | self.front.collect(now) | self.back.collect(now)
     }
 
@@ -132,7 +154,9 @@ impl World {
         let networks = [self.front.next_arrival(), self.back.next_arrival()];
         let resumes = self.weather.paused(self.now);
         let others = [resumes.unwrap_or_else(|| self.sluice.next_deadline())];
-        clients.chain(backends).chain(networks).chain(others).min().unwrap_or(Instant::NEVER)
+        let attacker = self.attacker.iter().map(Attacker::next_deadline);
+        let hosts = clients.chain(backends).chain(attacker);
+        hosts.chain(networks).chain(others).min().unwrap_or(Instant::NEVER)
     }
 
     /// Whether every client has done what it wanted.
@@ -167,10 +191,13 @@ impl World {
         for (index, host) in self.backends.iter().enumerate() {
             pools.extend(host.census().map(|pool| (format!("backend {index}'s pool"), pool)));
         }
-        let Self { sluice, clients, backends, front, back, wire, .. } = self;
+        if let Some(attacker) = &self.attacker {
+            pools.push(("the attacker's pool".to_owned(), attacker.census()));
+        }
+        let Self { sluice, clients, backends, attacker, front, back, wire, .. } = self;
         // The network first: it hands lent frames back (see `LinkPeer`).
         drop((front, back));
-        drop((clients, backends));
+        drop((clients, backends, attacker));
         drop(sluice);
         pools.push(("the networks' pool".to_owned(), wire));
         let mut found: Vec<String> = pools
