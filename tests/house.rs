@@ -44,9 +44,9 @@ const TABLE: &[(&str, Kind, &[&str])] = &[
     // config/model is data and its ids; l7 compiles it.
     ("sluice-config-model", SansIo, &["sluice-base"]),
     ("sluice-config-toml", SansIo, &["sluice-base", "sluice-config-model"]),
-    // l7: base, buf <- core <- codecs, filter, route, balance <- proxy
-    ("sluice-l7-core", SansIo, &["sluice-base", "sluice-buf"]),
-    ("sluice-l7-http1", SansIo, &["sluice-base", "sluice-buf", "sluice-l7-core"]),
+    // l7: base, arch, buf <- core <- codecs, filter, route, balance <- proxy
+    ("sluice-l7-core", SansIo, &["sluice-base", "sluice-arch", "sluice-buf"]),
+    ("sluice-l7-http1", SansIo, &["sluice-base", "sluice-arch", "sluice-buf", "sluice-l7-core"]),
     (
         "sluice-l7-filter",
         SansIo,

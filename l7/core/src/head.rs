@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use sluice_arch::{Lanes, none};
 use sluice_buf::{Chain, Slice};
 
 use crate::{Field, HeadPool, Method, Name, NameId, NameSet, Span, Version};
@@ -24,6 +25,21 @@ pub struct Head {
     upgrade: bool,
     /// One bit per well-known name: set if it may be among the fields.
     known: NameSet,
+    /// Well-known names that were removed. Their fields may still be in `fields`, and count for
+    /// nothing: nearly every message loses one or two, and moving those behind them would cost more.
+    removed: NameSet,
+    /// Whether text was added that could end its line, or is no name.
+    unprintable: bool,
+    /// The value of the only Content-Length field, if a decoder has said it.
+    content_length: Option<u64>,
+    /// Whether a decoder has said that Connection names no field.
+    nominates_none: bool,
+    /// How many received bytes are the first line and the fields as they were received, if all of
+    /// them stand there the way a writer of HTTP/1.1 would write them. Then `own` is the lines of the
+    /// fields that were added since, and nothing else.
+    intact: u32,
+    /// Names of fields that were added here.
+    added: NameSet,
     fields: Vec<Field>,
     received: Option<Slice>,
     own: Vec<u8>,
@@ -78,6 +94,12 @@ impl Head {
             version: Version::Http11,
             upgrade: false,
             known: NameSet::EMPTY,
+            removed: NameSet::EMPTY,
+            unprintable: false,
+            content_length: None,
+            nominates_none: false,
+            intact: 0,
+            added: NameSet::EMPTY,
             fields: Vec::new(),
             received: None,
             own: Vec::new(),
@@ -99,6 +121,12 @@ impl Head {
         self.version = Version::Http11;
         self.upgrade = false;
         self.known = NameSet::EMPTY;
+        self.removed = NameSet::EMPTY;
+        self.unprintable = false;
+        self.content_length = None;
+        self.nominates_none = false;
+        self.intact = 0;
+        self.added = NameSet::EMPTY;
         self.fields.clear();
         self.received = None;
         self.own.clear();
@@ -107,7 +135,7 @@ impl Head {
     /// Makes it a request without fields.
     pub fn reset_to_request(&mut self, method: Method, authority: &[u8], path: &[u8]) {
         self.reset();
-        let (authority, path) = (self.add_text(authority), self.add_text(path));
+        let (authority, path) = (self.add_word(authority), self.add_word(path));
         self.start = Start::Request {
             method,
             method_text: Span::EMPTY,
@@ -131,6 +159,11 @@ impl Head {
         self.version = other.version;
         self.upgrade = other.upgrade;
         self.known = other.known;
+        self.removed = other.removed;
+        self.unprintable = other.unprintable;
+        self.content_length = other.content_length;
+        self.nominates_none = other.nominates_none;
+        self.added = other.added;
         self.fields.extend_from_slice(&other.fields);
         self.own.extend_from_slice(&other.own);
         self.move_received(other.received.as_deref().unwrap_or_default());
@@ -145,6 +178,7 @@ impl Head {
 
     /// Appends all of `received` to the own text and points every span there.
     fn move_received(&mut self, received: &[u8]) {
+        self.intact = 0;
         let by = self.own.len();
         self.own.extend_from_slice(received);
         let moved = |span: &mut Span| {
@@ -204,6 +238,27 @@ impl Head {
     pub fn set_start(&mut self, start: Start, version: Version) {
         self.start = start;
         self.version = version;
+        self.intact = 0;
+    }
+
+    /// Says whether what Connection fields there are name nothing but `close` and `keep-alive`.
+    #[inline]
+    pub fn set_nominates_none(&mut self, none: bool) {
+        self.nominates_none = none;
+    }
+
+    /// Says that the first `len` received bytes are the first line and one line for each field, Host
+    /// included, and all as a writer of HTTP/1.1 would write them: it may copy them in one piece.
+    #[inline]
+    pub fn set_intact(&mut self, len: usize) {
+        debug_assert!(self.own.is_empty(), "said before anything is added");
+        self.intact = len as u32;
+    }
+
+    /// Says the value of the one Content-Length field.
+    #[inline]
+    pub fn set_content_length(&mut self, length: u64) {
+        self.content_length = Some(length);
     }
 
     /// Notes that the sender asks to upgrade the connection.
@@ -212,14 +267,15 @@ impl Head {
         self.upgrade = upgrade;
     }
 
-    /// Appends a field whose text is already there.
+    /// Appends a field whose text is already there, and has been checked.
     #[inline]
     pub fn push_field(&mut self, field: Field) {
-        self.known = self.known.with(field.id);
+        debug_assert!(!self.removed.contains(field.id), "decoders push before anything is removed");
+        self.known.insert(field.id);
         self.fields.push(field);
     }
 
-    /// Copies `text` behind the own text.
+    /// Copies `text`, which has been checked, behind the own text.
     #[inline]
     #[must_use]
     pub fn add_text(&mut self, text: &[u8]) -> Span {
@@ -241,77 +297,140 @@ impl Head {
             self.set_authority(value);
             return;
         }
-        let text = match name {
-            Name::Text(text) if id == NameId::OTHER => self.add_text(text),
-            Name::Text(_) | Name::Known(_) => Span::EMPTY,
-        };
-        let value = self.add_text(value);
-        self.push_field(Field { id, name: text, value, plain: false });
+        // As a line, so that writers of HTTP/1.1 copy what was added in one piece.
+        match name {
+            Name::Text(text) if id == NameId::OTHER => self.append_other(text, value),
+            Name::Text(_) | Name::Known(_) => self.append_line(id, value, value.len()),
+        }
+    }
+
+    /// The first look is cheap and sees too much: few values have controls.
+    #[inline(always)]
+    fn check_value(&mut self, value: &[u8]) {
+        if !none(value, |lanes| lanes.at_most(b'\r')) {
+            self.look_for_line_ends(value);
+        }
+    }
+
+    #[cold]
+    fn look_for_line_ends(&mut self, value: &[u8]) {
+        self.unprintable |= value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0));
+    }
+
+    /// Really removes what was removed: another field of the name comes.
+    #[cold]
+    fn purge(&mut self, id: NameId) {
+        self.intact = 0;
+        self.removed = self.removed.without(id);
+        self.fields.retain(|field| field.id != id);
     }
 
     /// Adds a field and removes all others of the name.
     #[inline(always)]
     pub fn set<'a>(&mut self, name: impl Into<Name<'a>>, value: &[u8]) {
         let name = name.into();
-        self.remove(name);
+        match name.id() {
+            // Nearly always it is not there.
+            id if id != NameId::OTHER && !self.known.contains(id) => {}
+            _ => drop(self.remove(name)),
+        }
         self.append(name, value);
+    }
+
+    /// Adds a field with the first `len` bytes of `value`, which holds nothing that ends a line
+    /// behind them either: copying all of a few bytes takes fewer instructions than some of them.
+    #[inline(always)]
+    pub fn append_padded<const N: usize>(&mut self, id: NameId, value: &[u8; N], len: usize) {
+        self.append_line(id, value, len.min(N));
+    }
+
+    #[inline(always)]
+    fn append_line(&mut self, id: NameId, value: &[u8], len: usize) {
+        if self.removed.contains(id) {
+            self.purge(id);
+        }
+        match id {
+            NameId::CONTENT_LENGTH => self.content_length = None,
+            NameId::CONNECTION => self.nominates_none = false,
+            _ => {}
+        }
+        self.check_value(value);
+        let (at, start) = (self.own.len(), id.line_start());
+        self.own.reserve(start.len() + value.len() + 2);
+        self.own.extend_from_slice(start);
+        let value_at = self.own.len();
+        self.own.extend_from_slice(value);
+        if len < value.len() {
+            self.own.truncate(value_at + len);
+        }
+        self.own.extend_from_slice(b"\r\n");
+        self.added.insert(id);
+        let (name, value) = (Span::own(at, start.len() - 2), Span::own(value_at, len));
+        self.push_field(Field { id, name, value, plain: true });
+    }
+
+    /// Adds a field whose name is not well known.
+    fn append_other(&mut self, name: &[u8], value: &[u8]) {
+        self.unprintable |= !is_token(name);
+        self.check_value(value);
+        let at = self.own.len();
+        for part in [name, b": ", value, b"\r\n"] {
+            self.own.extend_from_slice(part);
+        }
+        let (name, value) =
+            (Span::own(at, name.len()), Span::own(at + name.len() + 2, value.len()));
+        self.push_field(Field { id: NameId::OTHER, name, value, plain: true });
     }
 
     /// Removes every field of the name; returns how many there were.
     #[inline]
     pub fn remove<'a>(&mut self, name: impl Into<Name<'a>>) -> usize {
-        let before = self.fields.len();
-        match name.into() {
-            Name::Known(id) => self.remove_id(id),
-            Name::Text(text) => match NameId::lookup(text) {
-                NameId::OTHER => self.remove_text(text),
-                id => self.remove_id(id),
-            },
+        let name = name.into();
+        match (name.id(), name) {
+            (NameId::OTHER, Name::Text(text)) => self.remove_text(text),
+            (NameId::OTHER, Name::Known(_)) => 0,
+            (id, _) => {
+                let count = self.get_all_fields(id).count();
+                self.remove_all(NameSet::of(&[id]));
+                count
+            }
         }
-        before - self.fields.len()
     }
 
-    /// Removes every field of these well-known names, in one pass.
+    /// Removes every field of these well-known names.
     #[inline]
     pub fn remove_all(&mut self, names: NameSet) {
-        let names = names.without(NameId::OTHER);
-        if self.known.meets(names) {
-            self.known = self.known.minus(names);
-            self.fields.retain(|field| !names.contains(field.id));
-        }
+        let present = names.without(NameId::OTHER).and(self.known);
+        self.known = self.known.minus(present);
+        self.removed = self.removed.or(present);
     }
 
-    #[inline]
-    fn remove_id(&mut self, id: NameId) {
-        if id != NameId::OTHER && self.known.contains(id) {
-            self.remove_present(id);
-        }
-    }
-
-    fn remove_present(&mut self, id: NameId) {
-        self.known = self.known.without(id);
-        self.fields.retain(|field| field.id != id);
-    }
-
-    fn remove_text(&mut self, text: &[u8]) {
+    fn remove_text(&mut self, text: &[u8]) -> usize {
+        self.intact = 0;
+        let before = self.fields.len();
         let (received, own) = (self.received.as_deref(), &self.own);
         self.fields.retain(|field| {
             field.id != NameId::OTHER
                 || !bytes(received, own, field.name).eq_ignore_ascii_case(text)
         });
+        before - self.fields.len()
     }
 
     /// Keeps the fields for which `keep` says so, in order.
     pub fn retain(&mut self, mut keep: impl FnMut(NameId, &[u8], &[u8]) -> bool) {
-        let (received, own) = (self.received.as_deref(), &self.own);
+        self.intact = 0;
+        let (received, own, removed) = (self.received.as_deref(), &self.own, self.removed);
         self.fields.retain(|field| {
-            keep(field.id, name_of(received, own, field), bytes(received, own, field.value))
+            !removed.contains(field.id)
+                && keep(field.id, name_of(received, own, field), bytes(received, own, field.value))
         });
+        self.removed = NameSet::EMPTY;
     }
 
     /// Replaces a request's path and query.
     pub fn set_path(&mut self, text: &[u8]) {
-        let text = self.add_text(text);
+        let text = self.add_word(text);
+        self.intact = 0;
         if let Start::Request { path, .. } = &mut self.start {
             *path = text;
         }
@@ -319,7 +438,8 @@ impl Head {
 
     /// Replaces a request's host and port.
     pub fn set_authority(&mut self, text: &[u8]) {
-        let text = self.add_text(text);
+        let text = self.add_word(text);
+        self.intact = 0;
         if let Start::Request { authority, .. } = &mut self.start {
             *authority = text;
         }
@@ -327,10 +447,17 @@ impl Head {
 
     /// Replaces a response's status; its phrase becomes the usual one.
     pub fn set_status(&mut self, to: u16) {
+        self.intact = 0;
         if let Start::Response { status, reason } = &mut self.start {
             *status = to;
             *reason = Span::EMPTY;
         }
+    }
+
+    /// Adds a part of a request line, which no white space may split.
+    fn add_word(&mut self, text: &[u8]) -> Span {
+        self.unprintable |= !none(text, ends_word);
+        self.add_text(text)
     }
 }
 
@@ -470,9 +597,13 @@ impl Head {
 
     /// Every value of a well-known field, in order.
     pub fn get_all(&self, id: NameId) -> impl Iterator<Item = &[u8]> {
-        let fields = if !self.known.contains(id) { &[][..] } else { &self.fields[..] };
-        let fields = fields.iter().filter(move |field| field.id == id);
-        fields.map(|field| self.text(field.value)).chain(self.host(id))
+        self.get_all_fields(id).map(|field| self.text(field.value)).chain(self.host(id))
+    }
+
+    #[inline]
+    fn get_all_fields(&self, id: NameId) -> impl Iterator<Item = &Field> {
+        let fields = if self.known.contains(id) { &self.fields[..] } else { &[] };
+        fields.iter().filter(move |field| field.id == id)
     }
 
     /// The first value of a field, by any name in any case.
@@ -514,14 +645,60 @@ impl Head {
 
     /// Names and values in order; names as received.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.fields.iter().map(|field| (self.name(field), self.text(field.value)))
+        self.fields().map(|field| (self.name(field), self.text(field.value)))
     }
 
     /// The index of the fields, in order.
     #[inline]
+    pub fn fields(&self) -> impl Iterator<Item = &Field> {
+        self.fields_without(NameSet::EMPTY)
+    }
+
+    /// The index of the fields, in order, those that were removed too.
+    #[inline]
     #[must_use]
-    pub fn fields(&self) -> &[Field] {
+    pub fn all_fields(&self) -> &[Field] {
         &self.fields
+    }
+
+    /// The index of the fields, in order, without those of some well-known names.
+    #[inline]
+    pub fn fields_without(&self, names: NameSet) -> impl Iterator<Item = &Field> {
+        let names = names.or(self.removed);
+        self.fields.iter().filter(move |field| !names.contains(field.id))
+    }
+
+    /// Whether Connection is known to name no field (RFC 9110, 7.6.1).
+    #[inline]
+    #[must_use]
+    pub const fn nominates_none(&self) -> bool {
+        self.nominates_none
+    }
+
+    /// The received lines, if they can be copied in one piece, and the lines that were added.
+    #[inline]
+    #[must_use]
+    pub fn intact(&self) -> Option<Intact<'_>> {
+        let received = self.received.as_deref()?.get(..self.intact as usize)?;
+        if received.is_empty() || self.added.meets(self.removed) {
+            return None;
+        }
+        Some(Intact { received, added: &self.own, added_names: self.added, removed: self.removed })
+    }
+
+    /// Whether text was added that a line of HTTP/1.1 cannot carry: an end of line, NUL, a name that
+    /// is no token, white space in a target.
+    #[inline]
+    #[must_use]
+    pub const fn is_unprintable(&self) -> bool {
+        self.unprintable
+    }
+
+    /// The value of the only Content-Length field, if a decoder said it and it is still there.
+    #[inline]
+    #[must_use]
+    pub fn content_length(&self) -> Option<u64> {
+        self.content_length.filter(|_| self.known.contains(NameId::CONTENT_LENGTH))
     }
 
     /// A field's name.
@@ -576,6 +753,31 @@ fn name_of<'a>(received: Option<&'a [u8]>, own: &'a [u8], field: &Field) -> &'a 
     } else {
         bytes(received, own, field.name)
     }
+}
+
+/// What must not stand in a target or a host: it would end the word.
+#[inline(always)]
+fn ends_word(lanes: Lanes) -> Lanes {
+    lanes.at_most(b' ') | lanes.equal(0x7f)
+}
+
+/// RFC 9110, 5.6.2.
+fn is_token(text: &[u8]) -> bool {
+    let is_special = |byte: &u8| b"!#$%&'*+-.^_`|~".contains(byte);
+    text.iter().all(|byte| byte.is_ascii_alphanumeric() || is_special(byte))
+}
+
+/// A head whose received lines stand where they stood.
+#[derive(Clone, Copy, Debug)]
+pub struct Intact<'a> {
+    /// First line and fields, also those that were removed.
+    pub received: &'a [u8],
+    /// The lines of the fields that were added.
+    pub added: &'a [u8],
+    /// The names of those.
+    pub added_names: NameSet,
+    /// Names of received fields that are to be left out.
+    pub removed: NameSet,
 }
 
 impl Default for Head {

@@ -64,7 +64,7 @@ pub use codec::{Codec, CodecContext, Role};
 pub use error::{EncodeError, ProtocolError, ProtocolErrorKind};
 pub use event::{Event, ResetReason};
 pub use field::{Field, Span};
-pub use head::{Head, Scheme, Start};
+pub use head::{Head, Intact, Scheme, Start};
 pub use head_pool::HeadPool;
 pub use header_edits::HeaderEdits;
 pub use limits::{HEAD_BYTES_MAX, HeadLimits};

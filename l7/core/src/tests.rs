@@ -51,6 +51,101 @@ fn edits_leave_received_bytes_alone_and_keep_order() {
     assert_eq!(format!("{head:?}"), "trailers | via: e | X-New: f | accept: g");
 }
 
+/// What was removed stays where it is until another field of the name comes: it must not come back
+/// with it.
+#[test]
+fn removed_fields_are_gone_for_every_reader() {
+    let pool = Pool::heap(1);
+    let mut head = received("Via: a\r\nAccept: b\r\nVia: c\r\nX-Own: d\r\n", &pool);
+    head.remove_all(NameSet::of(&[NameId::VIA, NameId::COOKIE, NameId::OTHER]));
+    let said = "trailers | Accept: b | X-Own: d";
+    let gone = |head: &Head| {
+        assert_eq!(format!("{head:?}"), said);
+        assert_eq!((head.get(NameId::VIA), head.find(b"via")), (None, None));
+        assert_eq!((head.get_all(NameId::VIA).count(), head.fields().count()), (0, 2));
+        assert!(!head.names().contains(NameId::VIA));
+    };
+    gone(&head);
+    assert_eq!(head.remove("via"), 0);
+    let mut copy = Head::new();
+    copy.copy_from(&head);
+    gone(&copy);
+    copy.retain(|_, name, _| name != b"X-Own");
+    assert_eq!(format!("{copy:?}"), "trailers | Accept: b");
+    for head in [&mut head, &mut copy] {
+        head.append("Via", b"new");
+        assert_eq!(head.get_all(NameId::VIA).collect::<Vec<_>>(), [b"new"]);
+        assert_eq!(head.remove(NameId::VIA), 1);
+        head.set(NameId::VIA, b"newer");
+        head.set(NameId::VIA, b"newest");
+        assert_eq!(head.get_all(NameId::VIA).collect::<Vec<_>>(), [b"newest"]);
+    }
+}
+
+#[test]
+fn text_that_would_end_its_line_is_noticed_when_it_is_added() {
+    let bad = |edit: &dyn Fn(&mut Head)| {
+        let mut head = Head::new();
+        head.reset_to_request(Method::Get, b"a", b"/");
+        assert!(!head.is_unprintable());
+        edit(&mut head);
+        let mut copy = Head::new();
+        copy.copy_from(&head);
+        let bad = head.is_unprintable();
+        assert_eq!(copy.is_unprintable(), bad);
+        copy.reset();
+        assert!(!copy.is_unprintable());
+        bad
+    };
+    for value in ["", "a\tb \u{e9}\x7f", "a rather long value that is fine"] {
+        assert!(!bad(&|head| head.append(NameId::VIA, value.as_bytes())), "{value:?}");
+        assert!(!bad(&|head| head.append("x", value.as_bytes())), "{value:?}");
+    }
+    for byte in [b'\r', b'\n', 0] {
+        for at in 0..40 {
+            let mut value = [b'v'; 40];
+            value[at] = byte;
+            assert!(bad(&|head| head.append(NameId::VIA, &value)));
+            assert!(bad(&|head| head.set("x", &value)));
+            assert!(bad(&|head| head.append_padded(NameId::VIA, &value, 40)));
+            assert!(bad(&|head| head.set_path(&value)));
+            assert!(bad(&|head| head.append("host", &value)));
+        }
+    }
+    for word in ["a b", "a\tb", "\x7f"] {
+        assert!(bad(&|head| head.set_path(word.as_bytes())), "{word:?}");
+        assert!(bad(&|head| head.set_authority(word.as_bytes())), "{word:?}");
+    }
+    for name in ["x y", "x:", "x\r", "\u{e9}"] {
+        assert!(bad(&|head| head.append(name, b"v")), "{name:?}");
+    }
+}
+
+#[test]
+fn a_length_is_known_until_another_is_added() {
+    let pool = Pool::heap(1);
+    let mut head = received("Content-Length: 5\r\n", &pool);
+    assert_eq!(head.content_length(), None);
+    head.set_content_length(5);
+    assert_eq!(head.content_length(), Some(5));
+    head.remove(NameId::CONTENT_LENGTH);
+    assert_eq!(head.content_length(), None);
+    head.append("content-length", b"6");
+    assert_eq!(head.content_length(), None);
+}
+
+#[test]
+fn nominations_are_unknown_behind_another_connection_field() {
+    let pool = Pool::heap(1);
+    let mut head = received("Connection: close\r\n", &pool);
+    assert!(!head.nominates_none());
+    head.set_nominates_none(true);
+    head.append("via", b"a");
+    assert!(head.nominates_none());
+    head.append("connection", b"via");
+    assert!(!head.nominates_none());
+}
+
 #[test]
 fn a_detached_head_says_the_same_and_holds_no_buffer() {
     let pool = Pool::heap(2);
@@ -72,7 +167,7 @@ fn the_authority_is_the_host_field_of_a_request_alone() {
     head.reset_to_request(Method::Get, b"", b"/");
     assert_eq!(head.get(NameId::HOST), None);
     head.append("Host", b"a.example");
-    assert_eq!((head.authority(), head.fields().len()), (&b"a.example"[..], 0));
+    assert_eq!((head.authority(), head.fields().count()), (&b"a.example"[..], 0));
     assert_eq!(head.find(b"host"), Some(&b"a.example"[..]));
     assert_eq!(head.get_all(NameId::HOST).count(), 1);
     head.reset_to_response(204);

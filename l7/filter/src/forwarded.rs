@@ -27,13 +27,12 @@ impl Filter for Forwarded {
         if head.names().contains(NameId::X_FORWARDED_FOR) {
             append_address(head, address.as_bytes(), cx.scratch);
         } else {
-            head.append(NameId::X_FORWARDED_FOR, address.as_bytes());
+            head.append_padded(NameId::X_FORWARDED_FOR, &address.bytes, address.len);
         }
-        let scheme = match cx.scheme {
-            Scheme::Http => &b"http"[..],
-            Scheme::Https => b"https",
-        };
-        head.set(NameId::X_FORWARDED_PROTO, scheme);
+        match cx.scheme {
+            Scheme::Http => head.set(NameId::X_FORWARDED_PROTO, b"http"),
+            Scheme::Https => head.set(NameId::X_FORWARDED_PROTO, b"https"),
+        }
         FilterResult::Continue
     }
 }
@@ -59,7 +58,7 @@ struct AddressText {
 impl AddressText {
     #[inline]
     fn new(address: Ipv4Addr) -> Self {
-        let (mut bytes, mut len) = ([0; 16], 0);
+        let (mut bytes, mut len) = ([b'.'; 16], 0);
         for octet in address.octets() {
             // Always four bytes: what is too many is overwritten by the next octet or cut off.
             bytes[len..len + 4].copy_from_slice(&OCTETS[usize::from(octet)]);

@@ -97,7 +97,10 @@ fn clean(head: &mut Head, upgrade: bool, scratch: &mut Vec<u8>) -> FilterResult 
 
 /// False: Connection names too many.
 fn clean_concerned(head: &mut Head, upgrade: bool, scratch: &mut Vec<u8>) -> bool {
-    if head.names().contains(NameId::CONNECTION) && !remove_nominated(head, scratch) {
+    if head.names().contains(NameId::CONNECTION)
+        && !head.nominates_none()
+        && !remove_nominated(head, scratch)
+    {
         return false;
     }
     let mut names = ALWAYS;
@@ -144,9 +147,8 @@ fn remove_nominated(head: &mut Head, scratch: &mut Vec<u8>) -> bool {
 /// Whether there is one Connection field with one word that `clean` decides: what nearly every peer
 /// sends.
 fn has_usual_options(head: &Head) -> bool {
-    let mut fields = head.fields().iter().filter(|field| field.id == NameId::CONNECTION);
+    let mut fields = head.get_all(NameId::CONNECTION);
     let (Some(only), None) = (fields.next(), fields.next()) else { return false };
-    let only = head.text(only.value);
     equal_lower(only, b"keep-alive") || equal_lower(only, b"close")
 }
 

@@ -46,7 +46,27 @@ impl Http1 {
         Ok(())
     }
 
+    #[inline]
     pub(crate) fn decode_response(
+        &mut self,
+        scan: Scan,
+        input: &mut Chain,
+        cx: &mut CodecContext<'_>,
+    ) -> Result<Option<Event>, Fault> {
+        if scan.is_fresh() {
+            let mut head = cx.heads.take();
+            if let Some(facts) = decode::fast_response(input.front(), &mut head, cx.limits) {
+                self.take_slice(facts.len, input, &mut head);
+                return self.response_head(head, &facts, cx);
+            }
+            cx.heads.put(head);
+        }
+        self.scan_response(scan, input, cx)
+    }
+
+    /// A response that is not of the usual shape, not in one buffer, or not complete.
+    #[cold]
+    fn scan_response(
         &mut self,
         scan: Scan,
         input: &mut Chain,
@@ -57,9 +77,20 @@ impl Http1 {
             Some(b'H') => {}
             Some(_) => return Err(Fault::StatusLine),
         }
-        let parsed = self.decode_head(scan, input, cx, decode::response, |facts| facts.len)?;
-        let Some((head, facts)) = parsed else { return Ok(None) };
-        match self.handle_response(&facts) {
+        let Some((head, facts)) = self.decode_head(scan, input, cx, decode::response)? else {
+            return Ok(None);
+        };
+        self.response_head(head, &facts, cx)
+    }
+
+    #[inline]
+    fn response_head(
+        &mut self,
+        head: Box<Head>,
+        facts: &ResponseFacts,
+        cx: &mut CodecContext<'_>,
+    ) -> Result<Option<Event>, Fault> {
+        match self.handle_response(facts) {
             Ok(Some(body)) => Ok(Some(Event::Head { stream: self.stream(), head, body })),
             Ok(None) => Ok(Some(Event::Informational { stream: self.stream(), head })),
             Err(fault) => {
@@ -70,6 +101,7 @@ impl Http1 {
     }
 
     /// RFC 9112, 6.3, in its order: what follows the head; None if another head does.
+    #[inline]
     fn handle_response(&mut self, facts: &ResponseFacts) -> Result<Option<BodyLength>, Fault> {
         let status = facts.status;
         if status::is_informational(status) {

@@ -138,6 +138,7 @@ impl Http1 {
         Some(Event::Body { stream: self.stream(), bytes })
     }
 
+    #[inline]
     fn end(&mut self, trailers: Option<Box<Head>>) -> Event {
         let stream = self.stream();
         self.receive = Receive::Done;
@@ -197,52 +198,40 @@ impl Http1 {
         };
         let mut head = cx.heads.take();
         let parsed = take_head(len, input, &mut head, cx, parse);
-        if parsed.is_err() || head.fields().is_empty() {
+        if parsed.is_err() || head.fields().next().is_none() {
             cx.heads.put(head);
             return parsed.map(|()| Some(self.end(None)));
         }
         Ok(Some(self.end(Some(head))))
     }
 
-    /// Takes a head off `input` if its end is there.
-    #[inline]
+    /// Takes a head off `input` if its end is there, by scan and general parser.
     pub(crate) fn decode_head<T>(
         &mut self,
         mut scan: Scan,
         input: &mut Chain,
         cx: &mut CodecContext<'_>,
-        parse: impl Fn(&[u8], Text, &mut Head, &HeadLimits) -> Result<Option<T>, Fault>,
-        len_of: impl Fn(&T) -> usize,
+        parse: impl Fn(&[u8], Text, &mut Head, &HeadLimits) -> Result<T, Fault>,
     ) -> Result<Option<(Box<Head>, T)>, Fault> {
+        let end = scan.resume(input, cx.limits);
+        self.receive = Receive::Head(scan);
+        let Some(len) = end? else { return Ok(None) };
+        self.credit += len;
         let mut head = cx.heads.take();
-        if scan.is_fresh() {
-            match parse(input.front(), Text::Arrived, &mut head, cx.limits) {
-                Ok(None) => head.reset(),
-                Ok(Some(facts)) => {
-                    let len = len_of(&facts);
-                    self.credit += len;
-                    take_slice(len, input, &mut head);
-                    return Ok(Some((head, facts)));
-                }
-                Err(fault) => {
-                    cx.heads.put(head);
-                    return Err(fault);
-                }
-            }
-        }
-        let parsed = scan.resume(input, cx.limits).and_then(|end| {
-            let Some(len) = end else { return Ok(None) };
-            self.credit += len;
-            take_head(len, input, &mut head, cx, &parse)
-        });
-        match parsed {
-            Ok(Some(facts)) => Ok(Some((head, facts))),
-            other => {
+        match take_head(len, input, &mut head, cx, parse) {
+            Ok(facts) => Ok(Some((head, facts))),
+            Err(fault) => {
                 cx.heads.put(head);
-                self.receive = Receive::Head(scan);
-                other.map(|_| None)
+                Err(fault)
             }
         }
+    }
+
+    /// Takes a head of `len` bytes, which lie in one buffer, as its received text.
+    #[inline]
+    pub(crate) fn take_slice(&mut self, len: usize, input: &mut Chain, head: &mut Head) {
+        self.credit += len;
+        take_slice(len, input, head);
     }
 
     /// Notes received bytes that are done with.
@@ -322,6 +311,12 @@ impl Codec for Http1 {
         input: &mut Chain,
         cx: &mut CodecContext<'_>,
     ) -> Result<Option<Event>, ProtocolError> {
+        match self.receive {
+            // What callers ask for most often: once behind each part of a message.
+            Receive::Ending => return Ok(Some(self.end(None))),
+            Receive::Head(_) | Receive::Done if input.is_empty() => return Ok(None),
+            _ => {}
+        }
         self.decode_next(input, cx).map_err(|fault| self.fail(fault))
     }
 

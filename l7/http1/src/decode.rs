@@ -16,14 +16,12 @@ use crate::fast;
 use crate::limits::{self, BODY_MAX, FIELDS_MAX, FIELDS_USUAL};
 use crate::target::{MissingPath, Target, is_host};
 
-/// Which bytes the parser is given.
+/// Where the bytes are that the general parser is given: exactly one head.
 #[derive(Clone, Copy, Eq, PartialEq)]
 pub(crate) enum Text {
-    /// What has arrived, in one buffer: the head's end may be missing, bytes may follow it.
-    Arrived,
-    /// Exactly one head, in one buffer.
+    /// In one buffer.
     Exact,
-    /// Exactly one head, copied into the head's own text.
+    /// Copied into the head's own text.
     Copied,
 }
 
@@ -50,26 +48,19 @@ pub(crate) struct ResponseFacts {
     pub(crate) keep_alive: bool,
 }
 
-type Parsed<T> = Result<Option<T>, Fault>;
-
-/// Parses a request's head into `head`. None, only for [`Text::Arrived`]: ask the scan.
+/// Parses a request's head into `head`.
 pub(crate) fn request(
     text: &[u8],
     kind: Text,
     head: &mut Head,
     limits: &HeadLimits,
-) -> Parsed<RequestFacts> {
-    if kind == Text::Arrived {
-        return Ok(fast_request(text, head, limits));
-    }
+) -> Result<RequestFacts, Fault> {
     let most = limits::fields(limits);
-    let facts = if most <= FIELDS_USUAL {
-        let mut fields = [const { MaybeUninit::uninit() }; FIELDS_USUAL];
-        request_with(text, kind, head, &mut fields[..most])
-    } else {
-        many_request_fields(text, kind, head, most)
-    };
-    facts.map(Some)
+    if most > FIELDS_USUAL {
+        return many_request_fields(text, kind, head, most);
+    }
+    let mut fields = [const { MaybeUninit::uninit() }; FIELDS_USUAL];
+    request_with(text, kind, head, &mut fields[..most])
 }
 
 #[cold]
@@ -106,39 +97,54 @@ fn request_with<'t>(
     let place = Place::new(text, kind);
     let seen = index_fields(parsed.headers, &place, head)?;
     let line = fast::RequestLine {
-        method: method.as_bytes(),
+        method: Method::parse(method.as_bytes()),
+        method_text: method.as_bytes(),
         target: target.as_bytes(),
+        no_fragment: false,
         version: if minor == 0 { Version::Http10 } else { Version::Http11 },
         len,
     };
     finish_request(&line, &seen, &place, head)
 }
 
-/// None where the fast reader does not like the head: ask the scan.
-fn fast_request(text: &[u8], head: &mut Head, limits: &HeadLimits) -> Option<RequestFacts> {
+/// Reads a request's head at the start of what has arrived in one buffer; its end may be missing,
+/// bytes may follow it. None where the fast reader does not like it: ask the scan.
+#[inline(always)]
+pub(crate) fn fast_request(
+    text: &[u8],
+    head: &mut Head,
+    limits: &HeadLimits,
+) -> Option<RequestFacts> {
     let mut line = fast::RequestLine::parse(text)?;
     if line.len - b"\r\n".len() > limits.request_line as usize {
         return None;
     }
-    let (place, mut seen) = (Place::new(text, Text::Arrived), Seen::default());
-    line.len = fast::fields(text, line.len, limits::fields(limits), &place, head, &mut seen)?;
+    let (place, mut seen) = (Place::new(text, Text::Exact), Seen::default());
+    line.len = fast::fields(text, line.len, limits::fields(limits), head, &mut seen)?;
     if line.len > limits::head_bytes(limits) {
         return None;
     }
-    finish_request(&line, &seen, &place, head).ok()
+    let facts = finish_request(&line, &seen, &place, head).ok()?;
+    // Of an absolute target the authority overrides Host, and the path alone is written.
+    if seen.plain && line.target[0] == b'/' && line.version == Version::Http11 {
+        head.set_intact(line.len - b"\r\n".len());
+    }
+    Some(facts)
 }
 
 /// What both readers of requests do with what they read; `line.len` is the head's.
-#[inline]
+#[inline(always)]
 fn finish_request(
     line: &fast::RequestLine<'_>,
     seen: &Seen<'_>,
     place: &Place,
     head: &mut Head,
 ) -> Result<RequestFacts, Fault> {
-    let version = line.version;
-    let method = Method::parse(line.method);
-    let target = Target::parse(method, line.target)?;
+    let (version, method) = (line.version, line.method);
+    let target = match line.target {
+        [b'/', ..] if line.no_fragment && method != Method::Connect => Target::origin(line.target),
+        target => Target::parse(method, target)?,
+    };
 
     let authority = match seen.host {
         Some(_) if !target.authority.is_empty() => target.authority,
@@ -146,6 +152,10 @@ fn finish_request(
         None if version == Version::Http11 => return Err(Fault::HostMissing),
         None => target.authority,
     };
+    if let Some(length) = seen.content_length {
+        head.set_content_length(length);
+    }
+    head.set_nominates_none(!seen.options);
     let body = match seen.length(version)? {
         None | Some(BodyLength::Known(0)) => BodyLength::None,
         Some(_) if method == Method::Connect => return Err(Fault::ConnectBody),
@@ -154,7 +164,7 @@ fn finish_request(
     head.set_start(
         Start::Request {
             method,
-            method_text: place.span(line.method),
+            method_text: place.span(line.method_text),
             path: place.span(target.path),
             authority: place.span(authority),
             scheme: target.scheme,
@@ -176,24 +186,19 @@ fn finish_request(
     })
 }
 
-/// Parses a response's head into `head`. None, only for [`Text::Arrived`]: ask the scan.
+/// Parses a response's head into `head`.
 pub(crate) fn response(
     text: &[u8],
     kind: Text,
     head: &mut Head,
     limits: &HeadLimits,
-) -> Parsed<ResponseFacts> {
-    if kind == Text::Arrived {
-        return Ok(fast_response(text, head, limits));
-    }
+) -> Result<ResponseFacts, Fault> {
     let most = limits::fields(limits);
-    let facts = if most <= FIELDS_USUAL {
-        let mut fields = [const { MaybeUninit::uninit() }; FIELDS_USUAL];
-        response_with(text, kind, head, &mut fields[..most])
-    } else {
-        many_response_fields(text, kind, head, most)
-    };
-    facts.map(Some)
+    if most > FIELDS_USUAL {
+        return many_response_fields(text, kind, head, most);
+    }
+    let mut fields = [const { MaybeUninit::uninit() }; FIELDS_USUAL];
+    response_with(text, kind, head, &mut fields[..most])
 }
 
 #[cold]
@@ -236,33 +241,47 @@ fn response_with<'t>(
         version: if minor == 0 { Version::Http10 } else { Version::Http11 },
         status,
         reason: parsed.reason.unwrap_or_default().as_bytes(),
+        plain: false,
         len,
     };
     finish_response(&line, &seen, &place, head)
 }
 
-/// None where the fast reader does not like the head: ask the scan.
-fn fast_response(text: &[u8], head: &mut Head, limits: &HeadLimits) -> Option<ResponseFacts> {
+/// As [`fast_request`].
+#[inline(always)]
+pub(crate) fn fast_response(
+    text: &[u8],
+    head: &mut Head,
+    limits: &HeadLimits,
+) -> Option<ResponseFacts> {
     let mut line = fast::StatusLine::parse(text)?;
     if line.len - b"\r\n".len() > limits.request_line as usize {
         return None;
     }
-    let (place, mut seen) = (Place::new(text, Text::Arrived), Seen::default());
-    line.len = fast::fields(text, line.len, limits::fields(limits), &place, head, &mut seen)?;
+    let (place, mut seen) = (Place::new(text, Text::Exact), Seen::default());
+    line.len = fast::fields(text, line.len, limits::fields(limits), head, &mut seen)?;
     if line.len > limits::head_bytes(limits) {
         return None;
     }
-    finish_response(&line, &seen, &place, head).ok()
+    let facts = finish_response(&line, &seen, &place, head).ok()?;
+    if seen.plain && line.plain && seen.host.is_none() {
+        head.set_intact(line.len - b"\r\n".len());
+    }
+    Some(facts)
 }
 
 /// What both readers of responses do with what they read; `line.len` is the head's.
-#[inline]
+#[inline(always)]
 fn finish_response(
     line: &fast::StatusLine<'_>,
     seen: &Seen<'_>,
     place: &Place,
     head: &mut Head,
 ) -> Result<ResponseFacts, Fault> {
+    if let Some(length) = seen.content_length {
+        head.set_content_length(length);
+    }
+    head.set_nominates_none(!seen.options);
     let length = seen.length(line.version)?;
     let reason = place.span(line.reason);
     head.set_start(Start::Response { status: line.status, reason }, line.version);
@@ -343,6 +362,8 @@ impl Place {
 #[derive(Default)]
 pub(crate) struct Seen<'t> {
     host: Option<&'t [u8]>,
+    /// Whether every field line is as a writer would write it.
+    pub(crate) plain: bool,
     content_length: Option<u64>,
     transfer_encoding: Option<&'t [u8]>,
     close: bool,
@@ -350,17 +371,9 @@ pub(crate) struct Seen<'t> {
     upgrade_token: bool,
     upgrade: bool,
     expect: bool,
+    /// Whether Connection names more than `close` or `keep-alive`.
+    options: bool,
 }
-
-/// Fields that the codec looks at itself.
-pub(crate) const LOOKED_AT: NameSet = NameSet::of(&[
-    NameId::HOST,
-    NameId::CONTENT_LENGTH,
-    NameId::TRANSFER_ENCODING,
-    NameId::CONNECTION,
-    NameId::UPGRADE,
-    NameId::EXPECT,
-]);
 
 #[inline]
 fn index_fields<'t>(
@@ -372,7 +385,7 @@ fn index_fields<'t>(
     for field in fields {
         let name = field.name.as_bytes();
         let id = NameId::lookup(name);
-        if LOOKED_AT.contains(id) && !seen.look_at(id, field.value)? {
+        if id.framing_index().is_some() && !seen.look_at(id, field.value)? {
             continue;
         }
         let (name, value) = (place.span(name), place.span(field.value));
@@ -383,7 +396,8 @@ fn index_fields<'t>(
 
 impl<'t> Seen<'t> {
     /// Takes note of a field; whether it stays among the head's fields.
-    #[inline]
+    // Inlined always: the fast reader knows which field it is.
+    #[inline(always)]
     pub(crate) fn look_at(&mut self, id: NameId, value: &'t [u8]) -> Result<bool, Fault> {
         match id {
             NameId::HOST => {
@@ -409,27 +423,34 @@ impl<'t> Seen<'t> {
                 self.transfer_encoding = Some(value);
                 return Ok(false);
             }
-            NameId::CONNECTION => {
-                // Nearly all say one of these two, alone.
-                if equal_lower(value, b"keep-alive") {
-                    self.keep_alive = true;
-                    return Ok(true);
-                }
-                if equal_lower(value, b"close") {
-                    self.close = true;
-                    return Ok(true);
-                }
-                for token in value.split(|byte| *byte == b',') {
-                    let token = token.trim_ascii();
-                    self.close |= token.eq_ignore_ascii_case(b"close");
-                    self.keep_alive |= token.eq_ignore_ascii_case(b"keep-alive");
-                    self.upgrade_token |= token.eq_ignore_ascii_case(b"upgrade");
-                }
-            }
+            NameId::CONNECTION => self.look_at_connection(value),
             NameId::UPGRADE => self.upgrade = true,
             _ => self.expect |= has_token(value, b"100-continue"),
         }
         Ok(true)
+    }
+
+    /// Nearly all say one of the first two, alone.
+    #[inline]
+    fn look_at_connection(&mut self, value: &'t [u8]) {
+        if equal_lower(value, b"keep-alive") {
+            self.keep_alive = true;
+        } else if equal_lower(value, b"close") {
+            self.close = true;
+        } else {
+            self.look_at_options(value);
+        }
+    }
+
+    #[cold]
+    fn look_at_options(&mut self, value: &'t [u8]) {
+        self.options = true;
+        for token in value.split(|byte| *byte == b',') {
+            let token = token.trim_ascii();
+            self.close |= token.eq_ignore_ascii_case(b"close");
+            self.keep_alive |= token.eq_ignore_ascii_case(b"keep-alive");
+            self.upgrade_token |= token.eq_ignore_ascii_case(b"upgrade");
+        }
     }
 
     /// RFC 9112, 6.3: the length that the fields give, refused where two recipients could differ.
@@ -449,6 +470,7 @@ impl<'t> Seen<'t> {
     }
 }
 
+#[cold]
 fn has_token(value: &[u8], token: &[u8]) -> bool {
     value.split(|byte| *byte == b',').any(|part| part.trim_ascii().eq_ignore_ascii_case(token))
 }

@@ -1,9 +1,8 @@
 //! From a [`Head`] to its bytes.
 
-use sluice_l7_core::{EncodeError, Field, Head, NameId, NameSet, Span, Start, status};
+use sluice_l7_core::{EncodeError, Field, Head, Intact, NameId, NameSet, Span, Start, status};
 
 use crate::decode::parse_length;
-use crate::fast;
 use crate::writer::{Sink, Write, put_decimal};
 
 /// What the codec says about framing in place of what the head may say.
@@ -47,14 +46,19 @@ const CONNECTION_FIELDS: NameSet = NameSet::of(&[
 ]);
 
 impl<'a> HeadLines<'a> {
-    /// Checks what was added to the head since it was received, and settles which lines to write.
+    /// Settles which lines to write.
+    ///
+    /// # Errors
+    /// Text was added to the head that one of its lines cannot carry.
     #[inline]
     pub(crate) fn new(
         head: &'a Head,
         framing: Framing,
         mut options: Options,
     ) -> Result<Self, EncodeError> {
-        check(head)?;
+        if head.is_unprintable() {
+            return Err(EncodeError::Unprintable);
+        }
         let names = head.names();
         options.te = head.is_request() && names.contains(NameId::TE);
         options.upgrade &= names.contains(NameId::UPGRADE);
@@ -76,7 +80,42 @@ impl<'a> HeadLines<'a> {
         Ok(Self { head, framing, options, skipped })
     }
 
+    /// The first line and the fields, copied from where they stand. False: they cannot be.
     #[inline]
+    fn write_intact(&self, sink: &mut impl Sink) -> bool {
+        let Some(intact) = self.head.intact() else { return false };
+        if intact.added_names.meets(self.skipped) {
+            return false;
+        }
+        // Host is part of what was received, though not a field.
+        if intact.removed.is_empty() && !self.head.names().meets(self.skipped) {
+            sink.put(intact.received);
+        } else {
+            self.write_rest(&intact, sink);
+        }
+        if !intact.added.is_empty() {
+            sink.put(intact.added);
+        }
+        true
+    }
+
+    /// What was received without the lines that are left out.
+    #[inline]
+    fn write_rest(&self, intact: &Intact<'_>, sink: &mut impl Sink) {
+        let (left_out, mut at) = (self.skipped.or(intact.removed), 0);
+        for field in self.head.all_fields() {
+            if left_out.contains(field.id) {
+                let end = field.value.end() + b"\r\n".len();
+                sink.put(intact.received.get(at..field.name.start()).unwrap_or_default());
+                at = end;
+            }
+        }
+        if at < intact.received.len() {
+            sink.put(&intact.received[at..]);
+        }
+    }
+
+    #[inline(never)]
     fn write_start(&self, sink: &mut impl Sink) {
         let head = self.head;
         match *head.start() {
@@ -89,7 +128,6 @@ impl<'a> HeadLines<'a> {
                 sink.put(authority);
                 sink.put(b"\r\n");
             }
-            Start::Response { status: 200, .. } => sink.put(b"HTTP/1.1 200 OK\r\n"),
             Start::Response { status, .. } => {
                 sink.put(b"HTTP/1.1 ");
                 put_decimal(sink, u64::from(status));
@@ -138,8 +176,10 @@ impl<'a> HeadLines<'a> {
 impl Write for HeadLines<'_> {
     #[inline]
     fn write(&self, sink: &mut impl Sink) {
-        self.write_start(sink);
-        write_fields(self.head, self.skipped, sink);
+        if !self.write_intact(sink) {
+            self.write_start(sink);
+            write_fields(self.head, self.skipped, sink);
+        }
         self.write_framing(sink);
         self.write_options(sink);
         sink.put(b"\r\n");
@@ -155,7 +195,10 @@ pub(crate) struct LastChunk<'a> {
 
 impl LastChunk<'_> {
     pub(crate) fn check(&self) -> Result<(), EncodeError> {
-        self.trailers.map_or(Ok(()), check)
+        if self.trailers.is_some_and(Head::is_unprintable) {
+            return Err(EncodeError::Unprintable);
+        }
+        Ok(())
     }
 }
 
@@ -174,39 +217,41 @@ impl Write for LastChunk<'_> {
     }
 }
 
-/// Writes the fields. Neighbours in the text that came from the wire as `name: value` lines are
-/// copied in one piece, as they are: most of a proxied head is.
-#[inline]
+/// Writes the fields. Neighbours in the text that stand there as `name: value` lines are copied in
+/// one piece.
+#[inline(never)]
 fn write_fields(head: &Head, skipped: NameSet, sink: &mut impl Sink) {
-    let (received, own) = (head.received_text(), head.own_text());
-    let text_of = |span: Span| if span.is_own() { own } else { received };
-    let flush = |run: Span, sink: &mut _| {
-        if !run.is_empty() {
-            Sink::put(sink, text_of(run).get(run.start()..run.end()).unwrap_or_default());
-        }
-    };
     let mut run = Span::EMPTY;
-    for field in head.fields() {
-        if skipped.contains(field.id) {
-            continue;
-        }
+    for field in head.fields_without(skipped) {
         match line_of(field) {
             Some(line) if run.is_followed_by(line) => run = run.through(line),
             Some(line) => {
-                flush(run, sink);
+                put_span(head, run, sink);
                 run = line;
             }
             None => {
-                flush(run, sink);
+                put_span(head, run, sink);
                 run = Span::EMPTY;
-                sink.put(head.name(field));
-                sink.put(b": ");
-                sink.put(head.text(field.value));
-                sink.put(b"\r\n");
+                put_field(head, field, sink);
             }
         }
     }
-    flush(run, sink);
+    put_span(head, run, sink);
+}
+
+#[inline]
+fn put_span(head: &Head, span: Span, sink: &mut impl Sink) {
+    if !span.is_empty() {
+        sink.put(head.text(span));
+    }
+}
+
+#[cold]
+fn put_field(head: &Head, field: &Field, sink: &mut impl Sink) {
+    sink.put(head.name(field));
+    sink.put(b": ");
+    sink.put(head.text(field.value));
+    sink.put(b"\r\n");
 }
 
 /// The whole line of a field that stands in its text the way we would write it.
@@ -219,43 +264,14 @@ fn line_of(field: &Field) -> Option<Span> {
 /// Whether the head's Content-Length says `length`.
 #[inline]
 fn is_said(head: &Head, length: u64) -> bool {
+    match head.content_length() {
+        Some(said) => said == length,
+        None => is_only_value(head, length),
+    }
+}
+
+#[cold]
+fn is_only_value(head: &Head, length: u64) -> bool {
     let mut said = head.get_all(NameId::CONTENT_LENGTH);
     said.next().and_then(parse_length) == Some(length) && said.next().is_none()
-}
-
-/// Text that was added since the head was received must not be able to end its line.
-#[inline]
-fn check(head: &Head) -> Result<(), EncodeError> {
-    if head.own_text().is_empty() {
-        return Ok(());
-    }
-    check_added(head)
-}
-
-fn check_added(head: &Head) -> Result<(), EncodeError> {
-    let ends_line = |span: Span| {
-        // The first look is cheap and sees too much: these texts are short and have no controls.
-        span.is_own()
-            && fast::has_below(head.text(span), b'\r' + 1)
-            && memchr::memchr3(b'\r', b'\n', 0, head.text(span)).is_some()
-    };
-    let splits_line = |span: Span| {
-        span.is_own() && head.text(span).iter().any(|byte| *byte <= b' ' || *byte == 0x7f)
-    };
-    let start_is_bad = match *head.start() {
-        Start::Request { method_text, path, authority, .. } => {
-            splits_line(method_text) || splits_line(path) || splits_line(authority)
-        }
-        Start::Response { reason, .. } => ends_line(reason),
-        Start::Trailers => false,
-    };
-    let field_is_bad = |field: &Field| {
-        ends_line(field.value)
-            || field.name.is_own()
-                && head.text(field.name).iter().any(|byte| !crate::error::is_token(*byte))
-    };
-    if start_is_bad || head.fields().iter().any(field_is_bad) {
-        return Err(EncodeError::Unprintable);
-    }
-    Ok(())
 }

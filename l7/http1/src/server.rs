@@ -4,7 +4,7 @@ use sluice_buf::Chain;
 use sluice_l7_core::{BodyLength, CodecContext, EncodeError, Event, Head, Method, Version, status};
 
 use crate::connection::Http1;
-use crate::decode;
+use crate::decode::{self, RequestFacts};
 use crate::encode::{Framing, HeadLines, Options};
 use crate::error::{Fault, is_token};
 use crate::scan::Scan;
@@ -13,7 +13,27 @@ use crate::target::MissingPath;
 use crate::writer;
 
 impl Http1 {
+    #[inline]
     pub(crate) fn decode_request(
+        &mut self,
+        scan: Scan,
+        input: &mut Chain,
+        cx: &mut CodecContext<'_>,
+    ) -> Result<Option<Event>, Fault> {
+        if scan.is_fresh() {
+            let mut head = cx.heads.take();
+            if let Some(facts) = decode::fast_request(input.front(), &mut head, cx.limits) {
+                self.take_slice(facts.len, input, &mut head);
+                return Ok(Some(self.request_head(head, &facts)));
+            }
+            cx.heads.put(head);
+        }
+        self.scan_request(scan, input, cx)
+    }
+
+    /// A request that is not of the usual shape, not in one buffer, or not complete.
+    #[cold]
+    fn scan_request(
         &mut self,
         scan: Scan,
         input: &mut Chain,
@@ -22,8 +42,14 @@ impl Http1 {
         if scan.is_fresh() && !self.begin_request(input)? {
             return Ok(None);
         }
-        let parsed = self.decode_head(scan, input, cx, decode::request, |facts| facts.len)?;
-        let Some((mut head, facts)) = parsed else { return Ok(None) };
+        let Some((head, facts)) = self.decode_head(scan, input, cx, decode::request)? else {
+            return Ok(None);
+        };
+        Ok(Some(self.request_head(head, &facts)))
+    }
+
+    #[inline]
+    fn request_head(&mut self, mut head: Box<Head>, facts: &RequestFacts) -> Event {
         if facts.missing_path != MissingPath::No {
             complete_path(&mut head, facts.missing_path);
         }
@@ -40,7 +66,7 @@ impl Http1 {
         };
         self.send = Send::Head;
         self.expect_body(facts.body);
-        Ok(Some(Event::Head { stream: self.stream(), head, body: facts.body }))
+        Event::Head { stream: self.stream(), head, body: facts.body }
     }
 
     /// Looks at a request's first byte, behind one empty line (RFC 9112, 2.2: some old clients send

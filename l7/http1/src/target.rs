@@ -1,6 +1,7 @@
 //! Request targets (RFC 9112, 3.2) and hosts (RFC 9110, 7.2; RFC 3986, 3.2.2).
 
 use memchr::memchr;
+use sluice_arch::{Lanes, all};
 use sluice_l7_core::{Method, Scheme};
 
 use crate::error::Fault;
@@ -35,25 +36,19 @@ impl<'a> Target<'a> {
             (Method::Options, b"*") => {}
             _ => return Self::absolute_form(method, target),
         }
-        Ok(Self {
-            path: target,
-            missing_path: MissingPath::No,
-            authority: b"",
-            scheme: Scheme::Implied,
-        })
+        Ok(Self::origin(target))
     }
 
     #[inline]
     fn origin_form(target: &'a [u8]) -> Result<Self, Fault> {
-        if memchr(b'#', target).is_some() {
-            return Err(Fault::Fragment);
-        }
-        Ok(Self {
-            path: target,
-            missing_path: MissingPath::No,
-            authority: b"",
-            scheme: Scheme::Implied,
-        })
+        if memchr(b'#', target).is_some() { Err(Fault::Fragment) } else { Ok(Self::origin(target)) }
+    }
+
+    /// A path and query without fragment.
+    #[inline]
+    pub(crate) fn origin(target: &'a [u8]) -> Self {
+        let (missing_path, scheme) = (MissingPath::No, Scheme::Implied);
+        Self { path: target, missing_path, authority: b"", scheme }
     }
 
     #[cold]
@@ -105,6 +100,14 @@ impl<'a> Target<'a> {
 /// Host lines that somebody joined.
 #[inline]
 pub(crate) fn is_host(text: &[u8]) -> bool {
+    // Names of letters, digits, hyphens and dots, and IPv4 addresses, without a port.
+    let usual = |lanes: Lanes| {
+        lanes.lowered().within(b'a', b'z') | lanes.within(b'0', b'9') | lanes.within(b'-', b'.')
+    };
+    !text.is_empty() && (all(text, usual) || is_other_host(text))
+}
+
+fn is_other_host(text: &[u8]) -> bool {
     if let [b'[', rest @ ..] = text {
         return is_literal(rest);
     }

@@ -144,6 +144,68 @@ fn requests_are_written_with_host_and_length() {
     }
 }
 
+/// The first line and Host are copied too where they say what a writer would say, and only there.
+#[test]
+fn first_lines_pass_as_they_came_unless_they_say_something_else() {
+    for (request, written) in [
+        ("GET /p HTTP/1.1\r\nHost: a\r\nVia: b\r\n\r\n", "GET /p HTTP/1.1\nHost: a\nVia: b\n\n"),
+        ("PURGE /p HTTP/1.1\r\nHOST: a:1\r\n\r\n", "PURGE /p HTTP/1.1\nHOST: a:1\n\n"),
+        ("GET /p HTTP/1.1\r\nVia: b\r\nHost: a\r\n\r\n", "GET /p HTTP/1.1\nVia: b\nHost: a\n\n"),
+        ("GET /p HTTP/1.1\r\nHost:  a\r\nVia: b\r\n\r\n", "GET /p HTTP/1.1\nhost: a\nVia: b\n\n"),
+        ("GET /p HTTP/1.0\r\nHost: a\r\nVia: b\r\n\r\n", "GET /p HTTP/1.1\nhost: a\nVia: b\n\n"),
+        ("GET http://a/p HTTP/1.1\r\nHost: b\r\n\r\n", "GET /p HTTP/1.1\nhost: a\n\n"),
+        ("GET http://a?q HTTP/1.1\r\nHost: b\r\n\r\n", "GET /?q HTTP/1.1\nhost: a\n\n"),
+        ("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", "OPTIONS * HTTP/1.1\nhost: a\n\n"),
+        ("CONNECT a:1 HTTP/1.1\r\nHost: b\r\n\r\n", "CONNECT a:1 HTTP/1.1\nhost: a:1\n\n"),
+    ] {
+        for edit in [None, Some((&b"/new"[..], &b"c"[..]))] {
+            let mut server = Peer::server();
+            server.receive(request.as_bytes());
+            let Ok(Some(Event::Head { mut head, .. })) = server.decode() else {
+                panic!("{request}")
+            };
+            let mut expected = written.to_owned();
+            if let Some((path, authority)) = edit {
+                head.set_path(path);
+                head.set_authority(authority);
+                let via = if written.contains("Via") { "Via: b\n" } else { "" };
+                let method = head.method_text().escape_ascii();
+                expected = format!("{method} /new HTTP/1.1\nhost: c\n{via}\n");
+            }
+            let mut client = Peer::new(Role::Client);
+            client.request(&head, BodyLength::None);
+            assert_eq!(client.written(), expected, "{request}");
+            server.heads.put(head);
+            server.census();
+            client.census();
+        }
+    }
+    for (response, written) in [
+        ("HTTP/1.1 200 OK\r\nVia: b\r\n\r\n", "HTTP/1.1 200 OK\nVia: b\n"),
+        ("HTTP/1.1 200 Fine\r\nVia: b\r\n\r\n", "HTTP/1.1 200 OK\nVia: b\n"),
+        ("HTTP/1.0 200 OK\r\nVia: b\r\n\r\n", "HTTP/1.1 200 OK\nVia: b\n"),
+        ("HTTP/1.1 404 Not Found\r\nVia: b\r\n\r\n", "HTTP/1.1 404 Not Found\nVia: b\n"),
+        ("HTTP/1.1 799 Odd\r\nVia: b\r\n\r\n", "HTTP/1.1 799 Odd\nVia: b\n"),
+    ] {
+        let mut client = Peer::client_after(Method::Get);
+        client.receive(response.as_bytes());
+        let Ok(Some(Event::Head { mut head, .. })) = client.decode() else { panic!("{response}") };
+        for edited in [false, true] {
+            let mut server = get();
+            let written = if edited {
+                head.set_status(404);
+                format!("HTTP/1.1 404 Not Found\n{}", written.split_once('\n').expect("lines").1)
+            } else {
+                written.to_owned()
+            };
+            server.encode_head(&head, BodyLength::None).expect("an answer is due");
+            assert_eq!(server.written(), format!("{written}content-length: 0\n\n"), "{response}");
+        }
+        client.heads.put(head);
+        client.census();
+    }
+}
+
 #[test]
 fn unchanged_lines_pass_as_they_came_and_others_are_written_anew() {
     let request = "GET /p HTTP/1.1\r\nUser-Agent: x\r\nHost: a\r\nAccept:  */*\r\nTE: trailers\r\n\

@@ -162,6 +162,16 @@ fn soup() -> impl Strategy<Value = Vec<u8>> {
     vec(piece, 0..14).prop_map(|pieces| pieces.concat())
 }
 
+/// What is done to a head: 0 removes, 1 appends, others set; a name, a value.
+type Edit = (u8, &'static str, &'static str);
+
+fn edits() -> impl Strategy<Value = Vec<Edit>> {
+    let name = prop::sample::select(
+        &["accept", "X-Own", "cookie", "connection", "x-request-id", "Via", "expect", "te"][..],
+    );
+    vec((0..3_u8, name, prop::sample::select(&["", "1", "some more"][..])), 0..4)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1_500, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -175,6 +185,29 @@ proptest! {
     fn a_client_takes_anything(bytes in responses(), head in any::<bool>()) {
         let method = if head { Method::Head } else { Method::Get };
         every_way(|| Peer::client_after(method), &bytes);
+    }
+
+    /// A head that is copied in one piece says what it says when it is written line by line, which is
+    /// how one is written that came in pieces.
+    #[test]
+    fn a_head_says_the_same_however_it_is_written(
+        request in requests(),
+        response in responses(),
+        edits in edits(),
+    ) {
+        let client = || Peer::client_after(Method::Get);
+        for (peer, bytes) in [(&Peer::server as &dyn Fn() -> Peer, request), (&client, response)] {
+            let whole = head_of(peer(), &bytes, bytes.len().max(1));
+            let pieces = head_of(peer(), &bytes, 7);
+            let said = |(peer, head, body)| passed_on(peer, head, body, &edits);
+            // A tunnel's heads, and requests without Host, are not for this.
+            let fits = |head: &Head| {
+                head.status() != 101 && !(head.is_request() && head.authority().is_empty())
+            };
+            if let (Some(whole), Some(pieces)) = (whole, pieces) && fits(&whole.1) {
+                prop_assert_eq!(said(whole), said(pieces), "{}", bytes.escape_ascii());
+            }
+        }
     }
 
     #[test]
@@ -262,6 +295,54 @@ proptest! {
         let taken = server.codec.take_credit();
         prop_assert_eq!(taken, wire.len() - length);
         server.census();
+    }
+}
+
+/// Decodes the head at the start of `bytes`, cut into pieces of `size`.
+fn head_of(mut peer: Peer, bytes: &[u8], size: usize) -> Option<(Peer, Box<Head>, BodyLength)> {
+    for piece in bytes.chunks(size) {
+        peer.receive(piece);
+        match peer.decode() {
+            Ok(None) => {}
+            Ok(Some(Event::Head { head, body, .. })) => return Some((peer, head, body)),
+            Ok(Some(_)) | Err(_) => return None,
+        }
+    }
+    None
+}
+
+/// What the other role reads in what is written of a head, in lower case.
+fn passed_on(mut peer: Peer, mut head: Box<Head>, body: BodyLength, edits: &[Edit]) -> String {
+    for (kind, name, value) in edits {
+        match kind {
+            0 => drop(head.remove(*name)),
+            1 => head.append(*name, value.as_bytes()),
+            _ => head.set(*name, value.as_bytes()),
+        }
+    }
+    let is_request = head.is_request();
+    let mut writer = if is_request { Peer::new(Role::Client) } else { Peer::server() };
+    if is_request {
+        writer.request(&head, body);
+    } else {
+        writer.receive(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        let Ok(Some(Event::Head { head: asked, .. })) = writer.decode() else {
+            panic!("a request")
+        };
+        writer.heads.put(asked);
+        writer.encode_head(&head, body).expect("an answer is due");
+    }
+    let wire = std::mem::take(&mut writer.output).to_vec();
+    peer.heads.put(head);
+    drop(peer);
+    let reader = if is_request { Peer::server() } else { Peer::client_after(Method::Get) };
+    match head_of(reader, &wire, wire.len()) {
+        Some((mut reader, head, body)) => {
+            let said = lower(&format!("{head:?} => {body:?}"));
+            reader.heads.put(head);
+            said
+        }
+        None => panic!("{} is not read back", wire.escape_ascii()),
     }
 }
 

@@ -168,9 +168,10 @@ impl HeaderIs {
 /// The values of every field of a name.
 fn values<'a>(head: &'a Head, id: NameId, name: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
     let known = (id != NameId::OTHER).then(|| head.get_all(id));
-    let fields = if id == NameId::OTHER { head.fields() } else { &[] };
+    let fields = (id == NameId::OTHER).then(|| head.fields());
     let other = fields
-        .iter()
+        .into_iter()
+        .flatten()
         .filter(move |field| {
             field.id == NameId::OTHER && head.name(field).eq_ignore_ascii_case(name)
         })
