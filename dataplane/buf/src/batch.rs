@@ -43,7 +43,7 @@ impl Batch {
     ///
     /// # Errors
     /// Gives the packet back when the batch is full.
-    #[inline]
+    #[inline(always)]
     pub fn try_push(&mut self, packet: Packet) -> Result<(), Packet> {
         if self.is_full() {
             return Err(packet);
@@ -57,8 +57,24 @@ impl Batch {
         Ok(())
     }
 
-    /// Takes the first packet.
+    /// Appends the packets that `from` gives, as many as there is room for; says how many.
     #[inline]
+    pub fn extend(&mut self, from: impl Iterator<Item = Packet>) -> usize {
+        let room = self.room();
+        if self.tail + room > self.slots.len() {
+            self.move_down();
+        }
+        let mut count = 0;
+        for (slot, packet) in self.slots[self.tail..].iter_mut().zip(from).take(room) {
+            put(slot, packet);
+            count += 1;
+        }
+        self.tail += count;
+        count
+    }
+
+    /// Takes the first packet.
+    #[inline(always)]
     pub fn pop(&mut self) -> Option<Packet> {
         let packet = self.slots.get_mut(self.head)?.take()?;
         self.head += 1;
@@ -142,16 +158,20 @@ impl Batch {
     }
 
     /// Takes every packet, in order; those that are not asked for are dropped.
-    pub fn drain(&mut self) -> impl Iterator<Item = Packet> + '_ {
-        let count = self.len();
-        let emptied = Emptied(self);
-        (0..count).map_while(move |_| emptied.0.pop())
+    pub fn drain(&mut self) -> Taken<'_> {
+        self.take(self.len())
     }
 
-    /// Takes the first `count` packets, in order; those that are not asked for stay.
+    /// Takes the first packets, at most `count`, in order; those that are not asked for are dropped.
     #[inline]
-    pub fn pop_many(&mut self, count: usize) -> impl Iterator<Item = Packet> + '_ {
-        (0..count).map_while(|_| self.pop())
+    pub fn take(&mut self, count: usize) -> Taken<'_> {
+        let count = count.min(self.len());
+        let from = self.head;
+        self.head += count;
+        if self.head == self.tail {
+            (self.head, self.tail) = (0, 0);
+        }
+        Taken(self.slots[from..from + count].iter_mut())
     }
 
     /// Drops every packet.
@@ -165,6 +185,28 @@ impl Batch {
     fn move_down(&mut self) {
         self.slots[..self.tail].rotate_left(self.head);
         (self.head, self.tail) = (0, self.tail - self.head);
+    }
+}
+
+/// Packets on their way out of a batch.
+#[derive(Debug)]
+pub struct Taken<'a>(std::slice::IterMut<'a, Option<Packet>>);
+
+impl Iterator for Taken<'_> {
+    type Item = Packet;
+
+    #[inline]
+    fn next(&mut self) -> Option<Packet> {
+        self.0.next()?.take()
+    }
+}
+
+impl Drop for Taken<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        for packet in self.by_ref() {
+            drop(packet);
+        }
     }
 }
 

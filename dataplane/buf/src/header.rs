@@ -119,6 +119,7 @@ pub mod flags {
 /// Invariant: it points to a [`Header`] that a pool initialised and that is not free, followed by a
 /// [`Private`]; whoever holds a `Segment` accounts for one reference (or is the free list).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(transparent)]
 pub(crate) struct Segment(pub(crate) NonNull<Header>);
 
 macro_rules! field {

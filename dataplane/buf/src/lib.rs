@@ -41,7 +41,7 @@ mod packet;
 mod pool;
 mod slice;
 
-pub use batch::{BURST, Batch, ScratchBatch};
+pub use batch::{BURST, Batch, ScratchBatch, Taken};
 pub use chain::{Chain, Pieces};
 pub use device::{Capabilities, Device, DeviceStatistics, MacBytes};
 pub use header::{DATA_ROOM, HEADER_SIZE, HEADROOM, Header, PRIVATE_SIZE, Private, flags};
@@ -50,7 +50,7 @@ pub use link::{LinkConfig, LinkHost, LinkPeer, link};
 pub use meta::{Gso, L4Checksum, RxChecksum, TxOffload};
 pub use nodes::{chain_nodes_in_use, reserve_chain_nodes};
 pub use packet::{COPY_MAX, Packet, SendPacket};
-pub use pool::{Fresh, Pool, PoolEmpty, PoolOps, Pressure};
+pub use pool::{Pool, PoolEmpty, PoolOps, Pressure};
 pub use slice::Slice;
 
 #[cfg(test)]

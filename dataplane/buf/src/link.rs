@@ -141,9 +141,16 @@ impl LinkHost {
 
     fn post_buffers(&mut self) {
         while self.empty.slots() >= self.post_at {
-            let fresh = self.pool.alloc_many(self.empty.slots().min(BURST));
-            let Ok(empty) = self.empty.write_chunk_uninit(fresh.size_hint().0) else { return };
-            if empty.fill_from_iter(fresh.filter_map(|it| it.try_into_send().ok())) == 0 {
+            let count = self.empty.slots().min(BURST);
+            let Ok(mut empty) = self.empty.write_chunk_uninit(count) else { return };
+            let (first, second) = empty.as_mut_slices();
+            let mut posted = self.pool.alloc_to_send(first);
+            if posted == first.len() {
+                posted += self.pool.alloc_to_send(second);
+            }
+            // SAFETY: so many places were filled, from the front.
+            unsafe { empty.commit(posted) };
+            if posted < count {
                 return;
             }
         }
@@ -157,11 +164,11 @@ impl Device for LinkHost {
             && let Ok(filled) = self.filled.read_chunk(count)
         {
             let mut bytes = 0;
-            for packet in filled {
+            into.extend(filled.into_iter().map(|packet| {
                 let packet = packet.into_packet();
                 bytes += packet.len() as u64;
-                into.push(packet);
-            }
+                packet
+            }));
             self.statistics.rx_packets += count as u64;
             self.statistics.rx_bytes += bytes;
         }
@@ -172,16 +179,19 @@ impl Device for LinkHost {
     fn tx_burst(&mut self, packets: &mut Batch) -> usize {
         self.reclaim();
         let count = packets.len().min(self.depth - self.in_flight);
-        let Ok(frames) = self.frames.write_chunk_uninit(count) else {
+        let Ok(mut frames) = self.frames.write_chunk_uninit(count) else {
             debug_assert!(false, "the ring is as deep as what may be in flight");
             return 0;
         };
+        let (first, second) = frames.as_mut_slices();
+        let places = first.iter_mut().chain(second);
         let mut bytes = 0;
-        let lent = packets.pop_many(count).map(|packet| {
+        for (place, packet) in places.zip(packets.take(count)) {
             bytes += packet.len() as u64;
-            Lent(ManuallyDrop::new(packet))
-        });
-        frames.fill_from_iter(lent);
+            place.write(Lent(ManuallyDrop::new(packet)));
+        }
+        // SAFETY: the chunk has `count` places, and as many packets were put there.
+        unsafe { frames.commit_all() };
         self.statistics.tx_packets += count as u64;
         self.statistics.tx_bytes += bytes;
         self.in_flight += count;

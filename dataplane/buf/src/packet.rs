@@ -18,6 +18,7 @@ pub const COPY_MAX: usize = 256;
 /// The first segment is exclusively owned and may be written. Further segments, linked in by
 /// [`Packet::attach`], may be shared with slices and are only read. Dropping it sends every segment
 /// home.
+#[repr(transparent)]
 pub struct Packet {
     head: Segment,
 }
@@ -331,7 +332,18 @@ impl Packet {
     ///
     /// A range that reaches over the end is cut at the end.
     pub fn into_chain(self, offset: usize, len: usize, chain: &mut Chain) {
-        let mut at = Some(Segment(self.into_raw()));
+        let head = Segment(self.into_raw());
+        if head.next().is_none() {
+            // The common case: one buffer, all of the range in it.
+            let here = usize::from(head.data_len());
+            let count = here.saturating_sub(offset).min(len);
+            if count == 0 {
+                return head.release();
+            }
+            let start = usize::from(head.data_off()) + offset;
+            return chain.push(Slice::from_segment(head, start as u16, count as u16));
+        }
+        let mut at = Some(head);
         let (mut skip, mut left) = (offset, len);
         while let Some(segment) = at {
             at = segment.next();
@@ -514,6 +526,7 @@ impl fmt::Debug for Packet {
 
 /// A packet to whose segments nobody else refers: the one form that changes threads.
 #[derive(Debug)]
+#[repr(transparent)]
 pub struct SendPacket(Packet);
 
 // SAFETY: every segment had count 1 and none borrows another's buffer when this was made, so the

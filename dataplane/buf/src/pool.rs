@@ -3,13 +3,14 @@
 use std::cell::Cell;
 use std::ffi::c_void;
 use std::fmt;
+use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
 use crate::batch::BURST;
 use crate::header::{Header, Segment};
 use crate::heap::{HeapOwner, HeapPool};
-use crate::packet::Packet;
+use crate::packet::{Packet, SendPacket};
 
 /// What a kind of pool can do; one static table per kind.
 #[derive(Debug)]
@@ -150,20 +151,26 @@ impl Pool {
         self.take()
     }
 
-    /// Takes up to `count` empty packets at once, [`BURST`] at most. That there are fewer is not
-    /// counted as refused.
+    /// Puts an empty packet in each of `out`'s places, from the front, as long as there are any;
+    /// says how many. That there are fewer is not counted as refused.
+    ///
+    /// Nobody else refers to a fresh packet, so it may change threads.
     #[inline]
-    pub fn alloc_many(&self, count: usize) -> Fresh {
-        let wanted = count.min(BURST);
+    pub fn alloc_to_send(&self, out: &mut [MaybeUninit<SendPacket>]) -> usize {
+        let wanted = out.len().min(BURST);
         if self.estimate.get() < self.reserve.saturating_add(wanted as u32) {
             self.refresh();
         }
         let free = self.estimate.get().saturating_sub(self.reserve) as usize;
-        let mut fresh = Fresh { heads: [std::ptr::null_mut(); BURST], at: 0, end: 0 };
+        let out = &mut out[..wanted.min(free)];
+        let heads: *mut *mut Header = out.as_mut_ptr().cast();
+        // SAFETY: a `SendPacket` is a pointer to a header (`repr(transparent)` all the way).
+        let heads = unsafe { std::slice::from_raw_parts_mut(heads, out.len()) };
+        heads.fill(std::ptr::null_mut());
         // SAFETY: `raw` belongs to `ops` and `owner` keeps it alive.
-        fresh.end = unsafe { (self.ops.alloc)(self.raw, &mut fresh.heads[..wanted.min(free)]) };
-        self.estimate.set(self.estimate.get().saturating_sub(fresh.end as u32));
-        fresh
+        let taken = unsafe { (self.ops.alloc)(self.raw, heads) };
+        self.estimate.set(self.estimate.get().saturating_sub(taken as u32));
+        taken
     }
 
     #[inline]
@@ -235,40 +242,6 @@ impl Pool {
     pub fn unbind(&self) {
         if let Owner::Heap(heap) = &self.owner {
             heap.pool().unbind();
-        }
-    }
-}
-
-/// Empty packets that were taken together; those that are not asked for go back.
-#[derive(Debug)]
-pub struct Fresh {
-    /// From `at` to `end`: buffers that are nobody else's.
-    heads: [*mut Header; BURST],
-    at: usize,
-    end: usize,
-}
-
-impl Iterator for Fresh {
-    type Item = Packet;
-
-    #[inline]
-    fn next(&mut self) -> Option<Packet> {
-        let head = *self.heads[..self.end].get(self.at)?;
-        self.at += 1;
-        NonNull::new(head).map(|head| Packet::from_segment(Segment(head)))
-    }
-
-    #[inline]
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        (self.end - self.at, Some(self.end - self.at))
-    }
-}
-
-impl Drop for Fresh {
-    #[inline]
-    fn drop(&mut self) {
-        for packet in self.by_ref() {
-            drop(packet);
         }
     }
 }

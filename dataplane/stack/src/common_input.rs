@@ -13,7 +13,7 @@ use sluice_base::Instant;
 use sluice_buf::{Packet, RxChecksum, TxOffload};
 use sluice_wire::{Checksum, EtherType, IpProtocol, PlainHeader, ethernet, ipv4};
 
-use crate::addresses::{is_host, is_link_local};
+use crate::addresses::is_host;
 use crate::drop_reason::DropReason;
 use crate::ethernet_input::Arrival;
 use crate::fib::NextHop;
@@ -27,7 +27,7 @@ use crate::tuple::Tuple;
 
 const L4_AT: usize = ethernet::HEADER_LEN + ipv4::HEADER_LEN;
 /// Version 4, and a header of five words.
-const PLAIN_HEADER: u32 = 0x45;
+const PLAIN_HEADER: u8 = 0x45;
 /// More fragments, or an offset.
 const FRAGMENT: u16 = 0x3fff;
 
@@ -36,7 +36,7 @@ pub(crate) struct Vector {
     interface: u16,
     arrival: Arrival,
     now: Instant,
-    /// The interface's address in the upper six bytes.
+    /// The interface's address, as its bytes lie at the start of a frame, and two zeros.
     own: u64,
     /// The next hop of the last packet that passed through: the next one mostly has the same.
     hop: Option<Hop>,
@@ -45,16 +45,18 @@ pub(crate) struct Vector {
 }
 
 struct Hop {
+    /// The route's cell in the FIB.
+    cell: u32,
     interface: u16,
-    address: Ipv4Addr,
+    mtu: u16,
     template: [u8; TEMPLATE_LEN],
 }
 
-/// The fields of an IPv4 header that was found to be good.
+/// The fields of an IPv4 header that was found to be good; addresses as numbers.
 #[derive(Clone, Copy)]
 struct Addressed {
-    source: Ipv4Addr,
-    destination: Ipv4Addr,
+    source: u32,
+    destination: u32,
     total_len: usize,
 }
 
@@ -65,7 +67,7 @@ impl Vector {
             interface: interface.id.0,
             arrival,
             now,
-            own: u64::from_be_bytes([a, b, c, d, e, f, 0, 0]),
+            own: u64::from_ne_bytes([a, b, c, d, e, f, 0, 0]),
             hop: None,
             forwarded: 0,
             segments: 0,
@@ -91,16 +93,24 @@ impl Stack {
         vector.hop = None;
     }
 
-    #[inline]
+    #[inline(always)]
     fn common_input(&mut self, packet: Packet, vector: &mut Vector) -> Result<(), Packet> {
         let Some(ip) = check(&packet, vector.own) else { return Err(packet) };
-        match self.fib.find(ip.destination) {
+        let cell = self.fib.find_cell(ip.destination);
+        if let Some(hop) = vector.hop.as_ref().filter(|hop| hop.cell == cell) {
+            let Hop { interface, mtu, template, .. } = hop;
+            let passed = self.pass(packet, ip, (*interface, *mtu), template);
+            vector.forwarded += u64::from(passed.is_ok());
+            return passed;
+        }
+        match self.fib.next_hop(cell) {
             Some(NextHop::Local { .. }) => self.common_segment(packet, ip, vector),
             Some(NextHop::Connected { interface }) => {
-                self.pass(packet, ip, (interface, ip.destination), vector)
+                let address = Ipv4Addr::from_bits(ip.destination);
+                self.pass_first(packet, ip, cell, (interface, address), vector)
             }
             Some(NextHop::Via { interface, gateway }) => {
-                self.pass(packet, ip, (interface, gateway), vector)
+                self.pass_first(packet, ip, cell, (interface, gateway), vector)
             }
             Some(NextHop::Broadcast { .. }) | None => Err(packet),
         }
@@ -115,7 +125,7 @@ impl Stack {
     }
 
     /// Puts a segment on the list of those whose connections are looked up together.
-    #[inline]
+    #[inline(never)]
     fn common_segment(
         &mut self,
         mut packet: Packet,
@@ -129,8 +139,8 @@ impl Stack {
             return Err(packet);
         };
         let tuple = Tuple {
-            local: ip.destination,
-            remote: ip.source,
+            local: Ipv4Addr::from_bits(ip.destination),
+            remote: Ipv4Addr::from_bits(ip.source),
             local_port: u16::from_be_bytes([l4[2], l4[3]]),
             remote_port: u16::from_be_bytes([l4[0], l4[1]]),
         };
@@ -144,7 +154,9 @@ impl Stack {
             }
         }
         // Short frames are padded.
-        packet.truncate(ethernet::HEADER_LEN + ip.total_len);
+        if packet.len() != ethernet::HEADER_LEN + ip.total_len {
+            packet.truncate(ethernet::HEADER_LEN + ip.total_len);
+        }
         let is_good = match packet.rx_checksum() {
             RxChecksum::Good | RxChecksum::Partial => true,
             RxChecksum::Bad => false,
@@ -171,43 +183,58 @@ impl Stack {
         Ok(())
     }
 
+    /// Sends on a packet with another next hop than the last one.
+    fn pass_first(
+        &mut self,
+        packet: Packet,
+        ip: Addressed,
+        cell: u32,
+        (interface, address): (u16, Ipv4Addr),
+        vector: &mut Vector,
+    ) -> Result<(), Packet> {
+        let Some(template) = self.neighbors.known(interface, address, vector.now) else {
+            return Err(packet);
+        };
+        let template = *template;
+        let mtu = self.interfaces[usize::from(interface)].mtu;
+        self.pass(packet, ip, (interface, mtu), &template)?;
+        vector.forwarded += 1;
+        // On a link each destination is its own next hop.
+        if let Some(NextHop::Via { .. }) = self.fib.next_hop(cell) {
+            vector.hop = Some(Hop { cell, interface, mtu, template });
+        }
+        Ok(())
+    }
+
     /// Sends a packet on in its buffer, the link header written over.
-    #[inline]
+    #[inline(always)]
     fn pass(
         &mut self,
         mut packet: Packet,
         ip: Addressed,
-        (interface, address): (u16, Ipv4Addr),
-        vector: &mut Vector,
+        (interface, mtu): (u16, u16),
+        template: &[u8; TEMPLATE_LEN],
     ) -> Result<(), Packet> {
-        let out = &mut self.interfaces[usize::from(interface)];
         let is_common = self.forwarding
             && !packet.is_unfinished()
-            && ip.total_len <= usize::from(out.mtu)
-            && (packet.segment_count() == 1 || out.capabilities.multi_segment)
-            && is_host(ip.destination)
-            && !is_link_local(ip.source)
-            && !is_link_local(ip.destination);
+            && ip.total_len <= usize::from(mtu)
+            && packet.segment_count() == 1
+            && is_forwardable(ip.destination)
+            && is_forwardable(ip.source);
         if !is_common {
             return Err(packet);
         }
-        let is_last = |hop: &&Hop| hop.address == address && hop.interface == interface;
-        if vector.hop.as_ref().filter(is_last).is_none() {
-            let Some(template) = self.neighbors.known(interface, address, vector.now) else {
-                return Err(packet);
-            };
-            vector.hop = Some(Hop { interface, address, template: *template });
-        }
-        let Some(Hop { template, .. }) = &vector.hop else { return Err(packet) };
         let Some(head) = packet.head_mut().first_chunk_mut::<L4_AT>() else { return Err(packet) };
         let (l2, l3) = head.split_at_mut(TEMPLATE_LEN);
         if ipv4::decrement_ttl(l3).is_none() {
             return Err(packet);
         }
         l2.copy_from_slice(template);
-        packet.truncate(TEMPLATE_LEN + ip.total_len);
+        if packet.len() != TEMPLATE_LEN + ip.total_len {
+            packet.truncate(TEMPLATE_LEN + ip.total_len);
+        }
         packet.set_tx_offload(TxOffload::default());
-        vector.forwarded += 1;
+        let out = &mut self.interfaces[usize::from(interface)];
         if let Err(packet) = out.control.try_push(packet) {
             drop(packet);
             self.counters.drops.count(DropReason::EgressFull);
@@ -216,32 +243,54 @@ impl Stack {
     }
 }
 
-/// Looks at link and network header: `own` is the only address of a common frame, in the upper six
-/// bytes.
-#[inline]
+#[inline(always)]
+fn is_forwardable(address: u32) -> bool {
+    crate::addresses::is_forwardable(Ipv4Addr::from_bits(address))
+}
+
+/// Looks at link and network header: `own` is the only address of a common frame, in the first six
+/// bytes of the word.
+#[inline(always)]
 fn check(packet: &Packet, own: u64) -> Option<Addressed> {
     let head: &[u8; L4_AT] = packet.head().first_chunk()?;
-    let word = |at: usize| u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
-    let double = |at: usize| u64::from(word(at)) << 32 | u64::from(word(at + 4));
-    let (to, from) = (double(0) >> 16, double(6));
-    let is_unicast = from >> 56 & 1 == 0 && from >> 16 != 0;
-    let is_frame = to == own >> 16 && is_unicast && from as u16 == EtherType::Ipv4.number();
-    let first = word(14);
-    let total_len = first as usize & 0xffff;
-    let is_whole = first >> 24 == PLAIN_HEADER
+    // In the order of the wire, so that what is only compared or summed need not be turned.
+    let (to, from) = (double(head, 0), double(head, 6));
+    let is_frame = mask_first_six(to ^ own) == 0
+        && u64::from_be(from) & 0xffff == u64::from(EtherType::Ipv4.number())
+        && u64::from_be(from) >> 56 & 1 == 0
+        && mask_first_six(from) != 0;
+    let total_len = usize::from(u16::from_be_bytes([head[16], head[17]]));
+    let is_whole = head[14] == PLAIN_HEADER
         && total_len >= ipv4::HEADER_LEN
         && total_len <= packet.len() - ethernet::HEADER_LEN;
     if !(is_frame && is_whole) {
         return None;
     }
     let is_good = packet.rx_ipv4_checksum().unwrap_or_else(|| {
-        let words = [first, word(18), word(22), word(26), word(30)];
-        // All ones in ones' complement (RFC 1071, 1).
+        let words =
+            [word(head, 14), word(head, 18), word(head, 22), word(head, 26), word(head, 30)];
+        // All ones in ones' complement, in whatever byte order (RFC 1071, 2).
         words.into_iter().map(u64::from).sum::<u64>() % 0xffff == 0
     });
-    let source = Ipv4Addr::from_bits(word(26));
-    let destination = Ipv4Addr::from_bits(word(30));
-    (is_good && is_host(source)).then_some(Addressed { source, destination, total_len })
+    let (source, destination) = (u32::from_be(word(head, 26)), u32::from_be(word(head, 30)));
+    let is_good = is_good && is_host(Ipv4Addr::from_bits(source));
+    is_good.then_some(Addressed { source, destination, total_len })
+}
+
+#[inline(always)]
+fn word(head: &[u8; L4_AT], at: usize) -> u32 {
+    u32::from_ne_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]])
+}
+
+#[inline(always)]
+fn double(head: &[u8; L4_AT], at: usize) -> u64 {
+    head[at..].first_chunk().map_or(0, |bytes| u64::from_ne_bytes(*bytes))
+}
+
+/// The word without its last two bytes.
+#[inline(always)]
+fn mask_first_six(word: u64) -> u64 {
+    word & const { u64::from_ne_bytes([0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0]) }
 }
 
 /// The TCP segment in an IPv4 packet that is no fragment: how long it is, and the part of it that
@@ -257,7 +306,12 @@ fn transport<'p>(head: &'p [u8], ip: &Addressed) -> Option<(usize, &'p [u8])> {
 /// Whether the checksum of a segment is right.
 fn has_good_sum(packet: &Packet, ip: &Addressed, l4_len: usize) -> bool {
     let number = IpProtocol::Tcp.number();
-    let mut sum = Checksum::pseudo_header_v4(ip.source, ip.destination, number, l4_len as u32);
+    let (source, destination) =
+        (Ipv4Addr::from_bits(ip.source), Ipv4Addr::from_bits(ip.destination));
+    let mut sum = Checksum::pseudo_header_v4(source, destination, number, l4_len as u32);
     add_packet(&mut sum, packet, L4_AT);
     sum.is_valid()
 }
+
+#[cfg(test)]
+mod tests;

@@ -101,8 +101,7 @@ impl Stack {
         now: Instant,
         verb: impl FnOnce(&mut Connection, &Context<'_>) -> Signals,
     ) {
-        let Some(key) = self.connections.key_at(index) else { return };
-        let Some(entry) = self.connections.get_mut(key) else { return };
+        let Some(entry) = self.connections.at_mut(index) else { return };
         let cx = context!(self, entry.config, now);
         let signals = verb(&mut entry.tcp, &cx);
         // All in one borrow: this is what every segment and every verb ends with.
@@ -117,17 +116,21 @@ impl Stack {
         if !signals.without(Signals::OUTPUT).without(Signals::TIMER).is_empty() {
             entry.ready |= ReadySignals::of(signals);
             if signals.contains(Signals::CONNECTED) && !entry.is_known {
-                return self.accepted(key, now);
+                return self.accepted(index, now);
             }
         }
-        if entry.has_news() || entry.is_over() {
-            self.settle(key, now);
+        if entry.is_over() {
+            self.settle_at(index, now);
+        } else if entry.has_news() {
+            entry.in_ready = true;
+            self.ready.push(&mut self.ready_links, index);
         }
     }
 
     /// A peer's connection is open: from now on the application knows of it.
     #[cold]
-    fn accepted(&mut self, key: SlabKey, now: Instant) {
+    fn accepted(&mut self, index: u32, now: Instant) {
+        let Some(key) = self.connections.key_at(index) else { return };
         let Some(entry) = self.connections.get_mut(key) else { return };
         entry.is_known = true;
         entry.ready |= ReadySignals::ACCEPTED;
@@ -167,8 +170,7 @@ impl Stack {
     /// Puts a connection on its interface's list, unless it is on one.
     #[inline]
     pub(crate) fn want_output(&mut self, index: u32) {
-        let Some(key) = self.connections.key_at(index) else { return };
-        let Some(entry) = self.connections.get_mut(key) else { return };
+        let Some(entry) = self.connections.at_mut(index) else { return };
         if entry.queued == Queued::No {
             entry.queued = Queued::Output;
             let output = &mut self.interfaces[usize::from(entry.interface)].output;
@@ -178,8 +180,7 @@ impl Stack {
 
     /// Notes that a connection was taken off its list.
     pub(crate) fn unqueued(&mut self, index: u32) {
-        let Some(key) = self.connections.key_at(index) else { return };
-        if let Some(entry) = self.connections.get_mut(key) {
+        if let Some(entry) = self.connections.at_mut(index) {
             entry.queued = Queued::No;
         }
     }

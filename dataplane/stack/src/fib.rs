@@ -82,7 +82,19 @@ impl Fib {
     /// Where packets to `destination` go.
     #[inline]
     pub(crate) fn find(&self, destination: Ipv4Addr) -> Option<NextHop> {
-        let bits = destination.to_bits();
+        self.next_hop(self.find_cell(destination.to_bits()))
+    }
+
+    /// What a cell says.
+    #[inline]
+    pub(crate) fn next_hop(&self, cell: u32) -> Option<NextHop> {
+        let route = self.routes.get((cell as usize).wrapping_sub(1));
+        route.map(|route| route.next_hop)
+    }
+
+    /// The cell for a destination: equal cells say the same.
+    #[inline]
+    pub(crate) fn find_cell(&self, bits: u32) -> u32 {
         let mut cell = self.root[(bits >> ROOT_BITS) as usize];
         if cell & CHILD != 0 {
             cell = self.blocks[(cell & !CHILD) as usize][(bits >> 8) as usize % BLOCK];
@@ -90,7 +102,7 @@ impl Fib {
                 cell = self.blocks[(cell & !CHILD) as usize][bits as usize % BLOCK];
             }
         }
-        (cell != NONE).then(|| self.routes[cell as usize - 1].next_hop)
+        cell
     }
 
     /// All rows, shortest prefix first.

@@ -43,7 +43,13 @@ impl Queue {
     #[inline]
     pub(crate) fn pop(&mut self, links: &mut Links) -> Option<u32> {
         let slot = self.peek()?;
-        self.remove(links, slot);
+        let next = links.next[slot as usize];
+        self.head = next;
+        match next {
+            NIL => self.tail = NIL,
+            next => links.prev[next as usize] = NIL,
+        }
+        self.len -= 1;
         Some(slot)
     }
 

@@ -230,8 +230,7 @@ impl Stack {
         };
         let mut vector = Vector::new(known, arrival, now);
         while !batch.is_empty() {
-            for _ in 0..BURST {
-                let Some(packet) = batch.pop() else { break };
+            for packet in batch.take(BURST) {
                 self.handle_packet(packet, &mut vector);
             }
             self.end_vector(&mut vector);

@@ -54,7 +54,8 @@ impl Stack {
         }
     }
 
-    /// One connection's turn: how many packets it gave out, and what becomes of it.
+    /// One connection's turn: how many packets it gave out, and what becomes of it. Data towards a
+    /// neighbour that answers is sent here, the rest by `transmit_any`.
     #[inline]
     fn transmit_connection(
         &mut self,
@@ -66,19 +67,64 @@ impl Stack {
         let Some(entry) = self.connections.at_mut(index) else { return (0, Again::No) };
         entry.queued = Queued::No;
         let known = entry.neighbor.and_then(|neighbor| self.neighbors.template(neighbor, now));
-        let way = match known {
-            Some(template) => Way::Open(*template),
-            None => self.find_way(index, now),
-        };
+        let Some(template) = known else { return self.transmit_any(index, room, out, now) };
+        let capabilities = &self.interfaces[usize::from(entry.interface)].capabilities;
+        let max_payload = max_payload(capabilities);
+        let cx = context!(self, entry.config, now);
+        let tcp = &mut entry.tcp;
+        let (mut used, mut sent) = (0, 0);
+        while used < room {
+            let sendable = tcp.sendable();
+            if sendable == 0 {
+                break;
+            }
+            let Ok(packet) = self.tx_pool.alloc() else { break };
+            let outgoing = tcp.poll_data(sendable, max_payload, &cx);
+            used += 1;
+            let wire = Wire { template, tuple: &entry.tuple, capabilities };
+            match wire.build_plain(packet, tcp, &outgoing, &self.tx_pool) {
+                Ok(packet) => {
+                    sent += 1;
+                    out.push(packet);
+                }
+                // Lost like on a wire; it will be sent again.
+                Err(reason) => self.counters.drops.count(reason),
+            }
+        }
+        self.counters.tcp_segments_out.add(sent);
+        if tcp.deadline_moved() {
+            self.timers.arm(index, tcp.next_deadline());
+        }
+        if tcp.has_output(now) {
+            if used == room {
+                return (used, Again::Later);
+            }
+            // An ACK alone, a FIN, something urgent; or no buffer.
+            let (more, again) = self.transmit_any(index, room - used, out, now);
+            return (used + more, again);
+        }
+        if entry.has_news() || entry.is_over() {
+            self.settle_at(index, now);
+        }
+        (used, Again::No)
+    }
+
+    /// A turn of any kind: how many packets were given out, and what becomes of the connection.
+    #[cold]
+    fn transmit_any(
+        &mut self,
+        index: u32,
+        room: usize,
+        out: &mut Batch,
+        now: Instant,
+    ) -> (usize, Again) {
+        let way = self.find_way(index, now);
         let Some(entry) = self.connections.at_mut(index) else { return (0, Again::No) };
         if let Way::Awaited = way {
             return (0, Again::No);
         }
         let capabilities = &self.interfaces[usize::from(entry.interface)].capabilities;
-        let max_payload = match capabilities.tx_segmentation_max {
-            0 => 0,
-            max => max.min(u32::from(u16::MAX)).saturating_sub(HEADERS_MAX + TEMPLATE_LEN as u32),
-        };
+        let max_payload = max_payload(capabilities);
         let cx = context!(self, entry.config, now);
         let tcp = &mut entry.tcp;
         let (mut used, mut sent) = (0, 0);
@@ -250,6 +296,30 @@ fn alloc(pool: &Pool, tcp: &Connection) -> Option<(Packet, bool)> {
     }
 }
 
+/// How much payload the device cuts into segments by itself.
+#[inline]
+fn max_payload(capabilities: &Capabilities) -> u32 {
+    match capabilities.tx_segmentation_max {
+        0 => 0,
+        max => max.min(u32::from(u16::MAX)).saturating_sub(HEADERS_MAX + TEMPLATE_LEN as u32),
+    }
+}
+
+/// Puts a segment's payload into its packet.
+#[inline]
+fn attach(
+    packet: &mut Packet,
+    tcp: &Connection,
+    outgoing: &Outgoing,
+    pool: &Pool,
+) -> Result<(), DropReason> {
+    let (offset, len) = (outgoing.payload_offset, outgoing.payload_len);
+    if len == 0 {
+        return Ok(());
+    }
+    packet.attach(tcp.send_queue(), offset, len, pool).map_err(|_| DropReason::TxPoolEmpty)
+}
+
 /// What turns a segment into a frame.
 struct Wire<'a> {
     template: &'a [u8; TEMPLATE_LEN],
@@ -258,7 +328,6 @@ struct Wire<'a> {
 }
 
 impl Wire<'_> {
-    #[inline]
     fn build(
         &self,
         mut packet: Packet,
@@ -267,26 +336,34 @@ impl Wire<'_> {
         cx: &Context<'_>,
         pool: &Pool,
     ) -> Result<Packet, DropReason> {
-        let (offset, payload_len) = (outgoing.payload_offset, outgoing.payload_len);
-        if payload_len > 0 {
-            let attached = packet.attach(tcp.send_queue(), offset, payload_len, pool);
-            attached.map_err(|_| DropReason::TxPoolEmpty)?;
+        if !outgoing.has_more_options {
+            return self.build_plain(packet, tcp, outgoing, pool);
         }
-        let is_offloaded = self.capabilities.tx_l4_checksum || outgoing.segment_size > 0;
-        if outgoing.has_more_options {
-            let ports = (self.tuple.local_port, self.tuple.remote_port);
-            let options = tcp.options_of(outgoing, cx);
-            let header = TcpHeader { options, ..outgoing.header.with_ports(ports.0, ports.1) };
-            let l4_len = header.header_len();
-            let (seed, l4) = self.headers(&mut packet, l4_len)?;
-            header.emit(l4);
-            l4[tcp::CHECKSUM_OFFSET..][..2].copy_from_slice(&seed.to_be_bytes());
-            return self.finish(packet, outgoing, l4_len, is_offloaded);
-        }
+        attach(&mut packet, tcp, outgoing, pool)?;
+        let ports = (self.tuple.local_port, self.tuple.remote_port);
+        let options = tcp.options_of(outgoing, cx);
+        let header = TcpHeader { options, ..outgoing.header.with_ports(ports.0, ports.1) };
+        let l4_len = header.header_len();
+        let (seed, l4) = self.headers(&mut packet, l4_len)?;
+        header.emit(l4);
+        l4[tcp::CHECKSUM_OFFSET..][..2].copy_from_slice(&seed.to_be_bytes());
+        self.finish(packet, outgoing, l4_len)
+    }
+
+    /// As `build`, for a header without rare options.
+    #[inline]
+    fn build_plain(
+        &self,
+        mut packet: Packet,
+        tcp: &Connection,
+        outgoing: &Outgoing,
+        pool: &Pool,
+    ) -> Result<Packet, DropReason> {
+        attach(&mut packet, tcp, outgoing, pool)?;
         let l4_len = outgoing.header.header_len();
         let (seed, l4) = self.headers(&mut packet, l4_len)?;
         outgoing.header.emit(self.tuple.local_port, self.tuple.remote_port, seed, l4);
-        self.finish(packet, outgoing, l4_len, is_offloaded)
+        self.finish(packet, outgoing, l4_len)
     }
 
     /// Makes room for all headers, fills in those of link and network; gives the sum of the pseudo
@@ -321,12 +398,11 @@ impl Wire<'_> {
         mut packet: Packet,
         outgoing: &Outgoing,
         l4_len: usize,
-        is_offloaded: bool,
     ) -> Result<Packet, DropReason> {
         if packet.segment_count() > 1 && !self.capabilities.multi_segment && !packet.linearise() {
             return Err(DropReason::TxLinearise);
         }
-        if is_offloaded {
+        if self.capabilities.tx_l4_checksum || outgoing.segment_size > 0 {
             packet.set_tx_offload(TxOffload {
                 l2_len: TEMPLATE_LEN as u8,
                 l3_len: ipv4::HEADER_LEN as u16,

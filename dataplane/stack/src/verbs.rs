@@ -197,8 +197,8 @@ impl Stack {
         let now = self.now;
         let Some(entry) = self.live(id) else { return Chain::new() };
         let bytes = entry.tcp.read(max);
-        if entry.tcp.readable() == 0 {
-            // It may have been over but for these.
+        if entry.is_over() {
+            // It was not, but for these.
             self.settle(id.into(), now);
         }
         bytes

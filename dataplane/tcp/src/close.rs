@@ -22,6 +22,10 @@ impl Connection {
         }
         self.send.queue.append(bytes);
         self.is_write_blocked = self.send_room(cx.config) == 0;
+        if self.sendable() > 0 && !self.timers.is_armed(Timer::Persist) {
+            // Timed when it leaves; nothing else has changed.
+            return Signals::OUTPUT;
+        }
         self.settle_send_timers(cx);
         self.finish(Signals::NONE, cx)
     }

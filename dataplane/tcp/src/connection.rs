@@ -75,8 +75,12 @@ impl Connection {
         let shift = self.options.receive_shift;
         if self.state.may_receive() && self.receive.is_update_due(shift, cx.config, cx.pressure) {
             self.owed |= Owed::ACK;
+            return self.finish(Signals::NONE, cx);
         }
-        self.finish(Signals::NONE, cx)
+        if self.state as u8 >= State::TimeWait as u8 {
+            return self.finish(Signals::NONE, cx);
+        }
+        Signals::NONE
     }
 
     /// The application will not read any more: what is queued is dropped, and data that still
@@ -203,6 +207,13 @@ impl Connection {
     #[must_use]
     pub fn round_trip_us(&self) -> Option<u32> {
         self.rtt.smoothed_us()
+    }
+
+    /// Whether [`next_deadline`](Self::next_deadline) moved to an earlier instant since this was
+    /// last asked, or said by [`Signals::TIMER`]: for who took segments.
+    #[inline]
+    pub fn deadline_moved(&mut self) -> bool {
+        self.timers.take_moved()
     }
 
     /// Ends a public verb: adds what every verb may have brought about.

@@ -105,6 +105,24 @@ impl Connection {
         Some(outgoing)
     }
 
+    /// Bytes of data that [`poll_data`](Self::poll_data) may send now: 0 when there are none, or when
+    /// another kind of segment goes first.
+    #[inline]
+    #[must_use]
+    pub fn sendable(&self) -> u32 {
+        if self.owed.intersects(Owed::URGENT) { 0 } else { self.data_to_send() }
+    }
+
+    /// The next segment of data, as [`poll_output`](Self::poll_output) would give it: for who asked
+    /// for `sendable` just now and found that there is something.
+    #[inline]
+    pub fn poll_data(&mut self, sendable: u32, max_payload: u32, cx: &Context<'_>) -> Outgoing {
+        debug_assert!(sendable > 0 && sendable == self.sendable(), "as was just said");
+        let outgoing = self.emit_data(sendable, max_payload, cx);
+        self.finish_output(cx);
+        outgoing
+    }
+
     /// Whether [`poll_output`](Self::poll_output) has a segment to give.
     #[inline]
     #[must_use]
@@ -200,7 +218,7 @@ impl Connection {
         self.send.is_fin_next() && self.state.may_transmit() && self.send.usable_window() > 0
     }
 
-    #[inline]
+    #[inline(always)]
     fn emit_data(&mut self, allowed: u32, max_payload: u32, cx: &Context<'_>) -> Outgoing {
         let mss = u32::from(self.options.mss);
         if self.send.in_flight() == 0 {
@@ -399,6 +417,15 @@ impl Connection {
             return;
         }
         self.timers.cancel(Timer::Retransmit);
+        let waits = self.send.unsent() > 0 || self.send.is_fin_next();
+        if waits || self.timers.is_armed(Timer::Persist) {
+            self.settle_persist_timer(cx);
+        }
+    }
+
+    /// Nothing is under way.
+    #[cold]
+    fn settle_persist_timer(&mut self, cx: &Context<'_>) {
         if self.is_blocked_by_window() {
             if !self.timers.is_armed(Timer::Persist) {
                 let wait_ns = self.rtt.timeout_ns(cx.config).max(nanos(cx.config.rto_min));
