@@ -70,11 +70,12 @@ pub(crate) struct Show {
 }
 
 /// What `sluice show` knows.
-pub(crate) const WHAT: [&str; 12] = [
+pub(crate) const WHAT: [&str; 13] = [
     "interfaces",
     "workers",
     "neighbors",
     "routes",
+    "rules",
     "flows",
     "listeners",
     "clusters",

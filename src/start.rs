@@ -15,9 +15,10 @@ use sluice_config_control::{
     ControlError, ControlParts, Exit, InterfaceInfo, LogLevels, Publisher, SampleBackendError,
     SampleBackends,
 };
-use sluice_config_model::{Config, IdRegistry, Idle};
+use sluice_config_model::{Config, IdRegistry, Idle, Rule, RuleAction};
 use sluice_config_toml::Style;
 use sluice_l7_proxy::{Proxy, ProxyConfig};
+use sluice_rules::RuleTable;
 use sluice_stack::{InterfaceConfig, RouteConfig, Secrets, Stack, StackConfig};
 use sluice_wire::MacAddress;
 use sluice_worker::{Mesh, Port, Worker, WorkerLinks, WorkerParts, WorkerStatus, lend_queue};
@@ -190,6 +191,8 @@ struct WorkerSeed {
     proxy: ProxyConfig,
     pools: WorkerPools,
     ports: Vec<(InterfaceId, Box<dyn Device>)>,
+    /// Interfaces with packet rules, and the ones that stand before them until the real ones come.
+    closed: Vec<(InterfaceId, Arc<RuleTable>)>,
     mesh: Mesh,
     waker: Arc<Waker>,
     clock: MonotonicClock,
@@ -197,10 +200,11 @@ struct WorkerSeed {
 
 impl WorkerSeed {
     fn grow(self) -> (Worker, WorkerLinks) {
-        let WorkerSeed { id, stack, proxy, pools, ports, mesh, waker, .. } = self;
+        let WorkerSeed { id, stack, proxy, pools, ports, closed, mesh, waker, .. } = self;
         let proxy = Proxy::new(proxy, pools.tx.share());
         let seed = proxy_independent(stack.secrets.flow[0]);
-        let stack = Stack::new(stack, pools.rx, pools.tx, seed);
+        let mut stack = Stack::new(stack, pools.rx, pools.tx, seed);
+        closed.into_iter().for_each(|(interface, rules)| stack.set_rules(interface, Some(rules)));
         let ports = ports.into_iter().map(|(id, device)| Port::new(id, device)).collect();
         Worker::new(WorkerParts { id, ports, stack, proxy, mesh, waker })
     }
@@ -227,6 +231,7 @@ fn worker_seeds(
         lend_missing_queues(open, &pools, &wakers);
     }
     let stack = stack_config(config, opened)?;
+    let closed = closed_interfaces(config);
     let clock = MonotonicClock::start();
     let wall_clock_origin = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let mut seeds = Vec::with_capacity(count);
@@ -245,9 +250,18 @@ fn worker_seeds(
         };
         let queues = config.interfaces.iter().zip(opened.iter_mut());
         let ports = queues.map(|(interface, open)| (interface.id, open.queues.remove(0))).collect();
-        seeds.push(WorkerSeed { id, stack, proxy, pools, ports, mesh, waker, clock });
+        let closed = closed.clone();
+        seeds.push(WorkerSeed { id, stack, proxy, pools, ports, closed, mesh, waker, clock });
     }
     Ok(seeds)
+}
+
+/// What comes in by an interface with packet rules before the worker has them is denied.
+fn closed_interfaces(config: &Config) -> Vec<(InterfaceId, Arc<RuleTable>)> {
+    let workers = config.runtime.cores.len() as u16;
+    let nothing = Arc::new(RuleTable::compile(&[Rule::any(RuleAction::Deny)], workers, None));
+    let filtered = config.interfaces.iter().filter(|interface| !interface.rules.is_empty());
+    filtered.map(|interface| (interface.id, nothing.clone())).collect()
 }
 
 /// Workers beyond the device's queues send through the first worker's.

@@ -30,8 +30,11 @@ use Kind::{Control, Machine, SansIo, Top};
 /// Crate, kind, and the workspace crates it may depend on. A row names only rows above it, so the
 /// graph cannot have a cycle; a crate may use less than its row allows.
 const TABLE: &[(&str, Kind, &[&str])] = &[
+    // config/model is data and its ids; l7 and dataplane/rules compile it.
     // dataplane: base, arch <- buf, wire <- tcp <- stack
     ("sluice-base", SansIo, &[]),
+    ("sluice-config-model", SansIo, &["sluice-base"]),
+    ("sluice-rules", SansIo, &["sluice-base", "sluice-config-model"]),
     ("sluice-arch", Machine, &["sluice-base"]),
     ("sluice-buf", SansIo, &["sluice-base", "sluice-arch"]),
     ("sluice-wire", SansIo, &["sluice-base"]),
@@ -39,10 +42,8 @@ const TABLE: &[(&str, Kind, &[&str])] = &[
     (
         "sluice-stack",
         SansIo,
-        &["sluice-base", "sluice-arch", "sluice-buf", "sluice-wire", "sluice-tcp"],
+        &["sluice-base", "sluice-arch", "sluice-buf", "sluice-wire", "sluice-rules", "sluice-tcp"],
     ),
-    // config/model is data and its ids; l7 compiles it.
-    ("sluice-config-model", SansIo, &["sluice-base"]),
     ("sluice-config-toml", SansIo, &["sluice-base", "sluice-config-model"]),
     // l7: base, arch, buf <- core <- codecs, filter, route, balance <- proxy
     ("sluice-l7-core", SansIo, &["sluice-base", "sluice-arch", "sluice-buf"]),
@@ -74,6 +75,7 @@ const TABLE: &[(&str, Kind, &[&str])] = &[
             "sluice-l7-filter",
             "sluice-l7-route",
             "sluice-l7-balance",
+            "sluice-rules",
         ],
     ),
     // Only the worker knows both TCP and L7.
@@ -106,6 +108,7 @@ const TABLE: &[(&str, Kind, &[&str])] = &[
             "sluice-l7-route",
             "sluice-l7-balance",
             "sluice-l7-proxy",
+            "sluice-rules",
             "sluice-stack",
             "sluice-worker",
         ],
@@ -125,6 +128,7 @@ const TOP: &[&str] = &[
     "sluice-arch",
     "sluice-buf",
     "sluice-wire",
+    "sluice-rules",
     "sluice-tcp",
     "sluice-stack",
     "sluice-worker",
@@ -145,6 +149,7 @@ const BINARY: &[&str] = &[
     "sluice-arch",
     "sluice-buf",
     "sluice-wire",
+    "sluice-rules",
     "sluice-stack",
     "sluice-worker",
     "sluice-l7-core",

@@ -3,9 +3,10 @@
 #![allow(missing_docs, reason = "criterion's macros make public functions")]
 
 use std::hint::black_box;
+use std::net::Ipv4Addr;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use sluice_base::Instant;
+use sluice_base::{Instant, Rng, WorkerId};
 use sluice_bench::Scenario;
 use sluice_buf::{Chain, Packet, Pool};
 use sluice_config_model::IdRegistry;
@@ -15,6 +16,7 @@ use sluice_l7_core::{
 use sluice_l7_http1::Http1;
 use sluice_l7_proxy::{CounterRegistry, Snapshot};
 use sluice_l7_route::Path;
+use sluice_rules::{RuleTable, Transport};
 use sluice_wire::checksum::ones_complement_sum;
 
 const REQUEST: &[u8] = b"GET /api/v1/service-999/items HTTP/1.1\r\nHost: 10.1.0.1\r\n\
@@ -123,6 +125,33 @@ fn routes(c: &mut Criterion) {
     group.finish();
 }
 
+/// Random rules, and random packets, a fresh one each time.
+fn rules(c: &mut Criterion) {
+    let mut group = c.benchmark_group("rules");
+    let mut rng = Rng::new(1);
+    let packets: Vec<_> = (0..4_096)
+        .map(|_| {
+            let mut address = || Ipv4Addr::from_bits(0x0a00_0000 | rng.below(1 << 24));
+            let (source, destination) = (address(), address());
+            let (from, to) = (40_000, rng.below(65_536) as u16);
+            let is_tcp = rng.below(2) == 0;
+            let tcp = Transport::Tcp { from, to };
+            (source, destination, if is_tcp { tcp } else { Transport::Udp { from, to } })
+        })
+        .collect();
+    for count in [10, 100, 1_000, 10_000] {
+        let table = RuleTable::compile(&sluice_bench::rules::random(count), 1, None);
+        let mut packets = packets.iter().cycle();
+        group.bench_function(BenchmarkId::new("decide", count), |b| {
+            b.iter(|| {
+                let packet = packets.next().expect("a cycle has no end");
+                table.decide_v4(packet.0, packet.1, packet.2, WorkerId(0))
+            });
+        });
+    }
+    group.finish();
+}
+
 fn chains(c: &mut Criterion) {
     let pool = Pool::heap(64);
     let whole = Chain::copy_from(&[7; 16 * 1024], &pool).expect("the pool has room");
@@ -150,5 +179,5 @@ fn checksums(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(micro, http1, routes, chains, checksums);
+criterion_group!(micro, http1, routes, rules, chains, checksums);
 criterion_main!(micro);

@@ -24,6 +24,7 @@ pub mod host;
 pub mod load;
 pub mod machine;
 pub mod origin;
+pub mod rules;
 pub mod scenario;
 pub mod sluice;
 pub mod world;

@@ -33,11 +33,15 @@ pub enum Scenario {
     TcpRelayBulkTso,
     /// UDP packets of 60 bytes, 256 flows, one route.
     L3ForwardV4,
+    /// The same behind 10 random packet rules.
+    L3ForwardV4Rules10,
+    /// The same behind 10,000 random packet rules.
+    L3ForwardV4Rules10k,
 }
 
 impl Scenario {
     /// Every scenario.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::HttpKeepalive128,
         Self::HttpKeepalive128Routes1k,
         Self::HttpKeepalive1k,
@@ -47,6 +51,8 @@ impl Scenario {
         Self::TcpRelayBulk,
         Self::TcpRelayBulkTso,
         Self::L3ForwardV4,
+        Self::L3ForwardV4Rules10,
+        Self::L3ForwardV4Rules10k,
     ];
 
     /// Its name.
@@ -62,6 +68,8 @@ impl Scenario {
             Self::TcpRelayBulk => "tcp_relay_bulk",
             Self::TcpRelayBulkTso => "tcp_relay_bulk_tso",
             Self::L3ForwardV4 => "l3_forward_v4",
+            Self::L3ForwardV4Rules10 => "l3_forward_v4_rules_10",
+            Self::L3ForwardV4Rules10k => "l3_forward_v4_rules_10k",
         }
     }
 
@@ -71,8 +79,23 @@ impl Scenario {
         match self {
             Self::TcpRelaySmall => "exchange",
             Self::TcpRelayBulk | Self::TcpRelayBulkTso => "1448 bytes",
-            Self::L3ForwardV4 => "packet",
+            _ if self.forwards() => "packet",
             _ => "request",
+        }
+    }
+
+    /// Whether packets pass through without anybody's connection.
+    #[must_use]
+    pub const fn forwards(self) -> bool {
+        self.rules().is_some() || matches!(self, Self::L3ForwardV4)
+    }
+
+    /// Packet rules of the interface that traffic comes in by.
+    const fn rules(self) -> Option<u32> {
+        match self {
+            Self::L3ForwardV4Rules10 => Some(10),
+            Self::L3ForwardV4Rules10k => Some(10_000),
+            _ => None,
         }
     }
 
@@ -135,8 +158,13 @@ impl Scenario {
     #[must_use]
     pub fn config(self, origin: Ipv4Addr) -> String {
         let mut text = String::from(
-            "[[interface]]\nname = \"front\"\ndevice = \"tap:front\"\naddresses = [\"10.1.0.1/24\"]\n\
-             [[interface]]\nname = \"back\"\ndevice = \"tap:back\"\naddresses = [\"10.2.0.1/24\"]\n\
+            "[[interface]]\nname = \"front\"\ndevice = \"tap:front\"\naddresses = [\"10.1.0.1/24\"]\n",
+        );
+        for rule in crate::rules::random(self.rules().unwrap_or(0)) {
+            crate::rules::write(&rule, &mut text);
+        }
+        text.push_str(
+            "[[interface]]\nname = \"back\"\ndevice = \"tap:back\"\naddresses = [\"10.2.0.1/24\"]\n\
              [runtime]\ncores = [0]\n\
              [[listener]]\nname = \"raw\"\naddress = \"10.1.0.1:7\"\nprotocol = \"tcp\"\n\
              cluster = \"raw\"\n\

@@ -131,7 +131,7 @@ impl World {
         };
         let [front_pool, back_pool] = &pools;
         let (sluice, [front, back]) = Sluice::start(&config, [front_pool, back_pool]);
-        let traffic = if scenario == Scenario::L3ForwardV4 {
+        let traffic = if scenario.forwards() {
             let flood = Box::new(Flood::new(front_pool, front));
             let sink = Host::new(Sink, ORIGIN, BACK, connections_max, back_pool, back);
             Traffic::Forwarding { flood, sink: Box::new(sink) }

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use sluice_config_model::{Config, IdRegistry, Runtime};
+use sluice_config_model::{Config, IdRegistry, Interface, Runtime};
 use sluice_config_toml::Style;
 use tracing::{error, info, warn};
 
@@ -88,7 +88,8 @@ impl State {
         if let Some(what) = needs_restart(&self.config, &config) {
             return Err(format!(
                 "[{what}] has changed, which takes a restart; listeners, routes, clusters, \
-                 access_log and runtime.drain_timeout are what can change while running"
+                 interface.rule, access_log and runtime.drain_timeout are what can change while \
+                 running"
             ));
         }
         // Opened before anything is published, so that a bad path keeps the old configuration.
@@ -125,7 +126,7 @@ pub(crate) fn needs_restart(old: &Config, new: &Config) -> Option<&'static str> 
         Some("node")
     } else if old_runtime != new.runtime {
         Some("runtime")
-    } else if old.interfaces != new.interfaces {
+    } else if !same_interfaces(&old.interfaces, &new.interfaces) {
         Some("interface")
     } else if old.ip_routes != new.ip_routes {
         Some("ip_route")
@@ -134,6 +135,13 @@ pub(crate) fn needs_restart(old: &Config, new: &Config) -> Option<&'static str> 
     } else {
         None
     }
+}
+
+/// Whether interfaces differ at most in what travels with a snapshot.
+fn same_interfaces(old: &[Interface], new: &[Interface]) -> bool {
+    let fixed = |interface: &Interface| Interface { rules: Vec::new(), ..interface.clone() };
+    old.len() == new.len()
+        && old.iter().zip(new).all(|(old, new)| old == new || fixed(old) == fixed(new))
 }
 
 #[cfg(test)]

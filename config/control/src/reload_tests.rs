@@ -1,5 +1,7 @@
 //! What a reload takes, what it refuses, and that a refusal changes nothing.
 
+use sluice_base::InterfaceId;
+
 use super::*;
 use crate::testing::{self, CONFIG, state};
 
@@ -23,6 +25,23 @@ fn what_workers_use_changes_while_running() {
     assert_eq!(state.config.runtime.drain_timeout.as_secs(), 5);
     assert!(fakes[0].adopt());
     assert_eq!(fakes[0].held[0].version, 2);
+}
+
+#[test]
+fn packet_rules_change_while_running() {
+    let (mut state, mut fakes) = state(CONFIG, 1);
+    fakes[0].adopt();
+    let rule = "\n[[interface.rule]]\naction = \"deny\"\n[[ip_route]]";
+    reload(&mut state, &CONFIG.replace("\n[[ip_route]]", rule));
+    assert_eq!((state.reloads.accepted, state.reloads.rejected), (1, 0));
+    assert!(fakes[0].adopt());
+    let rules = |version: &std::sync::Arc<sluice_l7_proxy::Snapshot>| {
+        version.rules(InterfaceId(0)).map(|table| table.counts().count())
+    };
+    assert_eq!(rules(fakes[0].held.last().expect("a snapshot")), Some(1));
+    reload(&mut state, CONFIG);
+    assert!(fakes[0].adopt());
+    assert_eq!(rules(fakes[0].held.last().expect("a snapshot")), None);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use sluice_base::InterfaceId;
 
+use crate::Rule;
 use crate::impairment::Impairment;
 
 /// One network interface of Sluice's own stack.
@@ -25,6 +26,8 @@ pub struct Interface {
     pub mtu: u16,
     /// What happens to its packets on purpose, if anything.
     pub impairment: Option<Impairment>,
+    /// What may come in by it; the first rule that matches decides. May change while running.
+    pub rules: Vec<Rule>,
 }
 
 /// Which device, and how to open it.

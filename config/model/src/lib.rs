@@ -26,6 +26,7 @@ mod impairment;
 mod interface;
 mod listener;
 mod route;
+mod rule;
 mod runtime;
 
 pub use admin::{AccessLog, AccessLogFormat, AccessLogPath, Admin};
@@ -40,4 +41,5 @@ pub use route::{
     RedirectPath, Route, RouteAction, RouteMatch, Scheme, StringMatch, VirtualHost,
     WeightedCluster,
 };
+pub use rule::{IpNetwork, PortRange, Rule, RuleAction};
 pub use runtime::{Buffers, Hugepages, Idle, Runtime};

@@ -12,6 +12,10 @@ pub(crate) const ENDPOINTS_MAX: usize = 1_000_000;
 pub(crate) const INTERFACES_MAX: usize = 64;
 /// Addresses of one interface.
 pub(crate) const ADDRESSES_MAX: usize = 64;
+/// Packet rules of one interface: their rows have at most four words of aggregates.
+pub(crate) const PACKET_RULES_MAX: usize = 16_384;
+/// Entries of one condition of a packet rule.
+pub(crate) const RULE_ENTRIES_MAX: usize = 64;
 /// Next hops of one IP route.
 pub(crate) const NEXT_HOPS_MAX: usize = 16;
 /// Worker cores; bounded by what rings between all pairs of them cost.

@@ -63,6 +63,7 @@ pub const SCHEMAS: &[&Schema] = &[
     &RUNTIME,
     &INTERFACE,
     &IMPAIRMENT,
+    &RULE,
     &IP_ROUTE,
     &LISTENER,
     &VIRTUAL_HOST,
@@ -131,9 +132,9 @@ pub const INTERFACE: Schema = Schema {
         value("host_addresses", "list of IPv4 addresses with prefix length", "[]"),
         value("mtu", "bytes", "1500"),
         phrase("impairment", "section", "a cable without faults"),
+        phrase("rule", "sections", "everything is allowed"),
     ],
     later: &[
-        ("rule", "[[interface.rule]] is not supported yet: packet rules come with a later version"),
         ("kernel_twin", "`kernel_twin` is not supported yet: it comes with a later version"),
         ("vlan", "`vlan` is not supported yet: it comes with a later version"),
         ("addresses_v6", "`addresses_v6` is not supported yet: IPv6 comes with a later version"),
@@ -156,6 +157,20 @@ pub const IMPAIRMENT: Schema = Schema {
         value("queue", "size", "\"256KiB\""),
         phrase("black_hole_mtu", "bytes", "no black hole"),
         value("seed", "integer", "1"),
+    ],
+    later: &[],
+};
+
+/// `[[interface.rule]]`
+pub const RULE: Schema = Schema {
+    title: "[[interface.rule]]",
+    keys: &[
+        required("action", "\"allow\", \"deny\" or \"count\"", "action = \"deny\""),
+        phrase("proto", "\"tcp\", \"udp\", \"icmp\", \"icmpv6\" or a number", "any protocol"),
+        phrase("from", "IP network, or a list of them", "any source"),
+        phrase("to", "IP network, or a list of them", "any destination"),
+        phrase("from_ports", "port, range of ports, or a list of them", "any port"),
+        phrase("to_ports", "port, range of ports, or a list of them", "any port"),
     ],
     later: &[],
 };

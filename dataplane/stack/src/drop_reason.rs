@@ -59,6 +59,9 @@ drop_reasons! {
     Ipv4SourceRoute, "ipv4-source-route", "The packet carries a source route (RFC 7126, 4.3).";
     Ipv4Fragment, "ipv4-fragment", "The packet is a fragment; reassembly does not exist yet.";
     Ipv4Protocol, "ipv4-protocol", "Nobody here speaks the transport protocol.";
+    // Packet rules.
+    RuleDenied, "rule-denied", "A packet rule of the interface denies it.";
+    RuleUnreadable, "rule-unreadable", "The ports that packet rules ask for are cut off or hidden in tiny fragments (RFC 1858).";
     // Forwarding.
     ForwardingOff, "forwarding-off", "The packet is not for us, and we do not forward.";
     TtlExceeded, "ttl-exceeded", "The time to live ended here.";

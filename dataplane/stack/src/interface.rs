@@ -1,9 +1,11 @@
 //! One interface, as the stack sees it.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use sluice_base::{Instant, InterfaceId};
 use sluice_buf::{Batch, Capabilities};
+use sluice_rules::RuleTable;
 use sluice_wire::MacAddress;
 
 use crate::config::InterfaceConfig;
@@ -14,6 +16,8 @@ use crate::queue::Queue;
 pub(crate) struct Interface {
     pub(crate) id: InterfaceId,
     pub(crate) mac: MacAddress,
+    /// What may come in.
+    pub(crate) rules: Option<Arc<RuleTable>>,
     pub(crate) mtu: u16,
     pub(crate) capabilities: Capabilities,
     pub(crate) addresses: Vec<(Ipv4Addr, u8)>,
@@ -32,6 +36,7 @@ impl Interface {
         Self {
             id: config.id,
             mac: config.mac,
+            rules: None,
             mtu: config.mtu,
             capabilities: config.capabilities,
             addresses: config.addresses,

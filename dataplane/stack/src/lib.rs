@@ -80,6 +80,7 @@ mod queue;
 mod rate_limit;
 mod ready;
 mod resolve;
+mod rules;
 mod segmentation;
 mod shed;
 mod stack;

@@ -41,6 +41,8 @@ pub struct Stack {
     /// Where the search for holders of buffers goes on.
     pub(crate) shed_hand: u32,
     pub(crate) forwarding: bool,
+    /// Whether any interface has packet rules.
+    pub(crate) is_filtering: bool,
     pub(crate) interfaces: Vec<Interface>,
     pub(crate) fib: Fib,
     pub(crate) owners: Owners,
@@ -96,6 +98,7 @@ impl Stack {
             next_look: Instant::ZERO,
             shed_hand: 0,
             forwarding: config.forwarding,
+            is_filtering: false,
             interfaces: config
                 .interfaces
                 .into_iter()
@@ -229,6 +232,9 @@ impl Stack {
             return;
         };
         let mut vector = Vector::new(known, arrival, now);
+        if self.is_filtering && arrival == Arrival::Device {
+            self.filter(interface.0, batch);
+        }
         while !batch.is_empty() {
             for packet in batch.take(BURST) {
                 self.handle_packet(packet, &mut vector);

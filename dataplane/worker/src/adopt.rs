@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sluice_base::{ClusterId, Instant, ListenerId};
+use sluice_base::{ClusterId, Instant, InterfaceId, ListenerId};
 use sluice_config_model::Congestion;
 use sluice_l7_proxy::Snapshot;
 
@@ -55,6 +55,11 @@ impl Worker {
             self.send_home(skipped);
             self.send_home(reference);
             return;
+        }
+        for index in 0..self.stack.interface_count() {
+            let id = InterfaceId(index);
+            // The older table is still held by the older snapshot: nothing is freed here.
+            self.stack.set_rules(id, reference.rules(id).cloned());
         }
         if let Some(older) = self.adoption.newest.replace(reference) {
             self.send_home(older);

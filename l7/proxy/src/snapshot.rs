@@ -8,11 +8,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sluice_base::{ClusterId, ListenerId, RouteId};
+use sluice_base::{ClusterId, InterfaceId, ListenerId, RouteId};
 use sluice_config_model::{Cluster, Config, HttpVersion, Listener, Protocol};
 use sluice_l7_balance::EndpointSet;
 use sluice_l7_filter::FilterChain;
 use sluice_l7_route::{CompiledRoute, RouteTable};
+use sluice_rules::RuleTable;
 
 use crate::counters::{
     ClusterCounters, ClusterLeases, CounterRegistry, ListenerCounters, PerWorker,
@@ -28,6 +29,7 @@ pub struct Snapshot {
     pub access_log: bool,
     listeners: Vec<Option<Arc<CompiledListener>>>,
     clusters: Vec<Option<Arc<CompiledCluster>>>,
+    rules: Vec<Option<Arc<RuleTable>>>,
     endpoints_bound: usize,
 }
 
@@ -100,6 +102,7 @@ impl Snapshot {
             access_log: config.access_log.is_some(),
             listeners: Vec::new(),
             clusters: Vec::new(),
+            rules: Vec::new(),
             endpoints_bound: previous.map_or(0, |previous| previous.endpoints_bound),
         };
         for listener in &config.listeners {
@@ -119,6 +122,13 @@ impl Snapshot {
             let bound = cluster.endpoints.iter().map(|endpoint| endpoint.id.index() + 1).max();
             snapshot.endpoints_bound = snapshot.endpoints_bound.max(bound.unwrap_or_default());
             put(&mut snapshot.clusters, cluster.id.index(), compiled);
+        }
+        for interface in &config.interfaces {
+            let old = previous.and_then(|previous| previous.rules(interface.id));
+            let rules = RuleTable::compile_shared(&interface.rules, registry.workers(), old);
+            if let Some(rules) = rules {
+                put(&mut snapshot.rules, interface.id.index(), rules);
+            }
         }
         Ok(snapshot)
     }
@@ -141,6 +151,12 @@ impl Snapshot {
     #[must_use]
     pub fn cluster(&self, id: ClusterId) -> Option<&CompiledCluster> {
         self.clusters.get(id.index())?.as_deref()
+    }
+
+    /// The packet rules of an interface; none: everything is allowed.
+    #[must_use]
+    pub fn rules(&self, id: InterfaceId) -> Option<&Arc<RuleTable>> {
+        self.rules.get(id.index())?.as_ref()
     }
 
     /// Every listener.

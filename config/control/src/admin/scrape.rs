@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use sluice_config_model::{Listener, Protocol};
+use sluice_config_model::{Listener, Protocol, RuleAction};
 use sluice_l7_proxy::MetricKind::{self, Counter, Gauge};
 use sluice_l7_proxy::{ClusterCounters, ListenerCounters};
 use sluice_stack::{DropReason, StackCounters};
@@ -68,6 +68,7 @@ impl Scrape {
     pub(crate) fn take(state: &State) -> Self {
         let mut families = Vec::new();
         process_families(state, &mut families);
+        rule_families(state, &mut families);
         for worker in &state.workers {
             worker_families(worker, &mut families);
         }
@@ -182,6 +183,22 @@ fn process_families(state: &State, out: &mut Vec<Family>) {
         log.lost(),
     );
     put("sluice_access_log_errors_total", Counter, "Writes that failed.", &[], log.errors());
+}
+
+/// Three series per interface, however many rules it has; `sluice show rules` has each.
+fn rule_families(state: &State, out: &mut Vec<Family>) {
+    let Some(snapshot) = state.publisher.current() else { return };
+    for interface in &state.config.interfaces {
+        let table = snapshot.rules(interface.id);
+        for action in [RuleAction::Allow, RuleAction::Deny, RuleAction::Count] {
+            let counts = table.into_iter().flat_map(|table| table.counts());
+            let counts = counts.filter(|count| count.rule.action == action);
+            let value = counts.fold(0u64, |sum, count| sum.wrapping_add(count.packets));
+            let labels: Labels<'_> = &[("interface", &interface.name), ("action", &action.name())];
+            let help = "Packets that rules of the interface matched, by their action.";
+            out.push(one("sluice_rule_packets_total", Counter, help, labels, value));
+        }
+    }
 }
 
 fn worker_families(worker: &WorkerLinks, out: &mut Vec<Family>) {

@@ -16,11 +16,12 @@ use super::table::Shown;
 use crate::state::{ServerState, State};
 
 /// What can be shown.
-pub(crate) const WHAT: [&str; 12] = [
+pub(crate) const WHAT: [&str; 13] = [
     "interfaces",
     "workers",
     "neighbors",
     "routes",
+    "rules",
     "flows",
     "listeners",
     "clusters",
@@ -37,6 +38,7 @@ pub(super) fn show(state: &State, what: &str, query: &Query) -> Answer {
         "interfaces" => interfaces(state),
         "workers" => workers(state),
         "routes" => routes(state),
+        "rules" => rules(state),
         "listeners" => listeners(state),
         "clusters" => clusters(state),
         "endpoints" => endpoints(state),
@@ -157,6 +159,25 @@ fn routes(state: &State) -> Shown {
         rows.push(vec![json!(route.to.to_string()), json!(via), out, json!("static")]);
     }
     Shown::default().rows("routes", &["to", "via", "interface", "kind"], rows)
+}
+
+/// The packet rules of all interfaces, with what each counted.
+fn rules(state: &State) -> Shown {
+    let mut rows = Vec::new();
+    for interface in &state.config.interfaces {
+        let snapshot = state.publisher.current();
+        let table = snapshot.and_then(|snapshot| snapshot.rules(interface.id));
+        let counts = table.into_iter().flat_map(|table| table.counts());
+        for (number, count) in (1u32..).zip(counts) {
+            rows.push(vec![
+                json!(interface.name),
+                json!(number),
+                json!(count.packets),
+                json!(count.rule.to_string()),
+            ]);
+        }
+    }
+    Shown::default().rows("rules", &["interface", "number", "packets", "rule"], rows)
 }
 
 fn listeners(state: &State) -> Shown {

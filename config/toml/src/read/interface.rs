@@ -10,7 +10,7 @@ use toml::de::DeValue;
 
 use super::impairment::impairment;
 use crate::address;
-use crate::limits::{ADDRESSES_MAX, MTU, NEXT_HOPS_MAX};
+use crate::limits::{ADDRESSES_MAX, MTU, NEXT_HOPS_MAX, PACKET_RULES_MAX};
 use crate::report::{At, Report, Span};
 use crate::schema;
 use crate::section::Section;
@@ -105,6 +105,12 @@ pub(super) fn interface(
         .take("impairment")
         .and_then(|value| value.section(&schema::IMPAIRMENT, report))
         .map(|section| impairment(section, report));
+    let mut rules = Vec::new();
+    if let Some(value) = section.take("rule") {
+        for section in value.sections(&schema::RULE, PACKET_RULES_MAX, report) {
+            rules.extend(super::rule::rule(section, report));
+        }
+    }
     section.close(report);
     known.incomplete |= addresses.is_empty();
     let interface = Interface {
@@ -114,6 +120,7 @@ pub(super) fn interface(
         host_addresses: hosts.iter().map(|at| at.value).collect(),
         mtu: mtu.map_or(defaults::MTU, |at| at.value),
         impairment,
+        rules,
         name,
     };
     keep_unique(known, addresses, hosts, &interface.name, report);

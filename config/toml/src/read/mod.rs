@@ -10,6 +10,7 @@ mod impairment;
 mod interface;
 mod listener;
 mod route;
+mod rule;
 mod runtime;
 mod virtual_host;
 
