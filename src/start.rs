@@ -193,6 +193,8 @@ struct WorkerSeed {
     ports: Vec<(InterfaceId, Box<dyn Device>)>,
     /// Interfaces with packet rules, and the ones that stand before them until the real ones come.
     closed: Vec<(InterfaceId, Arc<RuleTable>)>,
+    /// SYNs and connections per source and second.
+    limits: Vec<(InterfaceId, u32, u32)>,
     mesh: Mesh,
     waker: Arc<Waker>,
     clock: MonotonicClock,
@@ -200,10 +202,13 @@ struct WorkerSeed {
 
 impl WorkerSeed {
     fn grow(self) -> (Worker, WorkerLinks) {
-        let WorkerSeed { id, stack, proxy, pools, ports, closed, mesh, waker, .. } = self;
+        let WorkerSeed { id, stack, proxy, pools, ports, closed, limits, mesh, waker, .. } = self;
         let proxy = Proxy::new(proxy, pools.tx.share());
         let seed = proxy_independent(stack.secrets.flow[0]);
         let mut stack = Stack::new(stack, pools.rx, pools.tx, seed);
+        for (interface, syns, connections) in limits {
+            stack.set_source_limits(interface, syns, connections);
+        }
         closed.into_iter().for_each(|(interface, rules)| stack.set_rules(interface, Some(rules)));
         let ports = ports.into_iter().map(|(id, device)| Port::new(id, device)).collect();
         Worker::new(WorkerParts { id, ports, stack, proxy, mesh, waker })
@@ -251,7 +256,24 @@ fn worker_seeds(
         let queues = config.interfaces.iter().zip(opened.iter_mut());
         let ports = queues.map(|(interface, open)| (interface.id, open.queues.remove(0))).collect();
         let closed = closed.clone();
-        seeds.push(WorkerSeed { id, stack, proxy, pools, ports, closed, mesh, waker, clock });
+        let limits = config.interfaces.iter().map(|interface| {
+            let rates = [interface.source_syn_rate, interface.source_connection_rate];
+            let [syns, connections] = rates.map(Option::unwrap_or_default);
+            (interface.id, syns, connections)
+        });
+        let limits = limits.collect();
+        seeds.push(WorkerSeed {
+            id,
+            stack,
+            proxy,
+            pools,
+            ports,
+            closed,
+            limits,
+            mesh,
+            waker,
+            clock,
+        });
     }
     Ok(seeds)
 }

@@ -8,7 +8,7 @@
 //!   upstream.rs  backends that fail     downstream.rs  clients that misbehave
 //!   reload.rs    SIGHUP     drain.rs  SIGTERM     start.rs  what stops a start     cli.rs  exit statuses
 //!   dpdk.rs      net_tap, af_packet, af_xdp, memif, pci: over DPDK     capture.rs  its PCAP device
-//!   impairment.rs  loss, delay, reordering on purpose
+//!   filter.rs  packet rules, fragments     impairment.rs  loss, delay, reordering on purpose
 //!   demo.rs      sluice demo, the script of `make run`
 //! ```
 //!
@@ -31,6 +31,7 @@ mod downstream;
 #[cfg(any(feature = "dpdk", feature = "dpdk-shared"))]
 mod dpdk;
 mod drain;
+mod filter;
 mod http;
 mod impairment;
 mod lab;

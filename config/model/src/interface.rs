@@ -26,6 +26,10 @@ pub struct Interface {
     pub mtu: u16,
     /// What happens to its packets on purpose, if anything.
     pub impairment: Option<Impairment>,
+    /// SYNs that each source address may send per second; none: any number.
+    pub source_syn_rate: Option<u32>,
+    /// Connections that each source address may begin per second; none: any number.
+    pub source_connection_rate: Option<u32>,
     /// What may come in by it; the first rule that matches decides. May change while running.
     pub rules: Vec<Rule>,
 }

@@ -132,6 +132,8 @@ pub const INTERFACE: Schema = Schema {
         value("host_addresses", "list of IPv4 addresses with prefix length", "[]"),
         value("mtu", "bytes", "1500"),
         phrase("impairment", "section", "a cable without faults"),
+        value("source_syn_rate", "number per second or \"unlimited\"", "\"unlimited\""),
+        value("source_connection_rate", "number per second or \"unlimited\"", "\"unlimited\""),
         phrase("rule", "sections", "everything is allowed"),
     ],
     later: &[

@@ -36,10 +36,16 @@ pub struct StackConfig {
     pub neighbor_queue_max: u32,
     /// Packets that wait for neighbours altogether.
     pub parked_max: u32,
+    /// Buffers that fragments may hold, but never more than a sixteenth of the receive pool.
+    pub reassembly_buffers_max: u32,
+    /// Datagrams that are put together at a time.
+    pub reassembly_datagrams_max: u32,
     /// Local ports of connections that we open (Linux's default range).
     pub upstream_ports: RangeInclusive<u16>,
     /// ICMP errors that we send per second (RFC 1812, 4.3.2.8; Linux: 1,000).
     pub icmp_errors_per_second: u32,
+    /// Pings that we answer per second.
+    pub icmp_echoes_per_second: u32,
     /// Resets for segments without a connection, per second.
     pub resets_per_second: u32,
     /// Control and forwarded packets that wait for one interface.
@@ -66,8 +72,11 @@ impl Default for StackConfig {
             neighbors_max: 1024,
             neighbor_queue_max: 64,
             parked_max: 512,
+            reassembly_buffers_max: 4096,
+            reassembly_datagrams_max: 256,
             upstream_ports: 32_768..=60_999,
             icmp_errors_per_second: 1000,
+            icmp_echoes_per_second: 10_000,
             resets_per_second: 1000,
             egress_queue_max: 1024,
             handoff_queue_max: 1024,

@@ -55,6 +55,14 @@ counters! {
     icmp_errors_limited,
     /// ICMP errors about segments of ours.
     icmp_errors_in,
+    /// Fragments for us taken in.
+    fragments_in,
+    /// Fragments that we made of packets too large for the next link.
+    fragments_out,
+    /// Packets put together of fragments.
+    reassembled,
+    /// Packets of which a fragment was missing for too long.
+    reassembly_timeouts,
     /// TCP segments taken in.
     tcp_segments_in,
     /// TCP segments, or packets to be cut into segments, given out.

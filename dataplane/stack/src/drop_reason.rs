@@ -55,13 +55,23 @@ drop_reasons! {
     Ipv4SourceOwn, "ipv4-source-own", "The source address is one of ours.";
     Ipv4Destination, "ipv4-destination", "The destination address may not appear on a network.";
     Ipv4Broadcast, "ipv4-broadcast", "The packet is for everybody and nothing here is interested.";
+    DirectedBroadcast, "directed-broadcast", "The packet is for everybody on a link that it did not come from (RFC 2644).";
+    IgmpIgnored, "igmp-ignored", "A router asks about multicast groups; we are in none.";
     Ipv4LinkBroadcast, "ipv4-link-broadcast", "A unicast packet came in a broadcast frame (RFC 1122, 3.3.6).";
     Ipv4SourceRoute, "ipv4-source-route", "The packet carries a source route (RFC 7126, 4.3).";
-    Ipv4Fragment, "ipv4-fragment", "The packet is a fragment; reassembly does not exist yet.";
     Ipv4Protocol, "ipv4-protocol", "Nobody here speaks the transport protocol.";
+    // Fragments.
+    FragmentMalformed, "fragment-malformed", "The fragment is empty, cut at an odd place, or makes its packet too long.";
+    FragmentOverlap, "fragment-overlap", "Fragments of the packet overlap, so all of them are refused (RFC 5722).";
+    FragmentDuplicate, "fragment-duplicate", "The fragment was here already.";
+    FragmentLimit, "fragment-limit", "Its packet has too many fragments, its source holds too many buffers, or buffers are scarce.";
+    FragmentEvicted, "fragment-evicted", "The fragment gave way to those of newer packets.";
+    FragmentTimeout, "fragment-timeout", "The other fragments of its packet did not come in time.";
     // Packet rules.
     RuleDenied, "rule-denied", "A packet rule of the interface denies it.";
     RuleUnreadable, "rule-unreadable", "The ports that packet rules ask for are cut off or hidden in tiny fragments (RFC 1858).";
+    SourceSynRate, "source-syn-rate", "The source has sent more SYNs than it may (source_syn_rate).";
+    SourceConnectionRate, "source-connection-rate", "The source has begun more connections than it may (source_connection_rate).";
     // Forwarding.
     ForwardingOff, "forwarding-off", "The packet is not for us, and we do not forward.";
     TtlExceeded, "ttl-exceeded", "The time to live ended here.";
@@ -79,6 +89,7 @@ drop_reasons! {
     IcmpChecksum, "icmp-checksum", "The ICMP checksum is wrong.";
     IcmpUnsolicited, "icmp-unsolicited", "The ICMP message is about no packet of ours.";
     IcmpIgnored, "icmp-ignored", "The ICMP message asks for nothing that we do.";
+    IcmpEchoLimited, "icmp-echo-limited", "More pings came than are answered per second.";
     // Transport.
     TcpMalformed, "tcp-malformed", "The TCP header or one of its options is cut off or too short.";
     TcpChecksum, "tcp-checksum", "The TCP checksum is wrong.";

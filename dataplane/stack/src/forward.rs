@@ -14,6 +14,7 @@ use crate::addresses::is_forwardable;
 use crate::drop_reason::DropReason;
 use crate::ethernet_input::Frame;
 use crate::fib::NextHop;
+use crate::fragments::may_fragment;
 use crate::ipv4_input::{Ipv4Info, transport_sum};
 use crate::neighbor::TEMPLATE_LEN;
 use crate::stack::Stack;
@@ -53,7 +54,14 @@ impl Stack {
         };
         let mtu = self.interfaces[usize::from(interface)].mtu;
         if !fits(&packet, &info, l2_len, mtu) {
-            // RFC 1812, 4.2.2.7 has routers fragment what may be; we refuse, and say how much fits.
+            let is_one = packet.gso().is_none();
+            let header = packet.head_mut().get_mut(l2_len..).unwrap_or_default();
+            if is_one && may_fragment(header) {
+                ipv4::decrement_ttl(header).ok_or(DropReason::TtlExceeded)?;
+                self.counters.forwarded.increment();
+                let way = (interface, next_hop);
+                return self.send_fragmented(packet, l2_len, &info, way, now);
+            }
             let why = Unreachable::FragmentationNeeded { mtu };
             self.icmp_error(&packet, l2_len, IcmpMessage::DestinationUnreachable(why), now);
             return Err(DropReason::FragmentationNeeded);
@@ -128,7 +136,7 @@ fn fits(packet: &Packet, info: &Ipv4Info, l2_len: usize, mtu: u16) -> bool {
 
 /// Fills in a transport checksum of which only the pseudo header was summed.
 #[cold]
-fn complete_checksum(
+pub(crate) fn complete_checksum(
     packet: &mut Packet,
     at: usize,
     info: &Ipv4Info,

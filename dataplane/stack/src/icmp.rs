@@ -64,6 +64,9 @@ impl Stack {
         if matches!(self.fib.find(info.source), Some(NextHop::Local { .. })) {
             return Err(DropReason::Ipv4SourceOwn);
         }
+        if !self.echo_limit.take(now) {
+            return Err(DropReason::IcmpEchoLimited);
+        }
         let (interface, next_hop) = self.route(info.source)?;
         if !packet.trim_front(usize::from(frame.l2_len)) {
             return Err(DropReason::Ipv4Truncated);
@@ -85,6 +88,10 @@ impl Stack {
         header[ipv4::CHECKSUM_OFFSET..ipv4::CHECKSUM_OFFSET + 2].copy_from_slice(&checksum);
         packet.set_tx_offload(TxOffload::default());
         self.counters.icmp_echoes.increment();
+        if info.total_len() > usize::from(self.interfaces[usize::from(interface)].mtu) {
+            // The question came in fragments, and so does the answer.
+            return self.send_fragmented(packet, 0, &info, (interface, next_hop), now);
+        }
         self.send_ip(packet, interface, next_hop, now)
     }
 

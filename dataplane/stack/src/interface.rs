@@ -11,6 +11,7 @@ use sluice_wire::MacAddress;
 use crate::config::InterfaceConfig;
 use crate::fib::mask;
 use crate::queue::Queue;
+use crate::source_limit::SourceLimit;
 
 #[derive(Debug)]
 pub(crate) struct Interface {
@@ -18,6 +19,9 @@ pub(crate) struct Interface {
     pub(crate) mac: MacAddress,
     /// What may come in.
     pub(crate) rules: Option<Arc<RuleTable>>,
+    /// SYNs, and connections begun, of each source.
+    pub(crate) syn_limit: Option<SourceLimit>,
+    pub(crate) connection_limit: Option<SourceLimit>,
     pub(crate) mtu: u16,
     pub(crate) capabilities: Capabilities,
     pub(crate) addresses: Vec<(Ipv4Addr, u8)>,
@@ -37,6 +41,8 @@ impl Interface {
             id: config.id,
             mac: config.mac,
             rules: None,
+            syn_limit: None,
+            connection_limit: None,
             mtu: config.mtu,
             capabilities: config.capabilities,
             addresses: config.addresses,

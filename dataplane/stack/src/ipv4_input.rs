@@ -22,6 +22,9 @@ const OPTION_NOP: u8 = 1;
 const OPTION_LOOSE_ROUTE: u8 = 131;
 const OPTION_STRICT_ROUTE: u8 = 137;
 
+/// RFC 3376, 4.
+const IGMP: u8 = 2;
+
 /// A header that was found to be good.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ipv4Info {
@@ -51,8 +54,14 @@ impl Stack {
         let info = check_header(&packet, usize::from(frame.l2_len))?;
         match self.fib.find(info.destination) {
             Some(NextHop::Local { .. }) => self.local_input(packet, frame, info, now),
+            Some(NextHop::Broadcast { interface }) if interface != frame.interface => {
+                Err(DropReason::DirectedBroadcast)
+            }
             Some(NextHop::Broadcast { .. }) => Err(DropReason::Ipv4Broadcast),
-            _ if is_group(info.destination) => Err(DropReason::Ipv4Broadcast),
+            _ if is_group(info.destination) => match info.protocol {
+                IpProtocol::Other(IGMP) => Err(DropReason::IgmpIgnored),
+                _ => Err(DropReason::Ipv4Broadcast),
+            },
             // A gateway answers for what it does not have; a group frame is a host's mistake.
             _ if frame.is_group => Err(DropReason::Ipv4LinkBroadcast),
             route @ (Some(NextHop::Connected { .. } | NextHop::Via { .. }) | None) => {
@@ -61,7 +70,7 @@ impl Stack {
         }
     }
 
-    fn local_input(
+    pub(crate) fn local_input(
         &mut self,
         packet: Packet,
         frame: Frame,
@@ -80,7 +89,7 @@ impl Stack {
             }
         }
         if info.is_fragment {
-            return Err(DropReason::Ipv4Fragment);
+            return self.fragment_input(packet, frame, info, now);
         }
         // Short frames are padded.
         packet.truncate(usize::from(frame.l2_len) + info.total_len());

@@ -51,7 +51,7 @@
 //! # What it follows
 //!
 //! RFC 791, 792, 826, 1122, 1812, 3021, 5227, 5927, 6056, 6191, 6528; neighbour states as in 4861.
-//! Fragments are dropped by name. A router's word that a segment was too large makes the segments
+//! Fragments are put together in bounded memory (RFC 5722, 8200), and made where DF is clear. A router's word that a segment was too large makes the segments
 //! of that connection smaller (RFC 1191, checked as in 5927, 7).
 
 mod addresses;
@@ -65,6 +65,7 @@ mod ethernet_input;
 mod fib;
 mod flow;
 mod forward;
+mod fragments;
 mod icmp;
 mod interface;
 mod ipv4_input;
@@ -79,10 +80,12 @@ mod ports;
 mod queue;
 mod rate_limit;
 mod ready;
+mod reassembly;
 mod resolve;
 mod rules;
 mod segmentation;
 mod shed;
+mod source_limit;
 mod stack;
 mod tcp_configs;
 mod tcp_input;

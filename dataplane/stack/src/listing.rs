@@ -83,6 +83,12 @@ impl Stack {
         })
     }
 
+    /// Buffers that hold fragments of packets that are not complete.
+    #[must_use]
+    pub fn reassembly_buffers(&self) -> u32 {
+        self.reassembly.buffers()
+    }
+
     /// All routes, shortest prefix first.
     #[must_use]
     pub fn routes(&self) -> &[Route] {

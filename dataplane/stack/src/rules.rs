@@ -15,6 +15,7 @@ use sluice_wire::ipv6::extension;
 use sluice_wire::{EtherType, EthernetView, IpProtocol, Ipv4View, Ipv6View, ethernet, ipv4};
 
 use crate::drop_reason::DropReason;
+use crate::source_limit::SourceLimit;
 use crate::stack::Stack;
 
 /// Flags and fragment offset of an IPv4 header.
@@ -33,6 +34,18 @@ impl Stack {
             interface.rules = rules;
         }
         self.is_filtering = self.interfaces.iter().any(|interface| interface.rules.is_some());
+    }
+
+    /// Limits what each source address may do per second by an interface: SYNs, to whatever port, and
+    /// connections begun. The limits are those of all workers together, over which a source's
+    /// connections are spread; 0 is none. For the start: it takes memory.
+    pub fn set_source_limits(&mut self, interface: InterfaceId, syns: u32, connections: u32) {
+        let (workers, key) = (u32::from(self.workers), self.flow_key);
+        if let Some(interface) = self.interfaces.get_mut(interface.index()) {
+            let limit = |rate: u32| SourceLimit::new(rate.div_ceil(workers), key);
+            interface.syn_limit = limit(syns);
+            interface.connection_limit = limit(connections);
+        }
     }
 
     /// How many interfaces there are; their ids are the numbers below.

@@ -23,10 +23,14 @@ use crate::owner::Owners;
 use crate::ports::Ports;
 use crate::queue::{Links, Queue};
 use crate::rate_limit::TokenBucket;
+use crate::reassembly::Reassembly;
 use crate::tcp_configs::TcpConfigs;
 use crate::tcp_input::Segment;
 use crate::time_wait::TimeWaits;
 use crate::wheel::Wheel;
+
+/// The share of the receive pool that fragments may hold.
+const REASSEMBLY_SHARE: u32 = 16;
 
 /// One worker's stack. See the crate's tour for the order of calls.
 #[derive(Debug)]
@@ -47,6 +51,7 @@ pub struct Stack {
     pub(crate) fib: Fib,
     pub(crate) owners: Owners,
     pub(crate) neighbors: Neighbors,
+    pub(crate) reassembly: Reassembly,
     // Connections: slab, index, and lists threaded through arrays by slot.
     pub(crate) flow_key: HashKey,
     pub(crate) flows: FlowTable,
@@ -64,6 +69,7 @@ pub struct Stack {
     pub(crate) rng: Rng,
     pub(crate) challenges: ChallengeAcks,
     pub(crate) icmp_limit: TokenBucket,
+    pub(crate) echo_limit: TokenBucket,
     pub(crate) reset_limit: TokenBucket,
     /// Segments of the vector in hand.
     pub(crate) segments: Vec<Segment>,
@@ -112,6 +118,11 @@ impl Stack {
                 config.parked_max,
                 flow_key,
             ),
+            reassembly: Reassembly::new(
+                config.reassembly_datagrams_max,
+                config.reassembly_buffers_max.min(rx_pool.capacity() / REASSEMBLY_SHARE),
+                flow_key,
+            ),
             flow_key,
             flows: FlowTable::new(connections.saturating_add(config.time_wait_max)),
             connections: Slab::new(connections, connections),
@@ -128,6 +139,7 @@ impl Stack {
             challenges: ChallengeAcks::new(HashKey::new([rng.next_u64(), rng.next_u64()])),
             rng,
             icmp_limit: TokenBucket::new(config.icmp_errors_per_second),
+            echo_limit: TokenBucket::new(config.icmp_echoes_per_second),
             reset_limit: TokenBucket::new(config.resets_per_second),
             segments: Vec::with_capacity(BURST),
             handoff: Ring::with_capacity(config.handoff_queue_max as usize),
@@ -175,6 +187,7 @@ impl Stack {
             }
         }
         self.handle_neighbor_timers(now);
+        self.handle_reassembly_timers(now);
         self.handle_time_wait_timers(now);
     }
 
@@ -184,6 +197,7 @@ impl Stack {
         self.timers
             .next_deadline()
             .min(self.neighbors.next_deadline())
+            .min(self.reassembly.next_deadline())
             .min(self.time_wait_deadline())
     }
 

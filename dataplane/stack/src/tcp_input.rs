@@ -147,11 +147,21 @@ impl Stack {
             Some(NextHop::Connected { .. } | NextHop::Via { .. }) | None => {}
         }
         let is_opening = is_opening(header.flags);
+        let remote = tuple.remote.into();
+        let interface = &mut self.interfaces[usize::from(segment.interface)];
+        let limit = interface.syn_limit.as_mut().filter(|_| is_opening);
+        if limit.is_some_and(|limit| !limit.take(remote, now)) {
+            return Err(DropReason::SourceSynRate);
+        }
         let listener = self.listeners.find(tuple.local, tuple.local_port).filter(|_| is_opening);
         let Some(listener) = listener else {
             self.reset(&header, &tuple, payload_len.into(), now);
             return Err(DropReason::TcpNoConnection);
         };
+        let limit = self.interfaces[usize::from(segment.interface)].connection_limit.as_mut();
+        if limit.is_some_and(|limit| !limit.take(remote, now)) {
+            return Err(DropReason::SourceConnectionRate);
+        }
         self.accept(listener, &header, (tuple, hash), iss_min, now)
     }
 

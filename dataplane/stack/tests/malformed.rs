@@ -109,8 +109,14 @@ fn ip_headers_that_lie() {
         (total(20), DropReason::TcpMalformed),
         (total(39), DropReason::TcpMalformed),
         (total(len - 1), DropReason::TcpChecksum),
-        (with(&|bytes| bytes[20] = 0x20), DropReason::Ipv4Fragment),
-        (with(&|bytes| bytes[21] = 0x01), DropReason::Ipv4Fragment),
+        (
+            with(&|bytes| bytes[20..22].copy_from_slice(&[0x3f, 0xff])),
+            DropReason::FragmentMalformed,
+        ),
+        (
+            with(&|bytes| bytes[20..22].copy_from_slice(&[0x1f, 0xff])),
+            DropReason::FragmentMalformed,
+        ),
         (with(&|bytes| bytes[26] = 127), DropReason::Ipv4Source),
         (with(&|bytes| bytes[26] = 224), DropReason::Ipv4Source),
         (with(&|bytes| bytes[26] = 255), DropReason::Ipv4Source),

@@ -10,7 +10,7 @@ use toml::de::DeValue;
 
 use super::impairment::impairment;
 use crate::address;
-use crate::limits::{ADDRESSES_MAX, MTU, NEXT_HOPS_MAX, PACKET_RULES_MAX};
+use crate::limits::{ADDRESSES_MAX, MTU, NEXT_HOPS_MAX, PACKET_RULES_MAX, SOURCE_RATE};
 use crate::report::{At, Report, Span};
 use crate::schema;
 use crate::section::Section;
@@ -105,6 +105,11 @@ pub(super) fn interface(
         .take("impairment")
         .and_then(|value| value.section(&schema::IMPAIRMENT, report))
         .map(|section| impairment(section, report));
+    let mut rate = |key, report: &mut Report<'_>| {
+        section.take(key).and_then(|value| source_rate(value, report))
+    };
+    let source_syn_rate = rate("source_syn_rate", report);
+    let source_connection_rate = rate("source_connection_rate", report);
     let mut rules = Vec::new();
     if let Some(value) = section.take("rule") {
         for section in value.sections(&schema::RULE, PACKET_RULES_MAX, report) {
@@ -120,11 +125,22 @@ pub(super) fn interface(
         host_addresses: hosts.iter().map(|at| at.value).collect(),
         mtu: mtu.map_or(defaults::MTU, |at| at.value),
         impairment,
+        source_syn_rate,
+        source_connection_rate,
         rules,
         name,
     };
     keep_unique(known, addresses, hosts, &interface.name, report);
     interface
+}
+
+/// A number per second and source, or none.
+fn source_rate(value: Value<'_>, report: &mut Report<'_>) -> Option<u32> {
+    match value.value.get_ref() {
+        DeValue::Integer(_) => value.integer(SOURCE_RATE, report).map(|at| at.value),
+        DeValue::String(text) if text == "unlimited" => None,
+        _ => value.refuse("a number or \"unlimited\"", "as in 100, per second and source", report),
+    }
 }
 
 /// Adds addresses to the known ones; an address exists once, on our side or the kernel's.

@@ -157,6 +157,14 @@ pub(crate) fn ping(from: &str, to: &str) -> Vec<u8> {
     bytes
 }
 
+/// An echo request with `len` bytes of data, for the station named after its address.
+pub(crate) fn echo_request(from: &str, to: &str, sequence: u16, len: usize) -> Vec<u8> {
+    let mut message = vec![0x5a; icmp::HEADER_LEN + len];
+    IcmpMessage::EchoRequest { ident: 1, sequence }.emit(&mut message);
+    icmp::fill_checksum(&mut message);
+    frame(from, to, IpProtocol::Icmp, &message)
+}
+
 /// Somebody's word that a packet of `len` bytes, a segment of `to`'s with these ports and this
 /// number, was larger than `mtu`.
 pub(crate) fn too_big(
