@@ -4,6 +4,7 @@
 //! * [`ids`]: small integer names for workers, interfaces, connections and configured things.
 //! * [`Rng`]: the one source of randomness, seeded from outside, never from the machine.
 //! * [`HashKey`]: a keyed hash for tables that a peer can fill.
+//! * [`SipKey`]: a keyed hash whose results a peer may see.
 //! * [`Counter`]: one writer, any reader.
 //! * [`Slab`] and [`Ring`]: bounded collections that are sized once.
 //!
@@ -15,6 +16,7 @@ pub mod ids;
 mod instant;
 mod ring;
 mod rng;
+mod siphash;
 mod slab;
 
 pub use counter::Counter;
@@ -25,4 +27,5 @@ pub use ids::{
 pub use instant::Instant;
 pub use ring::Ring;
 pub use rng::Rng;
+pub use siphash::SipKey;
 pub use slab::{Slab, SlabKey};

@@ -174,6 +174,7 @@ impl Stack {
             header,
             tuple,
             is_plain: true,
+            is_marked: false,
             interface: vector.interface,
             header_at: L4_AT as u16,
             payload_at: (L4_AT + header.header_len()) as u16,
@@ -299,7 +300,9 @@ fn mask_first_six(word: u64) -> u64 {
 fn transport<'p>(head: &'p [u8], ip: &Addressed) -> Option<(usize, &'p [u8])> {
     let (headers, l4) = head.split_first_chunk::<L4_AT>()?;
     let fragment = u16::from_be_bytes([headers[20], headers[21]]) & FRAGMENT;
-    let is_segment = headers[23] == IpProtocol::Tcp.number() && fragment == 0;
+    // What a router marked goes the long way.
+    let is_marked = headers[15] & ipv4::CE == ipv4::CE;
+    let is_segment = headers[23] == IpProtocol::Tcp.number() && fragment == 0 && !is_marked;
     is_segment.then_some((ip.total_len - ipv4::HEADER_LEN, l4))
 }
 

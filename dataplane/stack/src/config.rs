@@ -28,7 +28,7 @@ pub struct StackConfig {
     pub time_wait_max: u32,
     /// Addresses listened on.
     pub listeners_max: u32,
-    /// Half-open connections of one listener; further SYNs are dropped. Linux has 4096 for all.
+    /// Half-open connections of one listener; further SYNs are answered with cookies. Linux has 4096 for all.
     pub half_open_max: u32,
     /// Neighbours on all links together.
     pub neighbors_max: u32,

@@ -73,6 +73,10 @@ counters! {
     tcp_resets_limited,
     /// Connections begun by peers.
     tcp_accepts,
+    /// SYNs answered with a cookie, nothing of them being kept (RFC 4987).
+    tcp_cookies_sent,
+    /// Connections begun by a cookie that came back.
+    tcp_cookies_accepted,
     /// Connections begun by us.
     tcp_connects,
     /// Connections that gave buffers back because they were scarce.

@@ -95,7 +95,6 @@ drop_reasons! {
     TcpChecksum, "tcp-checksum", "The TCP checksum is wrong.";
     TcpNoConnection, "tcp-no-connection", "The segment belongs to no connection and nobody listens.";
     TcpTimeWait, "tcp-time-wait", "The segment belongs to a connection that has ended.";
-    TcpSynBacklog, "tcp-syn-backlog", "The listener has as many half-open connections as it may.";
     TcpTableFull, "tcp-table-full", "As many connections exist as may.";
     TcpMemoryPressure, "tcp-memory-pressure", "Buffers are too scarce for a new connection.";
     UdpNoSocket, "udp-no-socket", "Nobody listens on the UDP port.";

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use sluice_base::Instant;
 use sluice_buf::{Packet, RxChecksum};
 use sluice_wire::icmp::{IcmpMessage, Unreachable};
-use sluice_wire::{Checksum, IcmpView, IpProtocol, Ipv4View, TcpView, UdpView};
+use sluice_wire::{Checksum, IcmpView, IpProtocol, Ipv4View, TcpView, UdpView, ipv4};
 
 use crate::addresses::{is_group, is_host};
 use crate::drop_reason::DropReason;
@@ -36,6 +36,8 @@ pub(crate) struct Ipv4Info {
     /// Bytes behind the header, in all segments.
     pub(crate) payload_len: u16,
     pub(crate) is_fragment: bool,
+    /// A router says that it is congested (RFC 3168, 5).
+    pub(crate) is_marked: bool,
 }
 
 impl Ipv4Info {
@@ -146,7 +148,8 @@ impl Stack {
             hash,
             header: header.without_rare_options(),
             tuple,
-            is_plain: header.as_plain().is_some(),
+            is_plain: header.as_plain().is_some() && !info.is_marked,
+            is_marked: info.is_marked,
             interface: frame.interface,
             // Headers lie in the first piece of a packet, the rest is at most what IP can say.
             header_at: at as u16,
@@ -187,6 +190,7 @@ fn parse_header(packet: &Packet, at: usize) -> Result<Ipv4Info, DropReason> {
         header_len: view.header_len() as u16,
         payload_len: view.payload_len(),
         is_fragment: view.is_fragment(),
+        is_marked: view.dscp_ecn() & ipv4::CE == ipv4::CE,
     })
 }
 

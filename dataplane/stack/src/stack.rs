@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use sluice_base::{HashKey, Instant, InterfaceId, Ring, Rng, Slab, WorkerId};
+use sluice_base::{HashKey, Instant, InterfaceId, Ring, Rng, SipKey, Slab, WorkerId};
 use sluice_buf::{BURST, Batch, Packet, Pool, Pressure};
 use sluice_tcp::{ChallengeAcks, Connection};
 
@@ -64,7 +64,9 @@ pub struct Stack {
     pub(crate) listeners: Listeners,
     pub(crate) configs: TcpConfigs,
     pub(crate) half_open_max: u32,
-    pub(crate) iss_key: HashKey,
+    pub(crate) number_key: SipKey,
+    /// Until when a cookie of ours may come back (RFC 4987).
+    pub(crate) cookies_until: Instant,
     pub(crate) ports: Ports,
     pub(crate) rng: Rng,
     pub(crate) challenges: ChallengeAcks,
@@ -134,7 +136,8 @@ impl Stack {
             listeners: Listeners::new(config.listeners_max),
             configs: TcpConfigs::new(),
             half_open_max: config.half_open_max,
-            iss_key: HashKey::new(config.secrets.iss),
+            number_key: SipKey::new(config.secrets.iss),
+            cookies_until: Instant::ZERO,
             ports,
             challenges: ChallengeAcks::new(HashKey::new([rng.next_u64(), rng.next_u64()])),
             rng,

@@ -4,10 +4,12 @@
 //! flow-table buckets were asked for; then the lines of their connections are; only then is the
 //! first one worked on.
 
+use std::time::Duration;
+
 use sluice_arch::prefetch_read;
-use sluice_base::{Instant, SlabKey};
+use sluice_base::{Instant, ListenerId, SlabKey};
 use sluice_buf::{Chain, Packet, Pressure};
-use sluice_tcp::Connection;
+use sluice_tcp::{Connection, Cookie, Numbers, check_cookie, cookie_answer};
 use sluice_wire::{Flags, PlainHeader, SeqNumber, TcpHeader, TcpView};
 
 use crate::connection::{Entry, Queued, context};
@@ -29,6 +31,8 @@ pub(crate) struct Segment {
     pub(crate) tuple: Tuple,
     /// Whether there is no more to the header: no SYN, no other options.
     pub(crate) is_plain: bool,
+    /// Whether a router marked it (RFC 3168); then it is not plain.
+    pub(crate) is_marked: bool,
     /// Position of the interface it came in by.
     pub(crate) interface: u16,
     /// Where header and payload start, from the start of the packet.
@@ -107,7 +111,14 @@ impl Stack {
             Some(value) if value & TIME_WAIT == 0 => {
                 let header = segment.full_header().ok_or(DropReason::TcpMalformed)?;
                 let payload = segment.take_payload();
-                self.drive(value, now, |tcp, cx| tcp.handle_segment(&header, payload, cx));
+                let is_marked = segment.is_marked;
+                self.drive(value, now, |tcp, cx| {
+                    let signals = tcp.handle_segment(&header, payload, cx);
+                    if is_marked {
+                        tcp.note_congestion_mark(cx);
+                    }
+                    signals
+                });
                 Ok(())
             }
             Some(value) => self.time_wait_input(value & !TIME_WAIT, segment, now),
@@ -134,7 +145,7 @@ impl Stack {
     /// `iss_min` is where the last connection with these addresses ended.
     pub(crate) fn open(
         &mut self,
-        segment: &Segment,
+        segment: &mut Segment,
         iss_min: Option<SeqNumber>,
         now: Instant,
     ) -> Result<(), DropReason> {
@@ -153,8 +164,15 @@ impl Stack {
         if limit.is_some_and(|limit| !limit.take(remote, now)) {
             return Err(DropReason::SourceSynRate);
         }
-        let listener = self.listeners.find(tuple.local, tuple.local_port).filter(|_| is_opening);
-        let Some(listener) = listener else {
+        let listener = self.listeners.find(tuple.local, tuple.local_port);
+        if let Some(listener) = listener
+            && now < self.cookies_until
+            && is_answer(header.flags)
+            && let Some(done) = self.take_cookie(listener, &header, segment, now)
+        {
+            return done;
+        }
+        let Some(listener) = listener.filter(|_| is_opening) else {
             self.reset(&header, &tuple, payload_len.into(), now);
             return Err(DropReason::TcpNoConnection);
         };
@@ -176,20 +194,21 @@ impl Stack {
         let Some(listener) = self.listeners.get(listener_key) else {
             return Err(DropReason::TcpNoConnection);
         };
-        if listener.half_open >= self.half_open_max {
-            return Err(DropReason::TcpSynBacklog);
-        }
         if self.pressure >= Pressure::Critical {
             return Err(DropReason::TcpMemoryPressure);
+        }
+        if listener.half_open >= self.half_open_max || self.pressure >= Pressure::Scarce {
+            let config = listener.config;
+            return self.send_cookie(config, header, &tuple, now);
         }
         let (id, config) = (listener.id, listener.config);
         let (interface, next_hop) = self.route(tuple.remote)?;
         let mtu = self.interfaces[usize::from(interface)].mtu;
         let config = self.configs.acquire_for(config, mtu).ok_or(DropReason::TcpTableFull)?;
         let (addresses, ports) = tuple.words();
-        let iss = sluice_tcp::initial_sequence(&self.iss_key, [addresses, ports], now);
-        let iss = iss_min.map_or(iss, |min| min.max(iss));
-        let tcp = Connection::accept(iss, header, &context!(self, config, now));
+        let mut numbers = Numbers::new(&self.number_key, [addresses, ports], now);
+        numbers.iss = iss_min.map_or(numbers.iss, |min| min.max(numbers.iss));
+        let tcp = Connection::accept(numbers, header, &context!(self, config, now));
         let entry = Entry {
             listener: Some(id),
             half_open: Some(listener_key),
@@ -206,6 +225,72 @@ impl Stack {
         self.counters.tcp_accepts.increment();
         self.begin(key);
         Ok(())
+    }
+
+    /// RFC 4987, 3.6: answers a SYN without keeping anything of it.
+    fn send_cookie(
+        &mut self,
+        config: u16,
+        syn: &TcpHeader,
+        tuple: &Tuple,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        let (interface, _) = self.route(tuple.remote)?;
+        let mtu = self.interfaces[usize::from(interface)].mtu;
+        let config = self.configs.acquire_for(config, mtu).ok_or(DropReason::TcpTableFull)?;
+        let (addresses, ports) = tuple.words();
+        let settings = self.configs.get(config);
+        let answer = cookie_answer(&self.number_key, [addresses, ports], syn, settings, now);
+        self.configs.release(config);
+        self.cookies_until = now + COOKIE_LIFETIME;
+        self.counters.tcp_cookies_sent.increment();
+        self.send_bare(&answer, tuple, now)
+    }
+
+    /// An ACK for a listener, while cookies are out: a connection if it brings one back.
+    fn take_cookie(
+        &mut self,
+        listener: SlabKey,
+        header: &TcpHeader,
+        segment: &mut Segment,
+        now: Instant,
+    ) -> Option<Result<(), DropReason>> {
+        let listener = self.listeners.get(listener)?;
+        let Segment { tuple, hash, .. } = *segment;
+        let (id, config) = (listener.id, listener.config);
+        let (addresses, ports) = tuple.words();
+        let settings = self.configs.get(config);
+        let key = &self.number_key;
+        let cookie = check_cookie(key, [addresses, ports], header, settings, now)?;
+        Some(self.accept_cookie((id, config), &cookie, (tuple, hash), now).map(|key| {
+            let (header, payload) = (*header, segment.take_payload());
+            self.drive(key.index, now, |tcp, cx| tcp.handle_segment(&header, payload, cx));
+        }))
+    }
+
+    fn accept_cookie(
+        &mut self,
+        (id, config): (ListenerId, u16),
+        cookie: &Cookie,
+        (tuple, hash): (Tuple, u64),
+        now: Instant,
+    ) -> Result<SlabKey, DropReason> {
+        if self.pressure >= Pressure::Critical {
+            return Err(DropReason::TcpMemoryPressure);
+        }
+        let (interface, next_hop) = self.route(tuple.remote)?;
+        let mtu = self.interfaces[usize::from(interface)].mtu;
+        let config = self.configs.acquire_for(config, mtu).ok_or(DropReason::TcpTableFull)?;
+        let tcp = Connection::accept_cookie(cookie, &context!(self, config, now));
+        let entry =
+            Entry { listener: Some(id), ..Entry::new(tuple, config, (interface, next_hop), tcp) };
+        let Some(key) = self.insert(entry, hash) else {
+            self.configs.release(config);
+            return Err(DropReason::TcpTableFull);
+        };
+        self.counters.tcp_accepts.increment();
+        self.counters.tcp_cookies_accepted.increment();
+        Ok(key)
     }
 
     /// Puts a new connection into slab and flow table.
@@ -232,6 +317,14 @@ impl Stack {
 fn is_opening(flags: Flags) -> bool {
     flags.contains(Flags::SYN) && !flags.intersects(Flags::ACK | Flags::RST | Flags::FIN)
 }
+
+/// Whether a segment may be the last one of a handshake.
+fn is_answer(flags: Flags) -> bool {
+    flags.contains(Flags::ACK) && !flags.intersects(Flags::SYN | Flags::RST)
+}
+
+/// For how long a cookie is good at most: two of its ticks.
+const COOKIE_LIFETIME: Duration = Duration::from_secs(128);
 
 impl Entry {
     pub(crate) fn new(

@@ -82,7 +82,12 @@ impl Stack {
             let outgoing = tcp.poll_data(sendable, max_payload, &cx);
             used += 1;
             let wire = Wire { template, tuple: &entry.tuple, capabilities };
-            match wire.build_plain(packet, tcp, &outgoing, &self.tx_pool) {
+            let built = if outgoing.has_more_options {
+                wire.build(packet, tcp, &outgoing, &cx, &self.tx_pool)
+            } else {
+                wire.build_plain(packet, tcp, &outgoing, &self.tx_pool)
+            };
+            match built {
                 Ok(packet) => {
                     sent += 1;
                     out.push(packet);
@@ -328,10 +333,11 @@ struct Wire<'a> {
 }
 
 impl Wire<'_> {
+    /// A segment with any options.
     fn build(
         &self,
         mut packet: Packet,
-        tcp: &Connection,
+        tcp: &mut Connection,
         outgoing: &Outgoing,
         cx: &Context<'_>,
         pool: &Pool,
@@ -344,7 +350,7 @@ impl Wire<'_> {
         let options = tcp.options_of(outgoing, cx);
         let header = TcpHeader { options, ..outgoing.header.with_ports(ports.0, ports.1) };
         let l4_len = header.header_len();
-        let (seed, l4) = self.headers(&mut packet, l4_len)?;
+        let (seed, l4) = self.headers(&mut packet, l4_len, outgoing.is_ect)?;
         header.emit(l4);
         l4[tcp::CHECKSUM_OFFSET..][..2].copy_from_slice(&seed.to_be_bytes());
         self.finish(packet, outgoing, l4_len)
@@ -361,7 +367,7 @@ impl Wire<'_> {
     ) -> Result<Packet, DropReason> {
         attach(&mut packet, tcp, outgoing, pool)?;
         let l4_len = outgoing.header.header_len();
-        let (seed, l4) = self.headers(&mut packet, l4_len)?;
+        let (seed, l4) = self.headers(&mut packet, l4_len, outgoing.is_ect)?;
         outgoing.header.emit(self.tuple.local_port, self.tuple.remote_port, seed, l4);
         self.finish(packet, outgoing, l4_len)
     }
@@ -373,6 +379,7 @@ impl Wire<'_> {
         &self,
         packet: &'p mut Packet,
         l4_len: usize,
+        is_ect: bool,
     ) -> Result<(u16, &'p mut [u8]), DropReason> {
         let transport_len = l4_len + packet.len();
         let head = packet.prepend(L4_AT + l4_len).ok_or(DropReason::TxHeadroom)?;
@@ -385,6 +392,10 @@ impl Wire<'_> {
         *l2 = *self.template;
         let (local, remote, protocol) = (self.tuple.local, self.tuple.remote, IpProtocol::Tcp);
         Ipv4Header::emit_new(local, remote, protocol, transport_len as u16, l3);
+        if is_ect {
+            let header = Ipv4Header::new(local, remote, protocol, transport_len as u16);
+            Ipv4Header { dscp_ecn: ipv4::ECT_0, ..header }.emit(l3);
+        }
         let number = protocol.number();
         let sum = Checksum::pseudo_header_v4(local, remote, number, transport_len as u32);
         Ok((sum.sum(), l4))

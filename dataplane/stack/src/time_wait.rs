@@ -119,7 +119,7 @@ impl Stack {
     pub(crate) fn time_wait_input(
         &mut self,
         at: u32,
-        segment: &Segment,
+        segment: &mut Segment,
         now: Instant,
     ) -> Result<(), DropReason> {
         let Some(record) = self.time_waits.records[at as usize].as_mut() else {

@@ -4,7 +4,7 @@ use std::net::SocketAddrV4;
 
 use sluice_base::{ConnId, Instant, ListenerId, SlabKey};
 use sluice_buf::{Chain, Pressure};
-use sluice_tcp::{CloseReason, Config, Connection};
+use sluice_tcp::{CloseReason, Config, Connection, Numbers};
 
 use crate::connection::{Entry, context};
 use crate::listener::ListenError;
@@ -133,8 +133,8 @@ impl Stack {
         self.configs.release(wanted);
         let config = config.ok_or(ConnectError::TableFull)?;
         let (addresses, ports) = tuple.words();
-        let iss = sluice_tcp::initial_sequence(&self.iss_key, [addresses, ports], now);
-        let tcp = Connection::connect(iss, &context!(self, config, now));
+        let numbers = Numbers::new(&self.number_key, [addresses, ports], now);
+        let tcp = Connection::connect(numbers, &context!(self, config, now));
         let entry = Entry {
             token,
             is_known: true,

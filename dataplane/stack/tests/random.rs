@@ -75,6 +75,15 @@ fn run(seed: u64) {
         net.run(Duration::from_secs(20));
     }
     assert!(clients.is_empty(), "every connection was told its end");
+    // Whose peer's RST was lost, and who has nothing to send, does not know: its own side gives up.
+    let now = net.now;
+    for stack in &mut net.hosts[1].stacks {
+        let left: Vec<_> = stack.flows().map(|flow| flow.id).collect();
+        left.into_iter().for_each(|id| stack.abort(id, now));
+    }
+    serve(&mut net, &mut rng, &mut clients);
+    net.run(Duration::from_secs(20));
+    serve(&mut net, &mut rng, &mut clients);
     for host in &net.hosts {
         for stack in &host.stacks {
             let left: Vec<_> = stack.flows().collect();

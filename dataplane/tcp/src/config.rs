@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::congestion::CongestionKind;
+use crate::ecn::EcnMode;
 use crate::limits;
 
 /// Settings of a listener's or a cluster's connections. Passed in by reference, never stored.
@@ -20,6 +21,10 @@ pub struct Config {
     /// Whether to offer timestamps (RFC 7323, 3): protection against wrapped sequence numbers for
     /// 12 bytes a segment.
     pub timestamps: bool,
+    /// Whether to offer SACK (RFC 2018): a loss costs one segment instead of a round trip each.
+    pub sack: bool,
+    /// Whether to agree on ECN (RFC 3168).
+    pub ecn: EcnMode,
     /// How the sending rate is found.
     pub congestion: CongestionKind,
     /// How long TIME-WAIT lasts (2 MSL).
@@ -60,6 +65,8 @@ impl Default for Config {
             send_queue_max: 512 * 1024,
             window_scale: Self::window_scale_for(receive_buffers, mss),
             timestamps: true,
+            sack: true,
+            ecn: EcnMode::Accept,
             congestion: CongestionKind::Cubic,
             time_wait: Duration::from_secs(60),
             fin_wait_2: Duration::from_secs(60),

@@ -6,9 +6,10 @@ use sluice_buf::{Chain, Pressure};
 use crate::config::{Config, nanos};
 use crate::congestion::Congestion;
 use crate::context::Context;
+use crate::flight::{Flight, Stamp};
 use crate::options::Negotiated;
 use crate::output::Owed;
-use crate::recovery::Recovery;
+use crate::recovery::{Phase, Recovery};
 use crate::recv::ReceiveQueue;
 use crate::rtt::RttEstimator;
 use crate::send::{Fin, SendQueue};
@@ -44,10 +45,10 @@ pub struct Connection {
     pub(crate) recovery: Recovery,
     pub(crate) timers: Timers,
     pub(crate) rtt: RttEstimator,
-    /// When data last left, in ticks of 2^20 ns.
-    pub(crate) sent_at: u32,
-    /// The number of a RST that is owed for an unacceptable ACK while the SYN is on its way.
-    pub(crate) stray_reset: SeqNumber,
+    /// When the last burst of data began to leave.
+    pub(crate) sent_at: Stamp,
+    /// The scoreboard: with SACK, and more than one burst under way or a loss.
+    pub(crate) flight: Option<Box<Flight>>,
     pub(crate) congestion: Congestion,
 }
 
@@ -119,6 +120,8 @@ impl Connection {
         while let Some(timer) = self.timers.pop_expired(cx.now) {
             match timer {
                 Timer::Retransmit => self.handle_retransmit_timer(cx),
+                Timer::Tail => self.handle_tail_timer(cx),
+                Timer::Reorder => self.handle_reorder_timer(cx),
                 Timer::Persist => self.handle_persist_timer(cx),
                 Timer::DelayedAck => {
                     cx.counters.delayed_acks.increment();
@@ -254,6 +257,7 @@ impl Connection {
         self.send.is_syn_pending = false;
         self.send.unacknowledged = self.send.max;
         self.send.next = self.send.max;
+        self.end_flight();
         self.receive.drop_reassembly();
         if reason != CloseReason::Normal {
             self.receive.queue = Chain::new();
@@ -304,6 +308,14 @@ impl Connection {
         if self.send.in_flight() > 0 && self.state.may_transmit() {
             debug_assert!(self.timers.is_armed(Timer::Retransmit), "something under way is timed");
             debug_assert!(!self.timers.is_armed(Timer::Persist), "or probed for, not both");
+        }
+        if let Some(flight) = &self.flight {
+            flight.board.invariants(self.send.unacknowledged, self.send.max);
+            debug_assert!(self.send.in_flight() > 0, "a flight is of something under way");
+            debug_assert_eq!(self.send.next, self.send.max, "with SACK nothing is rewound");
+        } else if self.options.has_sack {
+            debug_assert!(self.recovery.phase == Phase::Open, "else the scoreboard is needed");
+            debug_assert!(!self.owed.contains(Owed::RETRANSMISSION));
         }
         if self.state.may_write() && self.state != State::SynReceived {
             debug_assert!(self.send.fin == Fin::None, "only `close` queues a FIN");

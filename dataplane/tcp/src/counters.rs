@@ -62,7 +62,25 @@ counters! {
     coalesced = "coalesced",
     /// Bytes sent again.
     retransmitted_bytes = "retransmitted-bytes",
-    /// Losses found by duplicate ACKs.
+    /// SACK blocks that name what was never sent, or was acknowledged before.
+    sack_ignored = "sack-ignored",
+    /// SACK blocks for which the scoreboard had no room.
+    sack_full = "sack-full",
+    /// Scoreboards cleared because the peer took back what it had told (RFC 2018, 8).
+    sack_reneged = "sack-reneged",
+    /// Duplicates that peers reported (RFC 2883).
+    duplicates_reported = "duplicates-reported",
+    /// Reductions of the window that were taken back: nothing had been lost (RFC 3522, 5682).
+    reductions_undone = "reductions-undone",
+    /// Probes of a silent tail (RFC 8985, 7).
+    tail_probes = "tail-probes",
+    /// Losses that such a probe repaired.
+    tail_losses = "tail-losses",
+    /// Packets that came with a router's mark of congestion (RFC 3168).
+    congestion_marks = "congestion-marks",
+    /// Windows reduced because the peer told of such a mark.
+    ecn_reductions = "ecn-reductions",
+    /// Losses found by duplicate ACKs or by time (RFC 8985).
     fast_retransmits = "fast-retransmits",
     /// Losses found by the retransmission timer.
     timeouts = "timeouts",

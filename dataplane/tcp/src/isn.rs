@@ -1,22 +1,30 @@
-//! Initial sequence numbers (RFC 6528).
+//! The numbers that a connection begins with (RFC 6528; RFC 7323, 5.4).
 
-use sluice_base::{HashKey, Instant};
+use sluice_base::{Instant, SipKey};
 use sluice_wire::SeqNumber;
 
-/// ISN = M + F(addresses, ports, secret) (RFC 6528, 3).
-///
-/// `tuple` holds both addresses and both ports, packed into two words in any order that does not
-/// change. M ticks every 4 microseconds (RFC 9293, 3.4.1); F is keyed, so that who sees one
-/// connection's numbers cannot tell another's.
-#[must_use]
-pub fn initial_sequence(key: &HashKey, tuple: [u64; 2], now: Instant) -> SeqNumber {
-    let offset = key.hash_pair(tuple[0], tuple[1]) as u32;
-    SeqNumber(ticks(now).wrapping_add(offset))
+/// Where our numbers begin on one connection.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Numbers {
+    /// Initial sequence number.
+    pub iss: SeqNumber,
+    /// Added to our timestamp clock, so that it does not tell how long we run. The same for every
+    /// connection of a tuple: a peer in TIME-WAIT tells them apart by growing timestamps (RFC 6191, 2).
+    pub stamp_offset: u32,
 }
 
-/// M.
-pub(crate) fn ticks(now: Instant) -> u32 {
-    (now.as_micros() / 4) as u32
+impl Numbers {
+    /// ISN = M + F(addresses, ports, secret) (RFC 6528, 3).
+    ///
+    /// `tuple` holds both addresses and both ports, packed into two words in any order that does not
+    /// change. M ticks every 4 microseconds (RFC 9293, 3.4.1). Who sees one connection's numbers
+    /// cannot tell another's, nor the offset from the number.
+    #[must_use]
+    pub fn new(key: &SipKey, tuple: [u64; 2], now: Instant) -> Self {
+        let hash = key.hash(&tuple);
+        let iss = SeqNumber(((now.as_micros() / 4) as u32).wrapping_add(hash as u32));
+        Self { iss, stamp_offset: (hash >> 32) as u32 }
+    }
 }
 
 #[cfg(test)]
@@ -25,11 +33,11 @@ mod tests {
 
     #[test]
     fn numbers_advance_with_the_clock_and_differ_between_tuples_and_keys() {
-        let key = HashKey::new([0x1234, 0x5678]);
-        let at = |tuple, ms| initial_sequence(&key, tuple, Instant::from_millis(ms));
-        assert_eq!(at([1, 2], 5) - at([1, 2], 1), 1_000);
+        let key = SipKey::new([0x1234, 0x5678]);
+        let at = |tuple, ms| Numbers::new(&key, tuple, Instant::from_millis(ms));
+        assert_eq!(at([1, 2], 5).iss - at([1, 2], 1).iss, 1_000);
+        assert_eq!(at([1, 2], 5).stamp_offset, at([1, 2], 1).stamp_offset);
         assert_ne!(at([1, 2], 1), at([1, 3], 1));
-        let other = initial_sequence(&HashKey::new([9, 9]), [1, 2], Instant::from_millis(1));
-        assert_ne!(at([1, 2], 1), other);
+        assert_ne!(at([1, 2], 1), Numbers::new(&SipKey::new([9, 9]), [1, 2], Instant::ZERO));
     }
 }

@@ -1,8 +1,9 @@
 //! A bound on everything that a peer can make us hold, do or repeat, with the attack it answers.
 
 /// Ranges of one reassembly queue. Attack: one byte sent in every second place makes a range each;
-/// what begins another one is dropped and must be sent again.
-pub const REASSEMBLY_RANGES_MAX: usize = 32;
+/// what begins another one is dropped and must be sent again. A queue that overflows at the end of
+/// slow start loses every second segment: a hundred holes are honest.
+pub const REASSEMBLY_RANGES_MAX: usize = 256;
 
 /// The part of the receive budget that out-of-order data may hold is one in this many. Attack: the
 /// window filled behind a hole that is never sent would leave no buffer for the data that fills it.
@@ -50,6 +51,18 @@ pub const CONGESTION_WINDOW_MAX: u32 = 1 << 30;
 
 /// Duplicate ACKs that mean loss (RFC 5681, 3.2).
 pub const DUPLICATE_ACKS: u8 = 3;
+
+/// Ranges of one scoreboard, 12 bytes each. Attack: SACK blocks of a byte each in every second place
+/// split it at will; what would split it further is ignored, and counted. Windows sent in bursts need
+/// about two hundred, whatever their size.
+pub const SCOREBOARD_RANGES_MAX: usize = 512;
+
+/// Largest multiple of a quarter of the round trip that reordering is waited for (RFC 8985, 6.2);
+/// the smoothed round trip bounds it too. Attack: D-SACKs without end would postpone repairs.
+pub const REORDERING_STEPS_MAX: u8 = 64;
+
+/// Recoveries for which a wider reordering window is kept (RFC 8985, 5.2).
+pub const REORDERING_PERSIST: u8 = 16;
 
 /// Largest exponent of the back-off; the timeout itself is capped by `rto_max`.
 pub const BACKOFF_MAX: u8 = 16;

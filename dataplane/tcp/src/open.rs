@@ -1,10 +1,12 @@
 //! Opening (RFC 9293, 3.10.1 and 3.10.7.2).
 
-use sluice_wire::{SeqNumber, TcpHeader};
+use sluice_wire::TcpHeader;
 
 use crate::congestion::Congestion;
 use crate::connection::Connection;
 use crate::context::Context;
+use crate::flight::Stamp;
+use crate::isn::Numbers;
 use crate::options::Negotiated;
 use crate::output::Owed;
 use crate::recovery::Recovery;
@@ -18,22 +20,23 @@ use crate::timer::Timers;
 impl Connection {
     /// RFC 9293, 3.10.1, active OPEN: a SYN is owed, so the connection belongs on the output list.
     #[must_use]
-    pub fn connect(iss: SeqNumber, cx: &Context<'_>) -> Self {
-        Self::new(State::SynSent, iss, cx)
+    pub fn connect(numbers: Numbers, cx: &Context<'_>) -> Self {
+        Self::new(State::SynSent, numbers, cx)
     }
 
     /// RFC 9293, 3.10.7.2, third: `syn` came to a listener. A SYN+ACK is owed. Data on the SYN is
     /// left for the peer to send again.
     #[must_use]
-    pub fn accept(iss: SeqNumber, syn: &TcpHeader, cx: &Context<'_>) -> Self {
-        let mut connection = Self::new(State::SynReceived, iss, cx);
+    pub fn accept(numbers: Numbers, syn: &TcpHeader, cx: &Context<'_>) -> Self {
+        let mut connection = Self::new(State::SynReceived, numbers, cx);
         connection.is_passive = true;
         connection.take_syn(syn, cx);
         connection
     }
 
-    fn new(state: State, iss: SeqNumber, cx: &Context<'_>) -> Self {
-        let options = Negotiated::new(iss, cx.now);
+    fn new(state: State, numbers: Numbers, cx: &Context<'_>) -> Self {
+        let Numbers { iss, stamp_offset } = numbers;
+        let options = Negotiated::new(stamp_offset);
         Self {
             state,
             owed: Owed::SYN,
@@ -48,8 +51,8 @@ impl Connection {
             recovery: Recovery::new(iss),
             timers: Timers::NONE,
             rtt: RttEstimator::new(cx.config),
-            sent_at: 0,
-            stray_reset: SeqNumber::ZERO,
+            sent_at: Stamp::of(cx.now),
+            flight: None,
             congestion: Congestion::new(cx.config.congestion, options.mss.into()),
             options,
         }
@@ -59,6 +62,7 @@ impl Connection {
     pub(crate) fn take_syn(&mut self, syn: &TcpHeader, cx: &Context<'_>) {
         self.receive.start(syn.seq, cx.config);
         self.options.agree(&syn.options, cx.config, cx.now);
+        self.agree_on_ecn(syn.flags, cx);
         // RFC 7323, 2.2: the window of a SYN is not scaled.
         self.send.take_window(syn.seq, syn.ack, syn.window.into());
     }

@@ -1,12 +1,11 @@
-//! What the SYNs agreed on: MSS (RFC 9293, 3.7.1), window scale and timestamps (RFC 7323).
-//!
-//! SACK (RFC 2018) is understood by the wire crate and not offered yet: the recovery that would use
-//! the blocks comes with it.
+//! What the SYNs agreed on: MSS (RFC 9293, 3.7.1), window scale and timestamps (RFC 7323), SACK
+//! (RFC 2018).
 
 use sluice_base::Instant;
-use sluice_wire::{SeqNumber, TcpOptions, Timestamps};
+use sluice_wire::{SackBlocks, SeqNumber, TcpOptions, Timestamps};
 
 use crate::config::Config;
+use crate::ecn::Ecn;
 use crate::limits;
 
 /// Bytes that the timestamps option takes in every segment.
@@ -30,6 +29,8 @@ pub(crate) struct Negotiated {
     pub(crate) has_timestamps: bool,
     /// The peer's SYN offered a scale, so our SYN+ACK may.
     pub(crate) has_window_scale: bool,
+    pub(crate) has_sack: bool,
+    pub(crate) ecn: Ecn,
     /// TS.Recent.
     recent: u32,
     /// When `recent` was stored, in ticks of 2^20 ns (wraps in 52 days).
@@ -39,19 +40,18 @@ pub(crate) struct Negotiated {
 }
 
 impl Negotiated {
-    pub(crate) fn new(iss: SeqNumber, now: Instant) -> Self {
-        // Without its clock the number is the tuple's own, so that a tuple's timestamps grow from
-        // one connection to the next: a peer in TIME-WAIT tells them apart by that (RFC 6191, 2).
-        let keyed = iss.0.wrapping_sub(crate::isn::ticks(now));
+    pub(crate) fn new(offset: u32) -> Self {
         Self {
             mss: limits::PEER_MSS_DEFAULT,
             send_shift: 0,
             receive_shift: 0,
             has_timestamps: false,
             has_window_scale: false,
+            has_sack: false,
+            ecn: Ecn::default(),
             recent: 0,
             recent_at: 0,
-            offset: keyed.wrapping_mul(0x9e37_79b9).rotate_left(13),
+            offset,
         }
     }
 
@@ -61,6 +61,7 @@ impl Negotiated {
             mss: Some(config.mss),
             window_scale: Some(config.window_scale.min(limits::WINDOW_SCALE_MAX)),
             timestamps: config.timestamps.then(|| self.stamp(now)),
+            sack_permitted: config.sack,
             ..TcpOptions::NONE
         }
     }
@@ -71,6 +72,7 @@ impl Negotiated {
             mss: Some(config.mss),
             window_scale: self.has_window_scale.then_some(self.receive_shift),
             timestamps: self.has_timestamps.then(|| self.stamp(now)),
+            sack_permitted: self.has_sack,
             ..TcpOptions::NONE
         }
     }
@@ -85,6 +87,7 @@ impl Negotiated {
             self.send_shift = shift.min(limits::WINDOW_SCALE_MAX);
             self.receive_shift = config.window_scale.min(limits::WINDOW_SCALE_MAX);
         }
+        self.has_sack = config.sack && peer.sack_permitted;
         if let (true, Some(stamp)) = (config.timestamps, peer.timestamps) {
             self.has_timestamps = true;
             self.remember(stamp.value, now);
@@ -129,6 +132,11 @@ impl Negotiated {
         Timestamps { value, echo: self.recent }
     }
 
+    /// How long ago our clock showed `echo`, milliseconds.
+    pub(crate) fn age_of(&self, echo: u32, now: Instant) -> u32 {
+        (now.as_millis() as u32).wrapping_add(self.offset).wrapping_sub(echo)
+    }
+
     /// The options of an ordinary segment.
     pub(crate) fn ordinary(&self, now: Instant) -> TcpOptions {
         if !self.has_timestamps {
@@ -136,6 +144,17 @@ impl Negotiated {
         }
         let Timestamps { value, echo } = self.stamp(now);
         TcpOptions::with_timestamps(value, echo)
+    }
+
+    /// SACK blocks that one segment has room for.
+    pub(crate) fn sack_blocks_max(&self) -> usize {
+        if self.has_timestamps { SackBlocks::MAX - 1 } else { SackBlocks::MAX }
+    }
+
+    /// Bytes of options that `blocks` SACK blocks take.
+    pub(crate) fn sack_len(&self, blocks: usize) -> u16 {
+        let blocks = blocks.min(self.sack_blocks_max()) as u16;
+        if self.has_sack && blocks > 0 { 4 + 8 * blocks } else { 0 }
     }
 
     pub(crate) fn recent(&self) -> u32 {
@@ -164,7 +183,7 @@ mod tests {
     use super::*;
 
     fn agreed(peer: &TcpOptions) -> Negotiated {
-        let mut options = Negotiated::new(SeqNumber(1), Instant::ZERO);
+        let mut options = Negotiated::new(1);
         options.agree(peer, &Config::default(), Instant::ZERO);
         options
     }

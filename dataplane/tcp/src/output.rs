@@ -19,8 +19,9 @@ use sluice_wire::{Flags, PlainHeader, SeqNumber, TcpHeader, TcpOptions};
 use crate::config::nanos;
 use crate::connection::Connection;
 use crate::context::Context;
+use crate::ecn::Ecn;
+use crate::flight::{Stamp, nanos_of};
 use crate::limits;
-use crate::options::ticks;
 use crate::state::State;
 use crate::timer::Timer;
 
@@ -38,6 +39,8 @@ pub struct Outgoing {
     pub payload_len: usize,
     /// Cut the payload into segments of this many bytes; 0: it is one segment.
     pub segment_size: u16,
+    /// Routers may mark it instead of dropping it: ECT(0) in the IP header (RFC 3168, 5).
+    pub is_ect: bool,
     /// May use the transmit reserve: ACK, RST, SYN, probe, retransmission.
     pub reserved: bool,
 }
@@ -55,11 +58,14 @@ impl Owed {
     pub(crate) const PROBE: Self = Self(1 << 5);
     /// The next data segment may be smaller than silly window avoidance likes.
     pub(crate) const SMALL: Self = Self(1 << 6);
+    /// The probe of a silent tail (RFC 8985, 7).
+    pub(crate) const TAIL: Self = Self(1 << 7);
+    /// What is owed for something that may be lost.
+    pub(crate) const REPAIRS: Self = Self(Self::RETRANSMISSION.0 | Self::TAIL.0);
     pub(crate) const ANY: Self = Self(u8::MAX);
     /// What goes before data.
-    const URGENT: Self = Self(
-        Self::RESET.0 | Self::SYN.0 | Self::STRAY_RESET.0 | Self::RETRANSMISSION.0 | Self::PROBE.0,
-    );
+    const URGENT: Self =
+        Self(Self::RESET.0 | Self::SYN.0 | Self::STRAY_RESET.0 | Self::REPAIRS.0 | Self::PROBE.0);
 
     #[inline]
     pub(crate) const fn contains(self, other: Self) -> bool {
@@ -147,10 +153,11 @@ impl Connection {
     /// has more than timestamps.
     #[cold]
     #[must_use]
-    pub fn options_of(&self, outgoing: &Outgoing, cx: &Context<'_>) -> TcpOptions {
+    pub fn options_of(&mut self, outgoing: &Outgoing, cx: &Context<'_>) -> TcpOptions {
         let flags = outgoing.header.flags;
         if !flags.contains(Flags::SYN) {
-            self.options.ordinary(cx.now)
+            let sack = self.receive.sack_blocks(self.options.sack_blocks_max());
+            TcpOptions { sack, ..self.options.ordinary(cx.now) }
         } else if flags.contains(Flags::ACK) {
             self.options.answer(cx.config, cx.now)
         } else {
@@ -195,12 +202,12 @@ impl Connection {
     #[inline]
     fn usable_congestion_window(&self) -> u32 {
         let mut window = self.congestion.window;
-        if self.recovery.duplicates != 0 && !self.recovery.is_active {
+        if self.recovery.duplicates != 0 && !self.recovery.phase.is_repairing() {
             // Limited transmit (RFC 3042): the first two duplicates let one new segment out each.
             let extra = self.recovery.duplicates.min(limits::DUPLICATE_ACKS - 1);
             window += u32::from(extra) * u32::from(self.options.mss);
         }
-        window.saturating_sub(self.send.in_flight())
+        window.saturating_sub(self.pipe())
     }
 
     /// RFC 9293, 3.8.6.2.1 (3) and (4): half of the largest window, or the override timer. Never
@@ -220,7 +227,7 @@ impl Connection {
 
     #[inline(always)]
     fn emit_data(&mut self, allowed: u32, max_payload: u32, cx: &Context<'_>) -> Outgoing {
-        let mss = u32::from(self.options.mss);
+        let mss = self.segment_size();
         if self.send.in_flight() == 0 {
             self.restart_if_idle(cx);
         }
@@ -246,25 +253,47 @@ impl Connection {
             cx.counters.retransmitted_bytes.add(len.into());
         } else {
             self.rtt.on_sent(self.send.next, cx.now);
+            if self.options.ecn.contains(Ecn::REDUCED) {
+                self.options.ecn.clear(Ecn::REDUCED);
+                flags |= Flags::CWR;
+            }
         }
+        self.note_sent(seq, self.send.next, cx.now);
         self.send.max = self.send.max.max(self.send.next);
         self.owed = self.owed.without(Owed::SMALL);
-        self.sent_at = ticks(cx.now);
-        let segment_size = if len > mss { self.options.mss } else { 0 };
+        let segment_size = if len > mss { mss as u16 } else { 0 };
         Outgoing {
             header: self.header(seq, flags, cx),
-            has_more_options: false,
+            has_more_options: self.has_sack_blocks(),
             payload_offset: seq.since(self.send.start()) as usize,
             payload_len: len as usize,
             segment_size,
+            // RFC 3168, 6.1.5: never what is sent again.
+            is_ect: self.options.ecn.contains(Ecn::AGREED) && !is_again,
             reserved: is_again,
+        }
+    }
+
+    /// Whether a segment that leaves now tells of bytes ahead of a hole, or of duplicates.
+    #[inline]
+    fn has_sack_blocks(&self) -> bool {
+        self.receive.reassembly.is_some() && self.options.has_sack
+    }
+
+    /// Data bytes of the largest segment that leaves now: SACK blocks take their room from it.
+    #[inline]
+    fn segment_size(&self) -> u32 {
+        let mss = u32::from(self.options.mss);
+        match &self.receive.reassembly {
+            None => mss,
+            Some(reassembly) => mss - u32::from(self.options.sack_len(reassembly.block_count())),
         }
     }
 
     /// RFC 5681, 4.1.
     #[inline]
     fn restart_if_idle(&mut self, cx: &Context<'_>) {
-        let idle_ns = u64::from(ticks(cx.now).wrapping_sub(self.sent_at)) << 20;
+        let idle_ns = nanos_of(Stamp::of(cx.now).since(self.sent_at));
         if idle_ns > self.rtt.timeout_ns(cx.config) && self.retries == 0 {
             self.congestion.on_idle(self.options.mss.into());
         }
@@ -280,6 +309,7 @@ impl Connection {
         } else {
             self.rtt.on_sent(self.send.next, cx.now);
         }
+        self.note_sent(seq, self.send.next, cx.now);
         self.send.max = self.send.max.max(self.send.next);
         self.control(seq, Flags::FIN | Flags::ACK, cx)
     }
@@ -307,11 +337,16 @@ impl Connection {
             self.emit_syn(cx)
         } else if self.owed.contains(Owed::RETRANSMISSION) {
             self.owed = self.owed.without(Owed::RETRANSMISSION);
-            match self.emit_retransmission(cx) {
+            let found =
+                if self.options.has_sack { self.emit_lost(cx) } else { self.emit_first_again(cx) };
+            match found {
                 Some(outgoing) => outgoing,
                 // It was acknowledged in the meantime.
                 None => return self.poll_output(0, cx),
             }
+        } else if self.owed.contains(Owed::TAIL) {
+            self.owed = self.owed.without(Owed::TAIL);
+            self.emit_tail_probe(cx)
         } else {
             self.owed = self.owed.without(Owed::PROBE);
             cx.counters.window_probes.increment();
@@ -341,6 +376,7 @@ impl Connection {
         } else {
             (Flags::SYN, SeqNumber::ZERO)
         };
+        let flags = flags | self.ecn_of_syn(flags, cx);
         self.owed = self.owed.without(Owed::ACK);
         let header = PlainHeader { seq: iss, ack, flags, window, timestamps: None };
         Outgoing { has_more_options: true, ..Outgoing::control(header) }
@@ -349,7 +385,7 @@ impl Connection {
     /// RFC 9293, 3.10.7.3 and 3.10.7.4, SYN-RECEIVED: `<SEQ=SEG.ACK><CTL=RST>`.
     fn stray_reset(&self) -> Outgoing {
         Outgoing::control(PlainHeader {
-            seq: self.stray_reset,
+            seq: self.recovery.recover,
             ack: SeqNumber::ZERO,
             flags: Flags::RST,
             window: 0,
@@ -358,37 +394,78 @@ impl Connection {
     }
 
     /// The first unacknowledged segment once more (RFC 5681, 3.2, step 3).
-    fn emit_retransmission(&mut self, cx: &Context<'_>) -> Option<Outgoing> {
+    fn emit_first_again(&mut self, cx: &Context<'_>) -> Option<Outgoing> {
         let sent = self.send.in_flight();
         if sent == 0 || !self.state.may_transmit() {
             return None;
         }
         let seq = self.send.unacknowledged;
-        let queued = self.send.queue.len() as u32;
-        let len = queued.min(self.options.mss.into()).min(sent);
-        let mut flags = Flags::ACK;
-        if len == queued && sent > queued {
-            flags |= Flags::FIN;
+        Some(self.emit_again(seq, seq + sent, cx).0)
+    }
+
+    /// The first of what the scoreboard believes lost (RFC 6675, 4, NextSeg, rule 1).
+    fn emit_lost(&mut self, cx: &Context<'_>) -> Option<Outgoing> {
+        let (seq, end) = self.next_lost()?;
+        let (outgoing, len) = self.emit_again(seq, end, cx);
+        self.note_sent_again(seq, len, cx.now);
+        Some(outgoing)
+    }
+
+    /// RFC 8985, 7.3: one new segment beyond the congestion window, or else the last one again.
+    fn emit_tail_probe(&mut self, cx: &Context<'_>) -> Outgoing {
+        let mss = self.segment_size();
+        let unsent = self.send.unsent().min(self.send.usable_window()).min(mss);
+        if unsent > 0 {
+            let outgoing = self.emit_data(unsent, 0, cx);
+            self.note_probe(self.send.max, false, cx);
+            return outgoing;
         }
-        if len == queued {
+        let end = self.send.max;
+        let has_fin = end.after(self.send.end());
+        let len = (mss + u32::from(has_fin)).min(self.send.in_flight());
+        let (outgoing, len) = self.emit_again(end - len, end, cx);
+        self.note_probe(end, true, cx);
+        self.note_sent_again(end - len, len, cx.now);
+        outgoing
+    }
+
+    /// One segment from `seq` on, at most to `end`, that was sent before; and the numbers it takes.
+    fn emit_again(&mut self, seq: SeqNumber, end: SeqNumber, cx: &Context<'_>) -> (Outgoing, u32) {
+        let data_end = self.send.end();
+        let len = data_end.min(end).since(seq).min(self.segment_size());
+        let mut taken = len;
+        let mut flags = Flags::ACK;
+        if seq + len == data_end {
             flags |= Flags::PSH;
+            if end.after(data_end) {
+                flags |= Flags::FIN;
+                taken += 1;
+            }
+        }
+        if len == 0 {
+            flags = flags.without(Flags::PSH);
         }
         self.rtt.on_retransmitted();
         cx.counters.retransmitted_bytes.add(len.into());
         let mut outgoing = self.control(seq, flags, cx);
+        outgoing.payload_offset = seq.since(self.send.start()) as usize;
         outgoing.payload_len = len as usize;
-        Some(outgoing)
+        (outgoing, taken)
     }
 
     /// A segment without data.
     #[inline]
     fn control(&mut self, seq: SeqNumber, flags: Flags, cx: &Context<'_>) -> Outgoing {
-        Outgoing::control(self.header(seq, flags, cx))
+        let has_more_options = self.has_sack_blocks();
+        Outgoing { has_more_options, ..Outgoing::control(self.header(seq, flags, cx)) }
     }
 
     /// The header of any segment with an ACK. That ACK is then no longer owed.
     #[inline]
-    fn header(&mut self, seq: SeqNumber, flags: Flags, cx: &Context<'_>) -> PlainHeader {
+    fn header(&mut self, seq: SeqNumber, mut flags: Flags, cx: &Context<'_>) -> PlainHeader {
+        if self.options.ecn.contains(Ecn::ECHO) {
+            flags |= Flags::ECE;
+        }
         self.owed = self.owed.without(Owed::ACK);
         self.timers.cancel(Timer::DelayedAck);
         let shift = self.options.receive_shift;
@@ -413,6 +490,8 @@ impl Connection {
         if self.send.in_flight() > 0 {
             if !self.timers.is_armed(Timer::Retransmit) {
                 self.restart_retransmit_timer(cx.config, cx.now);
+            } else if self.timers.is_kind(Timer::Retransmit) {
+                self.hasten_tail_probe(cx.now);
             }
             return;
         }
@@ -491,6 +570,7 @@ impl Outgoing {
             payload_offset: 0,
             payload_len: 0,
             segment_size: 0,
+            is_ect: false,
             reserved: true,
         }
     }

@@ -1,4 +1,5 @@
-//! Fast retransmit and fast recovery (RFC 5681, 3.2; NewReno, RFC 6582).
+//! Fast retransmit and fast recovery for peers without SACK (RFC 5681, 3.2; NewReno, RFC 6582), and
+//! what both kinds of recovery have in common. With SACK: `selective.rs`.
 
 use sluice_base::Instant;
 use sluice_wire::SeqNumber;
@@ -7,6 +8,7 @@ use crate::config::Config;
 use crate::congestion::Path;
 use crate::connection::Connection;
 use crate::context::Context;
+use crate::flight::Reordering;
 use crate::limits;
 use crate::output::Owed;
 use crate::signals::Signals;
@@ -19,15 +21,40 @@ pub(crate) struct Recovery {
     pub(crate) recover: SeqNumber,
     /// Duplicate ACKs in a row.
     pub(crate) duplicates: u8,
-    /// Fast recovery is under way.
-    pub(crate) is_active: bool,
-    /// A partial ACK was seen in this recovery: the timer has had its one restart.
-    had_partial: bool,
+    pub(crate) phase: Phase,
+    /// With SACK: how far segments overtake each other.
+    pub(crate) reordering: Reordering,
+}
+
+/// What is being done about losses. Without SACK a time-out is repaired in `Open`, by sending
+/// everything again.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u8)]
+pub(crate) enum Phase {
+    /// Nothing is missing.
+    Open,
+    /// A silent tail is being probed (RFC 8985, 7); only with SACK.
+    TailProbe,
+    /// Something arrived ahead of a hole that may be reordering; only with SACK.
+    Disorder,
+    /// Fast recovery.
+    Recovery,
+    /// The same, and a partial ACK was seen: the timer has had its one restart; only without SACK.
+    RecoveryPartial,
+    /// The timer expired and what it found lost is being sent again; only with SACK.
+    Loss,
+}
+
+impl Phase {
+    /// Whether the window was reduced for the losses being repaired.
+    pub(crate) fn is_repairing(self) -> bool {
+        matches!(self, Self::Recovery | Self::RecoveryPartial | Self::Loss)
+    }
 }
 
 impl Recovery {
     pub(crate) fn new(iss: SeqNumber) -> Self {
-        Self { recover: iss, duplicates: 0, is_active: false, had_partial: false }
+        Self { recover: iss, duplicates: 0, phase: Phase::Open, reordering: Reordering::default() }
     }
 
     /// Keeps `recover` right behind SND.UNA once everything up to it is acknowledged. Left where the
@@ -45,7 +72,7 @@ impl Connection {
     #[cold]
     pub(crate) fn handle_duplicate_ack(&mut self, cx: &Context<'_>) {
         let mss = u32::from(self.options.mss);
-        if self.recovery.is_active {
+        if self.recovery.phase.is_repairing() {
             // RFC 6582, 3.2, step 3: a segment left the network. No more of them can have left than
             // are under way, whatever a peer claims.
             let inflated = self.congestion.window.saturating_add(mss);
@@ -64,8 +91,7 @@ impl Connection {
         self.congestion.on_loss(self.send.in_flight(), path);
         self.congestion.window = self.congestion.slow_start_threshold + 3 * mss;
         self.recovery.recover = self.send.max - 1;
-        self.recovery.is_active = true;
-        self.recovery.had_partial = false;
+        self.recovery.phase = Phase::Recovery;
         self.owed |= Owed::RETRANSMISSION;
     }
 
@@ -77,7 +103,7 @@ impl Connection {
             // Full acknowledgement (RFC 6582, 3.2, step 3): deflate, and do not burst.
             let flight = self.send.in_flight().max(mss) + mss;
             self.congestion.window = self.congestion.slow_start_threshold.min(flight);
-            self.recovery.is_active = false;
+            self.recovery.phase = Phase::Open;
             // RFC 6298, 5.3: what was sent meanwhile is timed from here.
             self.restart_retransmit_timer(cx.config, cx.now);
             return;
@@ -87,16 +113,19 @@ impl Connection {
         let deflated = self.congestion.window.saturating_sub(bytes);
         let added = if bytes >= mss { mss } else { 0 };
         self.congestion.window = deflated.saturating_add(added).max(mss);
-        if self.recovery.had_partial {
+        if self.recovery.phase == Phase::RecoveryPartial {
             // Only the first one restarts the timer, else many holes would take for ever.
             return;
         }
-        self.recovery.had_partial = true;
+        self.recovery.phase = Phase::RecoveryPartial;
         self.restart_retransmit_timer(cx.config, cx.now);
     }
 
     /// RFC 6298, 5.4 to 5.7: the retransmission timer expired with data or a FIN under way.
     pub(crate) fn handle_retransmission_timeout(&mut self, cx: &Context<'_>) {
+        if self.options.has_sack {
+            return self.handle_selective_timeout(cx);
+        }
         cx.counters.timeouts.increment();
         let is_first = self.retries == 0;
         self.retries = self.retries.saturating_add(1);
@@ -104,7 +133,12 @@ impl Connection {
         self.congestion.on_timeout(self.send.in_flight(), is_first, path);
         self.rtt.on_retransmitted();
         self.rtt.back_off();
-        self.recovery.is_active = false;
+        self.send_all_again();
+    }
+
+    /// Without a scoreboard, nothing that was sent is known to be there.
+    fn send_all_again(&mut self) {
+        self.recovery.phase = Phase::Open;
         self.recovery.duplicates = 0;
         self.recovery.recover = self.send.max - 1;
         self.owed = self.owed.without(Owed::RETRANSMISSION);
@@ -125,19 +159,35 @@ impl Connection {
         cx.counters.path_mtu.increment();
         if self.send.in_flight() > 0 && self.state.may_transmit() {
             self.rtt.on_retransmitted();
-            self.recovery.is_active = false;
-            self.recovery.duplicates = 0;
-            self.recovery.recover = self.send.max - 1;
-            self.owed = self.owed.without(Owed::RETRANSMISSION);
-            self.send.rewind();
+            if self.options.has_sack {
+                self.lose_flight();
+            } else {
+                self.send_all_again();
+            }
         }
         self.settle_send_timers(cx);
         self.finish(Signals::NONE, cx)
     }
 
+    /// RFC 6298, 5.1 and 5.3. With SACK and more than a segment under way, a silent tail is probed
+    /// before that (RFC 8985, 7.2).
+    #[inline]
     pub(crate) fn restart_retransmit_timer(&mut self, config: &Config, now: Instant) {
-        let at = now.plus_nanos(self.rtt.timeout_ns(config));
-        self.timers.arm(Timer::Retransmit, at);
+        self.timers.arm(Timer::Retransmit, now.plus_nanos(self.rtt.timeout_ns(config)));
+        self.hasten_tail_probe(now);
+    }
+
+    /// Arms the probe of the tail if that comes before the time-out. One segment alone is not
+    /// probed: its ACK may be delayed.
+    #[inline]
+    pub(crate) fn hasten_tail_probe(&mut self, now: Instant) {
+        if self.options.has_sack
+            && self.recovery.phase == Phase::Open
+            && self.send.in_flight() > self.options.mss.into()
+        {
+            let at = now.plus_nanos(self.rtt.probe_ns());
+            self.timers.hasten(Timer::Tail, at);
+        }
     }
 
     pub(crate) fn path(&self, now: Instant) -> Path {

@@ -15,7 +15,7 @@
 mod reassembly;
 
 use sluice_buf::{Chain, Pool, Pressure};
-use sluice_wire::SeqNumber;
+use sluice_wire::{SackBlocks, SeqNumber};
 
 use crate::config::Config;
 use crate::context::Context;
@@ -184,6 +184,23 @@ impl ReceiveQueue {
             self.reassembly = None;
         }
         outcome
+    }
+
+    /// Notes that bytes arrived again that were received before (RFC 2883, 4.1).
+    #[cold]
+    pub(crate) fn note_duplicate(&mut self, start: SeqNumber, end: SeqNumber) {
+        self.reassembly.get_or_insert_default().note_duplicate(start, end);
+    }
+
+    /// The SACK blocks of a segment that leaves now, at most `max` of them.
+    #[cold]
+    pub(crate) fn sack_blocks(&mut self, max: usize) -> SackBlocks {
+        let Some(reassembly) = self.reassembly.as_deref_mut() else { return SackBlocks::NONE };
+        let blocks = reassembly.blocks(max);
+        if reassembly.is_empty() {
+            self.reassembly = None;
+        }
+        blocks
     }
 
     /// Gives up what arrived ahead of a hole (RFC 2018, 8 allows it); true if there was any.

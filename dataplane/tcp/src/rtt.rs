@@ -11,6 +11,9 @@ const GRANULARITY_US: u32 = 1_000;
 /// RFC 6298, 5.7: the timeout with which data begins after a SYN was lost.
 const AFTER_LOST_SYN_US: u32 = 3_000_000;
 
+/// What a probe of the tail waits for beyond two round trips, nanoseconds (Linux: 2 ms).
+const PROBE_SLACK_NS: u64 = 2_000_000;
+
 /// SRTT, RTTVAR, RTO and the one segment that is being timed.
 ///
 /// One segment per round trip is timed, with microsecond stamps of our own clock. A retransmission
@@ -64,12 +67,30 @@ impl RttEstimator {
     /// Progress ends the back-off. RFC 6298, 5.7 would keep it until the next sample, which after a
     /// burst of losses comes only behind the last retransmission: one more loss in between would
     /// cost up to a minute.
+    ///
+    /// Says whether there was one.
     #[inline]
-    pub(crate) fn on_acknowledged(&mut self, ack: SeqNumber, config: &Config, now: Instant) {
+    pub(crate) fn on_acknowledged(
+        &mut self,
+        ack: SeqNumber,
+        config: &Config,
+        now: Instant,
+    ) -> bool {
         self.backoff = 0;
-        if self.is_timing && ack.at_or_after(self.timed) {
+        let is_timed = self.is_timing && ack.at_or_after(self.timed);
+        if is_timed {
             self.is_timing = false;
             self.sample(stamp(now).wrapping_sub(self.timed_at_us), config);
+        }
+        is_timed
+    }
+
+    /// RFC 7323, 4: an echoed timestamp measures what was sent again too, in milliseconds. A stale
+    /// one does not: a peer that has everything already echoes what it last heard in order.
+    pub(crate) fn on_echo(&mut self, age_ms: u32, config: &Config) {
+        let Some(age_us) = age_ms.checked_mul(1_000) else { return };
+        if age_us > 0 && age_us <= self.timeout_us.saturating_mul(2) {
+            self.sample(age_us, config);
         }
     }
 
@@ -109,6 +130,16 @@ impl RttEstimator {
         }
         let doubled = u64::from(self.timeout_us) << self.backoff;
         doubled.min(u64::from(micros(config.rto_max))) * 1_000
+    }
+
+    /// RFC 8985, 7.2: after how long a silent tail is probed, nanoseconds; never before the first
+    /// sample. Behind two round trips as long as ours and others' heartbeats take.
+    #[inline]
+    pub(crate) fn probe_ns(&self) -> u64 {
+        if self.smoothed_us == 0 {
+            return u64::MAX >> 1;
+        }
+        u64::from(self.smoothed_us) * 2_000 + PROBE_SLACK_NS
     }
 
     /// SRTT in microseconds, once something was measured.

@@ -12,6 +12,10 @@ use sluice_base::Instant;
 pub(crate) enum Timer {
     /// The peer has not acknowledged what was sent (RFC 6298).
     Retransmit,
+    /// Nothing was heard of the tail of what was sent (RFC 8985, 7).
+    Tail,
+    /// Something that may be lost may also have been overtaken (RFC 8985, 6).
+    Reorder,
     /// The peer's window is closed, or too small to be worth a segment (RFC 9293, 3.8.6.1).
     Persist,
     /// An ACK waits for data to travel with (RFC 9293, 3.8.6.3).
@@ -21,50 +25,96 @@ pub(crate) enum Timer {
 }
 
 impl Timer {
-    /// In the order in which they are looked at.
-    const ALL: [Self; 4] = [Self::Retransmit, Self::Persist, Self::DelayedAck, Self::Linger];
+    /// Where its deadline is. Of the first four, one at most is waited for.
+    const fn slot(self) -> usize {
+        match self {
+            Self::Retransmit | Self::Tail | Self::Reorder | Self::Persist => SENDING,
+            Self::DelayedAck => 1,
+            Self::Linger => 2,
+        }
+    }
+
+    /// Whether it waits for an acknowledgement of what was sent.
+    const fn is_for_flight(self) -> bool {
+        matches!(self, Self::Retransmit | Self::Tail | Self::Reorder)
+    }
 }
+
+const SENDING: usize = 0;
+const SLOTS: usize = 3;
 
 #[derive(Debug)]
 pub(crate) struct Timers {
     /// At or before every deadline.
     next: Instant,
-    deadlines: [Instant; Timer::ALL.len()],
+    deadlines: [Instant; SLOTS],
+    /// What the first of them is for.
+    sending: Timer,
     moved: bool,
 }
 
 impl Timers {
-    pub(crate) const NONE: Self =
-        Self { next: Instant::NEVER, deadlines: [Instant::NEVER; Timer::ALL.len()], moved: false };
+    pub(crate) const NONE: Self = Self {
+        next: Instant::NEVER,
+        deadlines: [Instant::NEVER; SLOTS],
+        sending: Timer::Retransmit,
+        moved: false,
+    };
 
     #[inline]
     pub(crate) fn arm(&mut self, timer: Timer, at: Instant) {
-        self.deadlines[timer as usize] = at;
+        if timer.slot() == SENDING {
+            self.sending = timer;
+        }
+        self.deadlines[timer.slot()] = at;
         if at < self.next {
             self.next = at;
             self.moved = true;
         }
     }
 
+    /// Arms it instead of the one that shares its deadline, if it comes first.
+    #[inline]
+    pub(crate) fn hasten(&mut self, timer: Timer, at: Instant) {
+        if at < self.deadlines[timer.slot()] {
+            self.arm(timer, at);
+        }
+    }
+
+    /// Cancels it; of those that share its deadline only the one that is armed for the same end.
     #[inline]
     pub(crate) fn cancel(&mut self, timer: Timer) {
-        self.deadlines[timer as usize] = Instant::NEVER;
+        if timer.slot() != SENDING || timer.is_for_flight() == self.sending.is_for_flight() {
+            self.deadlines[timer.slot()] = Instant::NEVER;
+        }
     }
 
     pub(crate) fn cancel_all(&mut self) {
         self.deadlines = Self::NONE.deadlines;
     }
 
+    /// Whether it is armed, or one that waits for the same end.
     #[inline]
     pub(crate) fn is_armed(&self, timer: Timer) -> bool {
-        self.deadlines[timer as usize] != Instant::NEVER
+        self.deadlines[timer.slot()] != Instant::NEVER
+            && (timer.slot() != SENDING || timer.is_for_flight() == self.sending.is_for_flight())
+    }
+
+    /// Whether exactly this one of those that wait for sending is armed.
+    #[inline]
+    pub(crate) fn is_kind(&self, timer: Timer) -> bool {
+        self.sending == timer && self.deadlines[SENDING] != Instant::NEVER
     }
 
     /// Takes one timer that is due.
     pub(crate) fn pop_expired(&mut self, now: Instant) -> Option<Timer> {
-        let timer = Timer::ALL.into_iter().find(|timer| self.deadlines[*timer as usize] <= now)?;
-        self.cancel(timer);
-        Some(timer)
+        let slot = self.deadlines.iter().position(|deadline| *deadline <= now)?;
+        self.deadlines[slot] = Instant::NEVER;
+        Some(match slot {
+            SENDING => self.sending,
+            1 => Timer::DelayedAck,
+            _ => Timer::Linger,
+        })
     }
 
     /// Computes the next deadline anew: the one place that does. After a wake-up that is always
@@ -123,6 +173,6 @@ mod tests {
         assert_eq!(timers.pop_expired(now), None);
         timers.settle();
         assert_eq!(timers.next(), Instant::NEVER);
-        assert!(!Timer::ALL.iter().any(|timer| timers.is_armed(*timer)));
+        assert!(timers.deadlines.iter().all(|deadline| *deadline == Instant::NEVER));
     }
 }

@@ -5,7 +5,7 @@ mod support;
 use sluice_base::Rng;
 use sluice_buf::Pressure;
 use sluice_tcp::{Config, Connection, State, limits};
-use sluice_wire::{Flags, SeqNumber, TcpHeader, TcpOptions, Timestamps};
+use sluice_wire::{Flags, SackBlocks, SeqNumber, TcpHeader, TcpOptions, Timestamps};
 
 use support::bench::Bench;
 use support::script::{given, plain_config};
@@ -44,6 +44,12 @@ fn arbitrary_header(rng: &mut Rng, bench: &Bench) -> TcpHeader {
         rng.chance(100_000).then(|| Timestamps { value: rng.next_u32(), echo: rng.next_u32() });
     let mss = rng.chance(100_000).then(|| rng.next_u32() as u16);
     let window_scale = rng.chance(100_000).then(|| rng.below(20) as u8);
+    let mut sack = SackBlocks::NONE;
+    for _ in 0..[0, 0, 1, 4][rng.below(4) as usize] {
+        let point = bench.iss + rng.below(6_000);
+        let left = near(rng, point);
+        sack.push(left, left + [1, 100, 1_460, 1 << 31][rng.below(4) as usize]);
+    }
     // The offsets that matter move along with what was exchanged.
     let (theirs, ours) = (bench.irs + rng.below(3_000), bench.iss + rng.below(6_000));
     TcpHeader {
@@ -51,7 +57,7 @@ fn arbitrary_header(rng: &mut Rng, bench: &Bench) -> TcpHeader {
         ack: near(rng, ours),
         flags,
         window: rng.next_u32() as u16,
-        options: TcpOptions { mss, window_scale, timestamps, ..TcpOptions::NONE },
+        options: TcpOptions { mss, window_scale, timestamps, sack, ..TcpOptions::NONE },
         ..TcpHeader::default()
     }
 }
@@ -98,7 +104,8 @@ fn arbitrary_segments_in_every_state() {
                 let mut rng = Rng::new(seed);
                 let receive_buffers = [1, 4, 44][rng.below(3) as usize];
                 let timestamps = rng.chance(500_000);
-                let config = Config { receive_buffers, timestamps, ..plain_config() };
+                let sack = rng.chance(500_000);
+                let config = Config { receive_buffers, timestamps, sack, ..plain_config() };
                 let mut bench = given(state, config);
                 for _ in 0..200 {
                     arbitrary_step(&mut rng, &mut bench);

@@ -79,6 +79,7 @@ impl World {
             receive_buffers,
             window_scale: rng.below(5) as u8,
             timestamps: rng.chance(500_000),
+            sack: rng.chance(700_000),
             send_queue_max: [2_000, 100_000][rng.below(2) as usize],
             congestion: [CongestionKind::Cubic, CongestionKind::NewReno][rng.below(2) as usize],
             // So that no weather looks like a dead peer.

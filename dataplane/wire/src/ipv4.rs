@@ -20,6 +20,11 @@ pub const CHECKSUM_OFFSET: usize = 10;
 /// Where the time to live lies, from the start of the header.
 pub const TTL_OFFSET: usize = 8;
 
+/// Of the byte with DSCP and ECN: the sender understands ECN (RFC 3168, 5).
+pub const ECT_0: u8 = 0b10;
+/// Of that byte: a router is congested.
+pub const CE: u8 = 0b11;
+
 /// RFC 1700, "IP default TTL".
 const TTL_DEFAULT: u8 = 64;
 
@@ -203,6 +208,13 @@ impl<'a> Ipv4View<'a> {
     #[must_use]
     pub const fn protocol(&self) -> IpProtocol {
         IpProtocol::from_number(self.layout.protocol)
+    }
+
+    /// Differentiated services code point (6 bits) and ECN (2 bits).
+    #[inline]
+    #[must_use]
+    pub const fn dscp_ecn(&self) -> u8 {
+        self.layout.dscp_ecn
     }
 
     /// Time to live, hops.

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use sluice_base::{HashKey, Instant, InterfaceId, ListenerId};
 use sluice_buf::{Batch, Capabilities, Chain, Pool, Pressure, chain_nodes_in_use};
 use sluice_stack::{InterfaceConfig, Stack, StackConfig};
-use sluice_tcp::{ChallengeAcks, Config, Connection, Context, TcpCounters};
+use sluice_tcp::{ChallengeAcks, Config, Connection, Context, Numbers, TcpCounters};
 use sluice_wire::{MacAddress, SeqNumber, TcpView};
 
 const PORT: InterfaceId = InterfaceId(0);
@@ -109,7 +109,8 @@ pub fn tcp_segments(data: &[u8]) {
             let Ok(header) = view.header() else { continue };
             let payload = &bytes[view.header_len()..];
             let Some(tcp) = &mut connection else {
-                connection = Some(Connection::accept(SeqNumber(7), &header, &cx));
+                let numbers = Numbers { iss: SeqNumber(7), stamp_offset: 7 };
+                connection = Some(Connection::accept(numbers, &header, &cx));
                 continue;
             };
             let Ok(payload) = Chain::copy_from(payload, &pool) else { continue };

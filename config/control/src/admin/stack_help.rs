@@ -27,6 +27,12 @@ const STACK: &[(&str, MetricKind, &str)] = &[
     ("tcp_resets_out", Counter, "Resets sent to segments without a connection."),
     ("tcp_resets_limited", Counter, "Resets not sent because there were too many."),
     ("tcp_accepts", Counter, "Connections begun by peers."),
+    (
+        "tcp_cookies_sent",
+        Counter,
+        "SYNs answered with a cookie, nothing of them being kept (RFC 4987).",
+    ),
+    ("tcp_cookies_accepted", Counter, "Connections begun by a cookie that came back."),
     ("tcp_connects", Counter, "Connections begun by us."),
     ("tcp_connections", Gauge, "Connections that are there now, half-open ones included."),
     ("tcp_half_open", Gauge, "Connections of peers that are not acknowledged yet."),

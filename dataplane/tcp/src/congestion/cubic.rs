@@ -21,7 +21,7 @@ const DISTANCE_MAX_MS: i64 = 60_000;
 const C_NUMERATOR: i64 = 4;
 const C_DENOMINATOR: i64 = 10;
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Cubic {
     /// W_max, bytes: where the last loss happened.
     window_max: u32,

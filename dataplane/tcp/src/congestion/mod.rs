@@ -43,7 +43,7 @@ pub(crate) trait Controller {
     fn on_idle(&mut self);
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Algorithm {
     Cubic(Cubic),
     NewReno(NewReno),
@@ -96,6 +96,13 @@ impl Congestion {
         }
     }
 
+    /// Whether nothing was lost yet: the window still looks for what the path carries.
+    #[inline]
+    pub(crate) fn is_first_slow_start(&self) -> bool {
+        self.slow_start_threshold == limits::CONGESTION_WINDOW_MAX
+            && self.window < self.slow_start_threshold
+    }
+
     /// The SYNs are exchanged and `mss` is known. RFC 5681, 3.1: if a SYN was lost, begin with one
     /// segment.
     pub(crate) fn on_connected(&mut self, mss: u32, was_syn_lost: bool) {
@@ -137,6 +144,26 @@ impl Congestion {
         self.slow_start_threshold = self.algorithm.on_loss(self.window, flight, path);
     }
 
+    /// As it is, to be [restored](Self::restore) if the loss that is about to change it was none.
+    pub(crate) fn save(&self) -> Saved {
+        Saved {
+            window: self.window,
+            slow_start_threshold: self.slow_start_threshold,
+            algorithm: self.algorithm.clone(),
+        }
+    }
+
+    /// Nothing was lost: as it was before, at once as far as `room` goes (RFC 4015, 3.2).
+    pub(crate) fn restore(&mut self, saved: Saved, room: u32) {
+        self.window = self.window.max(saved.window.min(room));
+        self.slow_start_threshold = self.slow_start_threshold.max(saved.slow_start_threshold);
+        if self.window < saved.window {
+            // Slow start the rest of the way.
+            self.slow_start_threshold = self.slow_start_threshold.max(saved.window);
+        }
+        self.algorithm = saved.algorithm;
+    }
+
     /// The timer says that something is lost (RFC 5681, 3.1): begin again with one segment.
     /// `is_first` is false when the same data was sent again before: ssthresh falls once.
     pub(crate) fn on_timeout(&mut self, flight: u32, is_first: bool, path: Path) {
@@ -158,8 +185,16 @@ impl Congestion {
     }
 }
 
+/// What a reduction changes.
+#[derive(Debug)]
+pub(crate) struct Saved {
+    window: u32,
+    slow_start_threshold: u32,
+    algorithm: Algorithm,
+}
+
 /// RFC 6928, 2.
-fn initial_window(mss: u32) -> u32 {
+pub(crate) fn initial_window(mss: u32) -> u32 {
     (limits::INITIAL_WINDOW_SEGMENTS * mss).min((2 * mss).max(14_600))
 }
 

@@ -3,7 +3,7 @@
 use super::{Controller, Path};
 
 /// One segment per round trip, counted in bytes acknowledged (RFC 3465, 2.1).
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct NewReno {
     /// Bytes acknowledged since the window last grew.
     acked: u32,

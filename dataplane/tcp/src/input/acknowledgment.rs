@@ -6,6 +6,8 @@ use sluice_wire::{Flags, SeqNumber, TcpHeader};
 use super::{Done, Step};
 use crate::connection::Connection;
 use crate::context::Context;
+use crate::ecn::Ecn;
+use crate::flight::Pace;
 use crate::output::Owed;
 use crate::signals::Signals;
 use crate::state::State;
@@ -28,11 +30,17 @@ impl Connection {
             self.check_syn_acknowledged(header, signals, cx)?;
         }
         self.check_ack_range(header.ack, cx)?;
+        let window = self.congestion.window;
         if self.timers.is_armed(Timer::Persist) {
             // The peer lives: RFC 9293, 3.8.6.1 forbids giving up now.
             self.retries = 0;
         }
-        if header.ack.after(self.send.unacknowledged) {
+        if self.options.has_sack {
+            self.acknowledge_selectively(header, signals, cx);
+            if self.state == State::Closed {
+                return Err(Done);
+            }
+        } else if header.ack.after(self.send.unacknowledged) {
             self.acknowledge(header.ack, signals, cx);
             if self.state == State::Closed {
                 // LAST-ACK: that was it.
@@ -40,6 +48,11 @@ impl Connection {
             }
         } else if self.is_duplicate(header, payload) {
             self.handle_duplicate_ack(cx);
+        }
+        if self.options.ecn.contains(Ecn::AGREED)
+            && header.flags.intersects(Flags::ECE | Flags::CWR)
+        {
+            self.handle_ecn_flags(header.flags, !payload.is_empty(), window, cx);
         }
         self.update_window(header);
         Ok(())
@@ -66,7 +79,8 @@ impl Connection {
 
     /// Owes a RST for an ACK of something that was never sent.
     pub(super) fn reject_ack(&mut self, ack: SeqNumber) {
-        self.stray_reset = ack;
+        // Nothing can be lost while the SYN is on its way.
+        self.recovery.recover = ack;
         self.owed |= Owed::STRAY_RESET;
     }
 
@@ -100,16 +114,17 @@ impl Connection {
 
     /// Takes SEG.ACK, which covers something new: frees the queue, times, grows the window.
     #[inline]
-    pub(super) fn acknowledge(&mut self, ack: SeqNumber, signals: &mut Signals, cx: &Context<'_>) {
+    pub(crate) fn acknowledge(&mut self, ack: SeqNumber, signals: &mut Signals, cx: &Context<'_>) {
         let flight = self.send.in_flight();
+        let pace = if self.flight.is_some() { self.advance_flight(ack, cx) } else { Pace::Full };
         let acked = self.send.acknowledge(ack);
         self.rtt.on_acknowledged(ack, cx.config, cx.now);
         self.retries = 0;
         self.recovery.duplicates = 0;
-        if self.recovery.is_active {
+        if self.recovery.phase.is_repairing() {
             self.handle_ack_in_recovery(ack, acked.bytes, cx);
         } else {
-            self.grow_window(ack, acked.bytes, flight, cx);
+            self.grow_window(ack, acked.bytes, flight, pace, cx);
             self.recovery.follow(ack);
             // RFC 6298, 5.3; with nothing under way `settle_send_timers` stops it (5.2).
             self.restart_retransmit_timer(cx.config, cx.now);
@@ -123,7 +138,17 @@ impl Connection {
     }
 
     #[inline]
-    fn grow_window(&mut self, ack: SeqNumber, bytes: u32, flight: u32, cx: &Context<'_>) {
+    fn grow_window(
+        &mut self,
+        ack: SeqNumber,
+        bytes: u32,
+        flight: u32,
+        pace: Pace,
+        cx: &Context<'_>,
+    ) {
+        if pace != Pace::Full {
+            return self.grow_at(pace, bytes, flight, cx);
+        }
         let is_repairing = ack.at_or_before(self.recovery.recover);
         let step_max = if is_repairing { self.options.mss.into() } else { u32::MAX };
         let path = self.path(cx.now);
@@ -132,7 +157,7 @@ impl Connection {
 
     /// Half of the room must be back, else a writer would be woken for every segment.
     #[cold]
-    fn unblock_writer(&mut self, signals: &mut Signals, cx: &Context<'_>) {
+    pub(crate) fn unblock_writer(&mut self, signals: &mut Signals, cx: &Context<'_>) {
         let half = cx.config.send_queue_max as usize / 2;
         if self.send.queue.len() <= half && self.state.may_write() {
             self.is_write_blocked = false;

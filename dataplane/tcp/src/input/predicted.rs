@@ -10,6 +10,7 @@ use sluice_wire::{Flags, PlainHeader};
 use crate::connection::Connection;
 use crate::context::Context;
 use crate::output::Owed;
+use crate::recovery::Phase;
 use crate::signals::Signals;
 use crate::state::State;
 
@@ -25,7 +26,7 @@ impl Connection {
             && (acked != 0 || !payload.is_empty())
             && header.timestamps.is_some() == self.options.has_timestamps
             && self.receive.reassembly.is_none()
-            && !self.recovery.is_active
+            && self.recovery.phase == Phase::Open
             && !self.is_read_closed
     }
 

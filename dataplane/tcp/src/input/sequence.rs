@@ -61,6 +61,15 @@ impl Connection {
             self.owed |= Owed::SYN;
             return Err(Done);
         }
+        let payload_len = segment_len - u32::from(header.flags.contains(Flags::FIN));
+        if header.seq.before(self.receive.next)
+            && payload_len > 0
+            && !header.flags.contains(Flags::SYN)
+            && self.state.may_receive()
+        {
+            cx.counters.duplicate_data.increment();
+            self.note_duplicate(header.seq, payload_len);
+        }
         let is_last_fin =
             header.flags.contains(Flags::FIN) && header.seq + segment_len == self.receive.next;
         if self.state == State::TimeWait && is_last_fin {

@@ -1,7 +1,7 @@
 //! RFC 9293, 3.10.7.4, seventh: process the segment text.
 
 use sluice_buf::Chain;
-use sluice_wire::{Flags, TcpHeader};
+use sluice_wire::{Flags, SeqNumber, TcpHeader};
 
 use super::{Done, Step};
 use crate::config::nanos;
@@ -29,6 +29,9 @@ impl Connection {
         if payload.is_empty() && !header.flags.contains(Flags::FIN) {
             return Err(Done);
         }
+        if header.seq.before(self.receive.next) && !payload.is_empty() {
+            self.note_duplicate(header.seq, payload.len() as u32);
+        }
         let is_trimmed = self.trim(header, &mut payload);
         if is_trimmed {
             // Whoever sends behind the window does not know where it ends.
@@ -54,6 +57,16 @@ impl Connection {
             self.fill_hole();
         }
         if is_trimmed { Err(Done) } else { Ok(()) }
+    }
+
+    /// Lets the next ACK say what came twice (RFC 2883, 4.1): the peer learns that a retransmission
+    /// was not needed.
+    #[cold]
+    pub(super) fn note_duplicate(&mut self, seq: SeqNumber, len: u32) {
+        if self.options.has_sack {
+            let end = (seq + len).min(self.receive.next);
+            self.receive.note_duplicate(seq, end);
+        }
     }
 
     /// Cuts off what was received before and what lies behind the window; true in the latter case.
@@ -110,13 +123,7 @@ impl Connection {
 
     /// RFC 5681, 4.2: out-of-order data is acknowledged at once, so that the peer learns of a loss.
     #[cold]
-    fn keep_for_later(
-        &mut self,
-        seq: sluice_wire::SeqNumber,
-        payload: Chain,
-        is_fin: bool,
-        cx: &Context<'_>,
-    ) {
+    fn keep_for_later(&mut self, seq: SeqNumber, payload: Chain, is_fin: bool, cx: &Context<'_>) {
         cx.counters.out_of_order.increment();
         self.owed |= Owed::ACK;
         if Self::must_drop_reassembly(cx.pressure) {

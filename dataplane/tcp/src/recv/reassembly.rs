@@ -1,7 +1,7 @@
-//! Bytes that arrived ahead of a hole.
+//! Bytes that arrived ahead of a hole, and what the peer is told of them (RFC 2018, RFC 2883).
 
 use sluice_buf::{Chain, Pool};
-use sluice_wire::SeqNumber;
+use sluice_wire::{SackBlocks, SeqNumber};
 
 use super::append_copy;
 use crate::limits;
@@ -14,12 +14,18 @@ pub(crate) struct Reassembly {
     buffers: u32,
     /// Where the peer's FIN is.
     fin: Option<SeqNumber>,
+    /// What arrived twice and was not reported yet (RFC 2883, 4).
+    duplicate: Option<(SeqNumber, SeqNumber)>,
+    /// Counts insertions, so that the latest can be told first.
+    clock: u32,
 }
 
 #[derive(Debug)]
 struct Range {
     start: SeqNumber,
     chain: Chain,
+    /// `clock` when something of it last arrived.
+    touched: u32,
 }
 
 impl Range {
@@ -66,12 +72,14 @@ impl Reassembly {
 
     /// How many ranges lie between `seq` and `end`.
     fn covered(&self, seq: SeqNumber, end: SeqNumber) -> u32 {
-        let inside = |range: &&Range| range.start.after(seq) && range.start.before(end);
-        self.ranges.iter().filter(inside).count() as u32
+        let first = self.ranges.partition_point(|range| range.start.at_or_before(seq));
+        let behind = self.ranges.partition_point(|range| range.start.before(end));
+        behind.saturating_sub(first) as u32
     }
 
     fn place(&mut self, mut seq: SeqNumber, mut payload: Chain, pool: &Pool) -> Insert {
-        let index = self.ranges.iter().take_while(|range| range.end().before(seq)).count();
+        self.clock = self.clock.wrapping_add(1);
+        let index = self.ranges.partition_point(|range| range.end().before(seq));
         while !payload.is_empty() {
             let end = seq + payload.len() as u32;
             let Some(range) =
@@ -80,9 +88,11 @@ impl Reassembly {
                 if self.ranges.len() >= limits::REASSEMBLY_RANGES_MAX {
                     return Insert::Full;
                 }
-                self.ranges.insert(index, Range { start: seq, chain: payload });
+                let touched = self.clock;
+                self.ranges.insert(index, Range { start: seq, chain: payload, touched });
                 return Insert::Kept;
             };
+            range.touched = self.clock;
             if seq.before(range.start) {
                 // The part in front of the range grows it to the left.
                 let front_len = range.start.since(seq);
@@ -94,6 +104,9 @@ impl Reassembly {
             }
             let known = range.end().since(seq).min(payload.len() as u32);
             payload.advance(known as usize);
+            if known > 0 && self.duplicate.is_none() {
+                self.duplicate = Some((seq, seq + known));
+            }
             seq += known;
             if payload.is_empty() {
                 break;
@@ -150,7 +163,33 @@ impl Reassembly {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.ranges.is_empty() && self.fin.is_none()
+        self.ranges.is_empty() && self.fin.is_none() && self.duplicate.is_none()
+    }
+
+    /// Notes that what lies between the two arrived again (RFC 2883, 4.1).
+    pub(crate) fn note_duplicate(&mut self, start: SeqNumber, end: SeqNumber) {
+        self.duplicate = Some((start, end));
+    }
+
+    /// Blocks that [`blocks`](Self::blocks) would give, at most.
+    pub(crate) fn block_count(&self) -> usize {
+        self.ranges.len() + usize::from(self.duplicate.is_some())
+    }
+
+    /// What the next segment tells of: what came twice, once only (RFC 2883, 4), then what arrived
+    /// last, and what arrived before that, as often as there is room (RFC 2018, 4).
+    pub(crate) fn blocks(&mut self, max: usize) -> SackBlocks {
+        let duplicate = self.duplicate.take();
+        let mut blocks: SackBlocks = duplicate.into_iter().collect();
+        let mut age_told = None;
+        while blocks.len() < max {
+            let age = |range: &&Range| self.clock.wrapping_sub(range.touched);
+            let older = |range: &&Range| age_told.is_none_or(|told| age(range) > told);
+            let Some(next) = self.ranges.iter().filter(older).min_by_key(age) else { break };
+            age_told = Some(self.clock.wrapping_sub(next.touched));
+            blocks.push(next.start, next.end());
+        }
+        blocks
     }
 
     pub(crate) fn invariants(&self, next: SeqNumber) {

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use sluice_base::{HashKey, Instant};
 use sluice_buf::{Chain, Pool, Pressure, chain_nodes_in_use};
-use sluice_tcp::{ChallengeAcks, Config, Connection, Context, Outgoing, Signals, TcpCounters};
+use sluice_tcp::{
+    ChallengeAcks, Config, Connection, Context, Numbers, Outgoing, Signals, TcpCounters,
+};
 use sluice_wire::{SeqNumber, TcpHeader};
 
 /// A segment that left, with its data.
@@ -49,11 +51,19 @@ pub(crate) fn pattern_bytes(offset: u64, len: usize) -> Vec<u8> {
     (offset..offset + len as u64).map(pattern).collect()
 }
 
+fn numbers(iss: SeqNumber) -> Numbers {
+    Numbers { iss, stamp_offset: 0x1234_5678 }
+}
+
 impl Bench {
     pub(crate) fn new(config: Config) -> Self {
+        Self::with_pool(config, 2_048)
+    }
+
+    pub(crate) fn with_pool(config: Config, buffers: u32) -> Self {
         Self {
             config,
-            pool: Pool::heap(2_048),
+            pool: Pool::heap(buffers),
             pressure: Pressure::None,
             counters: TcpCounters::default(),
             challenges: ChallengeAcks::new(HashKey::new([0x1234_5678, 0x9abc_def0])),
@@ -91,7 +101,7 @@ impl Bench {
             challenges: &self.challenges,
             now: self.now,
         };
-        self.connection = Some(Connection::connect(self.iss, &cx));
+        self.connection = Some(Connection::connect(numbers(self.iss), &cx));
         self.flush();
     }
 
@@ -104,7 +114,7 @@ impl Bench {
             challenges: &self.challenges,
             now: self.now,
         };
-        self.connection = Some(Connection::accept(self.iss, syn, &cx));
+        self.connection = Some(Connection::accept(numbers(self.iss), syn, &cx));
         self.flush();
     }
 
@@ -123,6 +133,10 @@ impl Bench {
     }
 
     pub(crate) fn segment(&mut self, header: &TcpHeader, payload: &[u8]) {
+        self.marked_segment(header, payload, false);
+    }
+
+    pub(crate) fn marked_segment(&mut self, header: &TcpHeader, payload: &[u8], is_marked: bool) {
         // As it arrives: in packets of its own, a merged one in several.
         let mut chain = Chain::new();
         for part in payload.chunks(1_460) {
@@ -130,7 +144,13 @@ impl Bench {
             assert!(packet.append_bytes(part));
             packet.into_chain(0, part.len(), &mut chain);
         }
-        self.act(|connection, cx| connection.handle_segment(header, chain, cx));
+        self.act(|connection, cx| {
+            let signals = connection.handle_segment(header, chain, cx);
+            if is_marked {
+                connection.note_congestion_mark(cx);
+            }
+            signals
+        });
     }
 
     pub(crate) fn write(&mut self, len: usize) {
@@ -139,6 +159,13 @@ impl Bench {
         let mut chain = Chain::copy_from(&bytes, &self.pool).expect("the pool has buffers");
         self.act(|connection, cx| connection.write(&mut chain, cx));
         assert!(chain.is_empty(), "a write takes all");
+    }
+
+    /// Writes bytes whose values do not matter.
+    pub(crate) fn write_any(&mut self, len: usize) {
+        let mut chain = Chain::copy_from(&vec![0; len], &self.pool).expect("the pool has buffers");
+        self.written += len as u64;
+        self.act(|connection, cx| connection.write(&mut chain, cx));
     }
 
     /// Reads up to `max` bytes, checks that they are the right ones, and says how many there were.

@@ -2,7 +2,7 @@
 //!
 //! Numbers are relative to the initial sequence number of whoever sends them, so a SYN has 0.
 
-use sluice_wire::{Flags, TcpOptions, Timestamps};
+use sluice_wire::{Flags, SeqNumber, TcpOptions, Timestamps};
 
 /// What a line says; what it does not say is not checked (output) or has a default (input).
 #[derive(Clone, Debug, Default)]
@@ -12,8 +12,18 @@ pub(crate) struct Segment {
     pub(crate) ack: Option<i64>,
     pub(crate) window: Option<u16>,
     pub(crate) options: Option<TcpOptions>,
+    /// What the ECN field of the IP header says (RFC 3168, 5).
+    pub(crate) ip: Option<Ip>,
     /// The device is to cut it into pieces of this size.
     pub(crate) tso: Option<u16>,
+}
+
+/// The ECN field of an IP header.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Ip {
+    None,
+    Ect,
+    Ce,
 }
 
 pub(crate) fn parse(text: &str) -> Result<Segment, String> {
@@ -36,6 +46,14 @@ pub(crate) fn parse(text: &str) -> Result<Segment, String> {
             }
             "ack" => segment.ack = Some(number(value)?),
             "win" => segment.window = Some(number(value)? as u16),
+            "ip" => {
+                segment.ip = Some(match value {
+                    "none" => Ip::None,
+                    "ect" => Ip::Ect,
+                    "ce" => Ip::Ce,
+                    _ => return Err(format!("{value} is not an ECN field")),
+                });
+            }
             "tso" => segment.tso = Some(number(value)? as u16),
             _ => return Err(format!("{word} is not part of a segment")),
         }
@@ -72,6 +90,13 @@ fn parse_options(text: &str) -> Result<TcpOptions, String> {
             ["TS", "val", value, "ecr", echo] => {
                 let (value, echo) = (number(value)? as u32, number(echo)? as u32);
                 options.timestamps = Some(Timestamps { value, echo });
+            }
+            ["sack", ref blocks @ ..] if !blocks.is_empty() => {
+                for block in blocks {
+                    let (left, right) = block.split_once(':').ok_or("sack LEFT:RIGHT")?;
+                    let edge = |text| Ok::<_, String>(SeqNumber(number(text)? as u32));
+                    options.sack.push(edge(left)?, edge(right)?);
+                }
             }
             _ => return Err(format!("{option} is not an option")),
         }

@@ -4,17 +4,21 @@ use std::time::Duration;
 
 use sluice_base::Instant;
 use sluice_buf::Pressure;
-use sluice_tcp::{Config, CongestionKind, Connection, Signals};
+use sluice_tcp::{Config, CongestionKind, Connection, EcnMode, Signals};
 use sluice_wire::{Flags, SeqNumber, TcpHeader, TcpOptions};
 
 use super::bench::{Bench, Sent, pattern_bytes};
-use super::line::{self, Segment, number};
+use super::line::{self, Ip, Segment, number};
 
 /// How each state is reached. Numbers go on from where these lines leave them.
-const GIVEN: [(&str, &str); 10] = [
+const GIVEN: [(&str, &str); 11] = [
     ("syn-sent", "connect\n> S seq 0"),
     ("syn-received", "< S seq 0 win 65535 <mss 1460>\n> S. seq 0 ack 1"),
     ("established", "connect\n> S seq 0\n< S. seq 0 ack 1 win 65535 <mss 1460>\n> . seq 1 ack 1"),
+    (
+        "established-10-ms",
+        "connect\n> S seq 0\n+0.010 < S. seq 0 ack 1 win 65535 <mss 1460>\n> . seq 1 ack 1",
+    ),
     ("fin-wait-1", "given established\nclose\n> F. seq 1 ack 1"),
     ("fin-wait-2", "given fin-wait-1\n< . seq 1 ack 2"),
     ("closing", "given fin-wait-1\n< F. seq 1 ack 1\n> . seq 2 ack 2"),
@@ -35,6 +39,7 @@ pub(crate) fn plain_config() -> Config {
         receive_buffers: 44,
         window_scale: 0,
         timestamps: false,
+        sack: false,
         congestion: CongestionKind::NewReno,
         ..Config::default()
     }
@@ -193,8 +198,10 @@ impl Script {
     fn given(&mut self, state: &str) -> Result<(), String> {
         let found = GIVEN.iter().find(|(name, _)| *name == state);
         let (_, lines) = found.ok_or_else(|| format!("{state} is not a state"))?;
+        // What the configuration offers, the peer wants too.
+        let sack = if self.bench.config.sack { "<mss 1460,sackOK>" } else { "<mss 1460>" };
         for line in lines.lines() {
-            self.line(line)?;
+            self.line(&line.replace("<mss 1460>", sack))?;
         }
         self.bench.signals = Signals::NONE;
         Ok(())
@@ -219,6 +226,15 @@ impl Script {
                 "delayed_ack" => config.delayed_ack = seconds()?,
                 "rto_min" => config.rto_min = seconds()?,
                 "rto_max" => config.rto_max = seconds()?,
+                "ecn" => {
+                    config.ecn = match value {
+                        "off" => EcnMode::Off,
+                        "accept" => EcnMode::Accept,
+                        "offer" => EcnMode::Offer,
+                        _ => return Err(format!("{value} is not an ECN mode")),
+                    }
+                }
+                "sack" => config.sack = value == "on",
                 "timestamps" => config.timestamps = value == "on",
                 "congestion" => {
                     config.congestion = match value {
@@ -239,6 +255,7 @@ impl Script {
         let (start, end) = segment.seq.unwrap_or((0, 0));
         self.peer_window = segment.window.unwrap_or(self.peer_window);
         let mut options = segment.options.unwrap_or(TcpOptions::NONE);
+        options.sack = options.sack.iter().map(|block| moved(block, self.bench.iss.0)).collect();
         if let Some(stamp) = &mut options.timestamps {
             stamp.echo = stamp.echo.wrapping_add(self.stamp_base.unwrap_or(0));
         }
@@ -256,7 +273,7 @@ impl Script {
         if self.bench.connection.is_none() {
             self.bench.accept(&header);
         } else {
-            self.bench.segment(&header, &payload);
+            self.bench.marked_segment(&header, &payload, segment.ip == Some(Ip::Ce));
         }
     }
 
@@ -295,6 +312,10 @@ impl Script {
         if wanted.window.is_some_and(|it| it != header.window) {
             return differs("win", header.window.to_string());
         }
+        let ip = if sent.outgoing.is_ect { Ip::Ect } else { Ip::None };
+        if wanted.ip.is_some_and(|it| it != ip) {
+            return differs("ip", format!("{ip:?}"));
+        }
         if wanted.tso.unwrap_or(0) != sent.outgoing.segment_size {
             return differs("tso", sent.outgoing.segment_size.to_string());
         }
@@ -315,6 +336,8 @@ impl Script {
 
     fn relative_options(&mut self, options: &TcpOptions, at: Instant) -> TcpOptions {
         let mut options = *options;
+        let back = self.bench.irs.0.wrapping_neg();
+        options.sack = options.sack.iter().map(|block| moved(block, back)).collect();
         if let Some(stamp) = &mut options.timestamps {
             let now = at.as_millis() as u32;
             let base = *self.stamp_base.get_or_insert(stamp.value.wrapping_sub(now));
@@ -350,10 +373,18 @@ impl Script {
         }
         text += &format!(" win {}", header.window);
         if !header.options.is_empty() {
-            text += &format!(" <{}>", header.options);
+            let mut options = header.options;
+            let back = self.bench.irs.0.wrapping_neg();
+            options.sack = options.sack.iter().map(|block| moved(block, back)).collect();
+            text += &format!(" <{options}>");
         }
         text
     }
+}
+
+/// A SACK block whose numbers count from elsewhere.
+fn moved((left, right): (SeqNumber, SeqNumber), by: u32) -> (SeqNumber, SeqNumber) {
+    (SeqNumber(left.0.wrapping_add(by)), SeqNumber(right.0.wrapping_add(by)))
 }
 
 fn relative(base: SeqNumber, offset: i64) -> SeqNumber {

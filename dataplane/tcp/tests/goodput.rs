@@ -1,0 +1,321 @@
+//! Bulk transfer over a bottleneck, in virtual time: how much of it arrives, against what the
+//! theory of the algorithm promises. `SEED=n` replays one, `--nocapture` prints all figures.
+
+#![expect(clippy::disallowed_macros, reason = "the figures are what is looked for")]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use sluice_base::{Instant, Rng};
+use sluice_tcp::{Config, CongestionKind};
+use sluice_wire::TcpHeader;
+
+use support::bench::Bench;
+
+/// A path between sender (0) and receiver (1).
+#[derive(Clone, Copy, Debug)]
+struct Path {
+    /// Bottleneck towards the receiver, bits per second.
+    rate: u64,
+    one_way: Duration,
+    /// Bytes that the bottleneck queues.
+    queue_max: u64,
+    /// Of a million data segments, lost at random.
+    loss: u32,
+    /// Losses come in runs of about so many.
+    burst: u32,
+    /// Of a million data segments, late by up to so much.
+    reordering: (u32, Duration),
+    /// Of a million ACKs, lost.
+    ack_loss: u32,
+    timestamps: bool,
+}
+
+const CLEAN: Path = Path {
+    rate: 100_000_000,
+    one_way: Duration::from_millis(25),
+    queue_max: 625_000,
+    loss: 0,
+    burst: 1,
+    reordering: (0, Duration::ZERO),
+    ack_loss: 0,
+    timestamps: true,
+};
+
+/// Bytes of Ethernet, IPv4 and TCP headers around a segment's data.
+const OVERHEAD: u64 = 14 + 20 + 32;
+
+struct World {
+    rng: Rng,
+    path: Path,
+    benches: [Bench; 2],
+    events: BTreeMap<(Instant, u64), (usize, TcpHeader, Vec<u8>)>,
+    count: u64,
+    now: Instant,
+    /// Until when the bottleneck is busy.
+    busy_until: Instant,
+    /// Losses left of the present run.
+    losing: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Figures {
+    mbit: f64,
+    retransmitted: f64,
+    timeouts: u64,
+    fast: u64,
+    undone: u64,
+    probes: u64,
+}
+
+impl World {
+    fn new(seed: u64, path: Path, congestion: CongestionKind, sack: bool) -> Self {
+        let config = Config {
+            receive_buffers: 4_096,
+            window_scale: 10,
+            send_queue_max: 4 << 20,
+            congestion,
+            sack,
+            timestamps: path.timestamps,
+            ..Config::default()
+        };
+        let mut benches = [0, 1].map(|_| Bench::with_pool(config.clone(), 16_384));
+        benches[0].iss = sluice_wire::SeqNumber(seed as u32 ^ 0xffff_0000);
+        let now = benches[0].now;
+        let (events, rng) = (BTreeMap::new(), Rng::new(seed));
+        let busy_until = now;
+        Self { rng, path, benches, events, count: 0, now, busy_until, losing: 0 }
+    }
+
+    fn is_lost(&mut self) -> bool {
+        if self.losing > 0 {
+            self.losing -= 1;
+            return true;
+        }
+        let begins = self.rng.chance(self.path.loss / self.path.burst);
+        if begins && self.path.burst > 1 {
+            self.losing = self.rng.below(2 * self.path.burst - 1);
+        }
+        begins
+    }
+
+    fn carry(&mut self, from: usize) {
+        while let Some(sent) = self.benches[from].sent.pop_front() {
+            let mut at = self.now + self.path.one_way;
+            if sent.payload.is_empty() {
+                let is_ack = from == 1;
+                // The handshake is not what is measured.
+                let has_begun = self.benches[1].read > 0;
+                if is_ack && has_begun && self.rng.chance(self.path.ack_loss) {
+                    continue;
+                }
+            } else {
+                if self.is_lost() {
+                    continue;
+                }
+                let bytes = sent.payload.len() as u64 + OVERHEAD;
+                let waiting = self.busy_until.max(self.now) - self.now;
+                let queued = waiting.as_nanos() as u64 * self.path.rate / 8_000_000_000;
+                if queued + bytes > self.path.queue_max {
+                    continue;
+                }
+                let time = Duration::from_nanos(bytes * 8_000_000_000 / self.path.rate);
+                self.busy_until = self.busy_until.max(self.now) + time;
+                at = self.busy_until + self.path.one_way;
+                let (chance, late) = self.path.reordering;
+                if self.rng.chance(chance) {
+                    at += late.mul_f64(f64::from(self.rng.below(1_000)) / 1_000.0);
+                }
+            }
+            self.count += 1;
+            let event = (1 - from, sent.header, sent.payload);
+            self.events.insert((at, self.count), event);
+        }
+    }
+
+    fn fill(&mut self) {
+        let bench = &mut self.benches[0];
+        let room = bench.connection().send_room(&bench.config);
+        if room >= 256 * 1024 {
+            bench.write_any(256 * 1024);
+        }
+    }
+
+    fn step(&mut self) {
+        let event_at = self.events.first_key_value().map_or(Instant::NEVER, |((at, _), _)| *at);
+        let timer_at = self.benches[0].wheel().min(self.benches[1].wheel());
+        self.now = self.now.max(event_at.min(timer_at));
+        for bench in &mut self.benches {
+            bench.run_until(self.now);
+        }
+        if event_at <= self.now
+            && let Some((_, (to, header, payload))) = self.events.pop_first()
+        {
+            if self.benches[to].connection.is_none() {
+                self.benches[to].accept(&header);
+            } else {
+                self.benches[to].segment(&header, &payload);
+            }
+            if to == 1 {
+                let read = self.benches[1].with(|it, _| it.read(usize::MAX)).len();
+                self.benches[1].read += read as u64;
+                self.benches[1].credit(read);
+            }
+        }
+        self.carry(1);
+        self.fill();
+        self.carry(0);
+    }
+
+    /// Sends for so long after the handshake.
+    fn run(mut self, duration: Duration) -> Figures {
+        self.benches[0].connect();
+        self.carry(0);
+        let start = self.now;
+        while self.now - start < duration {
+            self.step();
+        }
+        let counter = |name: &str| {
+            let counters = &self.benches[0].counters;
+            counters.iter().find(|(it, _)| *it == name).map_or(0, |(_, value)| value)
+        };
+        let read = self.benches[1].read;
+        let figures = Figures {
+            mbit: read as f64 * 8.0 / duration.as_secs_f64() / 1e6,
+            retransmitted: counter("retransmitted-bytes") as f64 / read as f64,
+            timeouts: counter("timeouts"),
+            fast: counter("fast-retransmits"),
+            undone: counter("reductions-undone"),
+            probes: counter("tail-probes"),
+        };
+        self.events.clear();
+        for bench in &mut self.benches {
+            bench.connection = None;
+        }
+        for bench in self.benches {
+            bench.census();
+        }
+        figures
+    }
+}
+
+/// The mean of several seeds.
+fn mean(name: &str, path: Path, congestion: CongestionKind, sack: bool) -> Figures {
+    // A path that loses at random carries little, and must be watched for long.
+    let (seconds, count) = if path.loss > 0 { (30, 5) } else { (10, 2) };
+    let one = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
+    let seeds: Vec<u64> = one.map_or_else(|| (1..=count).collect(), |seed| vec![seed]);
+    let all: Vec<_> = seeds
+        .iter()
+        .map(|seed| World::new(*seed, path, congestion, sack).run(Duration::from_secs(seconds)))
+        .collect();
+    let count = all.len() as f64;
+    let sum = |part: fn(&Figures) -> u64| all.iter().map(part).sum::<u64>();
+    let figures = Figures {
+        mbit: all.iter().map(|it| it.mbit).sum::<f64>() / count,
+        retransmitted: all.iter().map(|it| it.retransmitted).sum::<f64>() / count,
+        timeouts: sum(|it| it.timeouts),
+        fast: sum(|it| it.fast),
+        undone: sum(|it| it.undone),
+        probes: sum(|it| it.probes),
+    };
+    let each: Vec<_> = all.iter().map(|it| format!("{:.2}", it.mbit)).collect();
+    println!("{name}: {figures:.4?} [{}]", each.join(" "));
+    figures
+}
+
+/// Mbit/s of additive increase by `alpha` segments and decrease to `beta` under random loss `p`:
+/// RFC 9438, 4.3 gives the mean window as sqrt(alpha (1 + beta) / (2 (1 - beta) p)) segments.
+fn aimd(alpha: f64, beta: f64, p: f64, round_trip: Duration) -> f64 {
+    let segments = (alpha * (1.0 + beta) / (2.0 * (1.0 - beta) * p)).sqrt();
+    segments * 1_448.0 * 8.0 / round_trip.as_secs_f64() / 1e6
+}
+
+const ROUND_TRIP: Duration = Duration::from_millis(50);
+
+#[test]
+fn one_percent_of_random_loss() {
+    let path = Path { loss: 10_000, ..CLEAN };
+    let theory = aimd(9.0 / 17.0, 0.7, 0.01, ROUND_TRIP);
+    let figures = mean("1 % loss", path, CongestionKind::Cubic, true);
+    println!("theory {theory:.2}");
+    assert!(figures.mbit >= 0.95 * theory, "{figures:?} against {theory:.2} Mbit/s");
+    assert!(figures.retransmitted < 0.013, "only what was lost is sent again: {figures:?}");
+}
+
+/// Without SACK a round trip repairs one segment, and the tail waits for a time-out.
+#[test]
+fn one_percent_of_random_loss_without_sack() {
+    let path = Path { loss: 10_000, ..CLEAN };
+    mean("1 % loss, no SACK", path, CongestionKind::Cubic, false);
+}
+
+#[test]
+fn one_percent_of_random_loss_newreno() {
+    let path = Path { loss: 10_000, ..CLEAN };
+    let theory = aimd(1.0, 0.5, 0.01, ROUND_TRIP);
+    let figures = mean("1 % loss, NewReno", path, CongestionKind::NewReno, true);
+    println!("theory {theory:.2}");
+    assert!(figures.mbit >= 0.95 * theory, "{figures:?} against {theory:.2} Mbit/s");
+}
+
+#[test]
+fn a_clean_path_is_filled() {
+    let figures = mean("clean", CLEAN, CongestionKind::Cubic, true);
+    assert!(figures.mbit > 85.0, "{figures:?}");
+}
+
+#[test]
+fn a_short_queue_is_used() {
+    let path = Path { queue_max: 60_000, ..CLEAN };
+    let figures = mean("queue of a tenth", path, CongestionKind::Cubic, true);
+    assert!(figures.mbit > 45.0, "{figures:?}");
+}
+
+#[test]
+fn five_percent_of_random_loss() {
+    let path = Path { loss: 50_000, ..CLEAN };
+    let theory = aimd(9.0 / 17.0, 0.7, 0.05, ROUND_TRIP);
+    let figures = mean("5 % loss", path, CongestionKind::Cubic, true);
+    println!("theory {theory:.2}");
+    assert!(figures.mbit > 0.5 * theory, "{figures:?}");
+}
+
+#[test]
+fn a_tenth_of_a_percent_of_random_loss() {
+    let path = Path { loss: 1_000, ..CLEAN };
+    let theory = aimd(9.0 / 17.0, 0.7, 0.001, ROUND_TRIP);
+    let figures = mean("0.1 % loss", path, CongestionKind::Cubic, true);
+    println!("theory {theory:.2}");
+    assert!(figures.mbit > 0.95 * theory, "{figures:?}");
+}
+
+#[test]
+fn bursts_of_loss() {
+    let path = Path { loss: 10_000, burst: 8, ..CLEAN };
+    let figures = mean("1 % loss in bursts of 8", path, CongestionKind::Cubic, true);
+    assert!(figures.mbit > 3.0, "{figures:?}");
+}
+
+/// The reordering window of RACK adapts: what comes late is not taken for lost. Without timestamps:
+/// a retransmission makes the receiver drop what was sent before it and comes after it (PAWS).
+#[test]
+fn reordering() {
+    for (chance, late_ms) in [(10_000, 10), (100_000, 10), (100_000, 40)] {
+        let late = Duration::from_millis(late_ms);
+        let path = Path { reordering: (chance, late), timestamps: false, ..CLEAN };
+        let name = format!("{} % late by up to {late_ms} ms", chance / 10_000);
+        let figures = mean(&name, path, CongestionKind::Cubic, true);
+        assert!(figures.mbit > 85.0, "{figures:?}");
+    }
+}
+
+#[test]
+fn a_third_of_the_acks_lost() {
+    let path = Path { loss: 10_000, ack_loss: 333_000, ..CLEAN };
+    let theory = aimd(9.0 / 17.0, 0.7, 0.01, ROUND_TRIP);
+    let figures = mean("1 % loss, a third of the ACKs lost", path, CongestionKind::Cubic, true);
+    assert!(figures.mbit > 0.8 * theory, "{figures:?}");
+}
