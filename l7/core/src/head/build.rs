@@ -1,0 +1,90 @@
+//! For decoders: building a head from what arrived.
+
+use sluice_buf::{Chain, Slice};
+
+use super::{Head, Start};
+use crate::{Field, HeadPool, Span, Version};
+
+impl Head {
+    /// Takes the received bytes that spans will refer to.
+    #[inline]
+    pub fn set_received(&mut self, bytes: Slice) {
+        self.received = Some(bytes);
+    }
+
+    /// Copies the first `len` bytes of `chain` into the own text, for a head that straddles
+    /// buffers; the large buffer for it comes from `heads`.
+    pub fn copy_received(&mut self, chain: &Chain, len: usize, heads: &mut HeadPool) {
+        heads.enlarge(self, len);
+        let mut left = len;
+        for piece in chain.pieces() {
+            let here = left.min(piece.len());
+            self.own.extend_from_slice(&piece[..here]);
+            left -= here;
+        }
+    }
+
+    /// Lends out the own text, so that spans into it can be pushed while it is read.
+    #[inline]
+    #[must_use]
+    pub fn take_own(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.own)
+    }
+
+    /// Gives back what [`Head::take_own`] lent.
+    #[inline]
+    pub fn set_own(&mut self, own: Vec<u8>) {
+        self.own = own;
+    }
+
+    /// Sets what it starts with.
+    #[inline]
+    pub fn set_start(&mut self, start: Start, version: Version) {
+        self.start = start;
+        self.version = version;
+        self.intact = 0;
+    }
+
+    /// Says whether what Connection fields there are name nothing but `close` and `keep-alive`.
+    #[inline]
+    pub fn set_nominates_none(&mut self, none: bool) {
+        self.nominates_none = none;
+    }
+
+    /// Says that the first `len` received bytes are the first line and one line for each field, Host
+    /// included, and all as a writer of HTTP/1.1 would write them: it may copy them in one piece.
+    #[inline]
+    pub fn set_intact(&mut self, len: usize) {
+        debug_assert!(self.own.is_empty(), "said before anything is added");
+        self.intact = len as u32;
+    }
+
+    /// Says the value of the one Content-Length field.
+    #[inline]
+    pub fn set_content_length(&mut self, length: u64) {
+        self.content_length = Some(length);
+    }
+
+    /// Notes that the sender asks to upgrade the connection.
+    #[inline]
+    pub fn set_upgrade(&mut self, upgrade: bool) {
+        self.upgrade = upgrade;
+    }
+
+    /// Appends a field whose text is already there, and has been checked.
+    #[inline]
+    pub fn push_field(&mut self, field: Field) {
+        debug_assert!(!self.removed.contains(field.id), "decoders push before anything is removed");
+        self.known.insert(field.id);
+        self.fields.push(field);
+    }
+
+    /// Copies `text`, which has been checked, behind the own text.
+    #[inline]
+    #[must_use]
+    pub fn add_text(&mut self, text: &[u8]) -> Span {
+        let at = self.own.len();
+        self.own.extend_from_slice(text);
+        Span::own(at, text.len())
+    }
+}
