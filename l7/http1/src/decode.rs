@@ -152,7 +152,7 @@ fn finish_request(
         None if version == Version::Http11 => return Err(Fault::HostMissing),
         None => target.authority,
     };
-    if let Some(length) = seen.content_length {
+    if let Some(length) = seen.content_length.filter(|_| !seen.padded) {
         head.set_content_length(length);
     }
     head.set_nominates_none(!seen.options);
@@ -278,7 +278,7 @@ fn finish_response(
     place: &Place,
     head: &mut Head,
 ) -> Result<ResponseFacts, Fault> {
-    if let Some(length) = seen.content_length {
+    if let Some(length) = seen.content_length.filter(|_| !seen.padded) {
         head.set_content_length(length);
     }
     head.set_nominates_none(!seen.options);
@@ -365,6 +365,9 @@ pub(crate) struct Seen<'t> {
     /// Whether every field line is as a writer would write it.
     pub(crate) plain: bool,
     content_length: Option<u64>,
+    /// Whether the length is written with zeros in front, which some read as octal: a writer says
+    /// it anew.
+    padded: bool,
     transfer_encoding: Option<&'t [u8]>,
     close: bool,
     keep_alive: bool,
@@ -415,6 +418,7 @@ impl<'t> Seen<'t> {
                     return Err(Fault::ContentLengthRepeated);
                 }
                 self.content_length = Some(parse_length(value).ok_or(Fault::ContentLength)?);
+                self.padded = is_padded(value);
             }
             NameId::TRANSFER_ENCODING => {
                 if self.transfer_encoding.is_some() {
@@ -490,6 +494,12 @@ pub(crate) fn parse_length(value: &[u8]) -> Option<u64> {
         length = length * 10 + u64::from(digit);
     }
     (length <= BODY_MAX).then_some(length)
+}
+
+/// Whether a number has zeros in front.
+#[inline]
+pub(crate) fn is_padded(digits: &[u8]) -> bool {
+    digits.len() > 1 && digits[0] == b'0'
 }
 
 /// Whether a Transfer-Encoding is exactly `chunked`.

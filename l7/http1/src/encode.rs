@@ -2,7 +2,7 @@
 
 use sluice_l7_core::{EncodeError, Field, Head, Intact, NameId, NameSet, Span, Start, status};
 
-use crate::decode::parse_length;
+use crate::decode::{is_padded, parse_length};
 use crate::writer::{Sink, Write, put_decimal};
 
 /// What the codec says about framing in place of what the head may say.
@@ -261,7 +261,7 @@ fn line_of(field: &Field) -> Option<Span> {
     field.plain.then(|| field.name.extended(len))
 }
 
-/// Whether the head's Content-Length says `length`.
+/// Whether the head's Content-Length says `length`, in the one way to write it.
 #[inline]
 fn is_said(head: &Head, length: u64) -> bool {
     match head.content_length() {
@@ -273,5 +273,6 @@ fn is_said(head: &Head, length: u64) -> bool {
 #[cold]
 fn is_only_value(head: &Head, length: u64) -> bool {
     let mut said = head.get_all(NameId::CONTENT_LENGTH);
-    said.next().and_then(parse_length) == Some(length) && said.next().is_none()
+    let only = said.next().filter(|value| !is_padded(value));
+    only.and_then(parse_length) == Some(length) && said.next().is_none()
 }

@@ -83,6 +83,8 @@ impl Head {
     #[inline]
     #[must_use]
     pub fn add_text(&mut self, text: &[u8]) -> Span {
+        // The own text is more than lines now, and must not be copied as if it were.
+        self.intact = 0;
         let at = self.own.len();
         self.own.extend_from_slice(text);
         Span::own(at, text.len())

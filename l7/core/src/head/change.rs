@@ -190,5 +190,5 @@ fn ends_word(lanes: Lanes) -> Lanes {
 /// RFC 9110, 5.6.2.
 fn is_token(text: &[u8]) -> bool {
     let is_special = |byte: &u8| b"!#$%&'*+-.^_`|~".contains(byte);
-    text.iter().all(|byte| byte.is_ascii_alphanumeric() || is_special(byte))
+    !text.is_empty() && text.iter().all(|byte| byte.is_ascii_alphanumeric() || is_special(byte))
 }
