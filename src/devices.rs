@@ -94,6 +94,7 @@ impl Machine {
     pub(crate) fn open(&mut self, interface: &Interface) -> Result<Opened, OpenError> {
         match (&interface.device, &mut self.dpdk) {
             (DeviceSpec::Tap { name }, _) => self.open_tap(name, interface),
+            (DeviceSpec::Vlan { .. }, _) => unreachable!("a VLAN is opened with its parent"),
             (_, Some(dpdk)) => Ok(dpdk.open(interface)?),
             (_, None) => unreachable!("DPDK was started because this interface needs it"),
         }

@@ -10,17 +10,17 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use sluice_arch::{MonotonicClock, PinError, Waker, pin_current_thread};
 use sluice_base::{InterfaceId, WorkerId};
-use sluice_buf::Device;
+use sluice_buf::{Capabilities, Device};
 use sluice_config_control::{
     ControlError, ControlParts, Exit, InterfaceInfo, LogLevels, Publisher, SampleBackendError,
     SampleBackends,
 };
-use sluice_config_model::{Config, IdRegistry, Idle, Rule, RuleAction};
+use sluice_config_model::{Config, DeviceSpec, IdRegistry, Idle, Interface, Rule, RuleAction};
 use sluice_config_toml::Style;
 use sluice_l7_proxy::{Proxy, ProxyConfig};
 use sluice_rules::RuleTable;
-use sluice_stack::{InterfaceConfig, RouteConfig, Secrets, Stack, StackConfig};
-use sluice_wire::MacAddress;
+use sluice_stack::{InterfaceConfig, RouteConfig, Secrets, Stack, StackConfig, Vlan};
+use sluice_wire::{MacAddress, VlanId};
 use sluice_worker::{Mesh, Port, Worker, WorkerLinks, WorkerParts, WorkerStatus, lend_queue};
 use tracing::{error, info, warn};
 
@@ -125,7 +125,8 @@ fn serve(
     log_levels: LogLevels,
 ) -> Result<Exit, StartError> {
     let count = config.runtime.cores.len();
-    let queues = config.interfaces.len() as u32;
+    let has_device = |interface: &&Interface| !matches!(interface.device, DeviceSpec::Vlan { .. });
+    let queues = config.interfaces.iter().filter(has_device).count() as u32;
     let plan = BufferPlan::new(config.runtime.buffers, count as u32, queues)?;
     let mut machine = Machine::start(&config, plan)?;
     if machine.memory_is_fallback() {
@@ -136,6 +137,14 @@ fn serve(
     let pools = (0..count).map(|_| machine.pools()).collect::<Result<Vec<_>, _>>()?;
     let mut opened = Vec::with_capacity(config.interfaces.len());
     for interface in &config.interfaces {
+        if let DeviceSpec::Vlan { parent, .. } = interface.device {
+            // It has the address of its parent, which stands before it.
+            let mac =
+                opened.get(parent.index()).map_or_else(Default::default, |open: &Opened| open.mac);
+            info!("interface `{}`: {}", interface.name, interface.device);
+            opened.push(Opened { mac, queues: Vec::new(), _keep: None });
+            continue;
+        }
         let mut open = machine.open(interface)?;
         if let Some(impairment) = &interface.impairment {
             warn!("interface `{}` is impaired on purpose ([interface.impairment])", interface.name);
@@ -195,6 +204,7 @@ struct WorkerSeed {
     closed: Vec<(InterfaceId, Arc<RuleTable>)>,
     /// SYNs and connections per source and second.
     limits: Vec<(InterfaceId, u32, u32)>,
+    vlans: Vec<(InterfaceId, Vlan)>,
     mesh: Mesh,
     waker: Arc<Waker>,
     clock: MonotonicClock,
@@ -202,10 +212,14 @@ struct WorkerSeed {
 
 impl WorkerSeed {
     fn grow(self) -> (Worker, WorkerLinks) {
-        let WorkerSeed { id, stack, proxy, pools, ports, closed, limits, mesh, waker, .. } = self;
+        let WorkerSeed { id, stack, proxy, pools, ports, closed, limits, vlans, .. } = self;
+        let (mesh, waker) = (self.mesh, self.waker);
         let proxy = Proxy::new(proxy, pools.tx.share());
         let seed = proxy_independent(stack.secrets.flow[0]);
         let mut stack = Stack::new(stack, pools.rx, pools.tx, seed);
+        for (interface, vlan) in vlans {
+            stack.set_vlan(interface, vlan);
+        }
         for (interface, syns, connections) in limits {
             stack.set_source_limits(interface, syns, connections);
         }
@@ -254,6 +268,7 @@ fn worker_seeds(
             ..ProxyConfig::default()
         };
         let queues = config.interfaces.iter().zip(opened.iter_mut());
+        let queues = queues.filter(|(_, open)| !open.queues.is_empty());
         let ports = queues.map(|(interface, open)| (interface.id, open.queues.remove(0))).collect();
         let closed = closed.clone();
         let limits = config.interfaces.iter().map(|interface| {
@@ -270,12 +285,26 @@ fn worker_seeds(
             ports,
             closed,
             limits,
+            vlans: vlans(config),
             mesh,
             waker,
             clock,
         });
     }
     Ok(seeds)
+}
+
+/// The interfaces without a device of their own.
+fn vlans(config: &Config) -> Vec<(InterfaceId, Vlan)> {
+    let vlan = |interface: &Interface| match interface.device {
+        DeviceSpec::Vlan { parent, outer, inner, .. } => {
+            let vlan =
+                Vlan { parent, outer: VlanId::new(outer)?, inner: inner.and_then(VlanId::new) };
+            Some((interface.id, vlan))
+        }
+        _ => None,
+    };
+    config.interfaces.iter().filter_map(vlan).collect()
 }
 
 /// What comes in by an interface with packet rules before the worker has them is denied.
@@ -306,7 +335,7 @@ fn stack_config(config: &Config, opened: &[Opened]) -> Result<StackConfig, Start
         mac: MacAddress(open.mac),
         mtu: interface.mtu,
         addresses: interface.addresses.iter().map(|a| (a.address, a.prefix_len)).collect(),
-        capabilities: open.queues.first().map(|queue| queue.capabilities()).unwrap_or_default(),
+        capabilities: device_of(interface, open, opened),
     });
     let routes = config.ip_routes.iter().map(|route| RouteConfig {
         to: (route.to.address, route.to.prefix_len),
@@ -323,6 +352,15 @@ fn stack_config(config: &Config, opened: &[Opened]) -> Result<StackConfig, Start
         },
         ..StackConfig::default()
     })
+}
+
+/// What the device of an interface, or of its parent, can do.
+fn device_of(interface: &Interface, open: &Opened, all: &[Opened]) -> Capabilities {
+    let open = match interface.device {
+        DeviceSpec::Vlan { parent, .. } => all.get(parent.index()).unwrap_or(open),
+        _ => open,
+    };
+    open.queues.first().map(|queue| queue.capabilities()).unwrap_or_default()
 }
 
 fn random_word() -> Result<u64, StartError> {

@@ -123,6 +123,7 @@ fn pci_address(interface: &str, address: &str) -> Result<PciAddress, DpdkError> 
 
 fn spec(interface: &Interface) -> Result<DpdkSpec, DpdkError> {
     Ok(match &interface.device {
+        DeviceSpec::Vlan { .. } => unreachable!("a VLAN is opened with its parent"),
         DeviceSpec::Tap { name } => DpdkSpec::Vdev(format!("net_tap0,iface={name}")),
         DeviceSpec::Pci { address } => DpdkSpec::Pci(pci_address(&interface.name, address)?),
         DeviceSpec::AfPacket { interface } => DpdkSpec::AfPacket { interface: interface.clone() },

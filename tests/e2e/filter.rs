@@ -1,4 +1,4 @@
-//! Packet rules before a TAP, and fragments both ways through it.
+//! Packet rules before a TAP, fragments both ways through it, VLANs on it.
 
 use crate::lab::{Lab, Sluice, tap_config, wait_until};
 
@@ -78,4 +78,83 @@ fn large_pings_go_both_ways_in_fragments() {
     // Nothing is left of them.
     assert_eq!(metrics.sum("sluice_stack_reassembly_timeouts_total", &[]), 0);
     sluice.stop();
+}
+
+/// Two Sluices on a bridge of the kernel, which passes tagged frames on as they are: requests come
+/// untagged to one of them, and go on to the other in a VLAN, tagged once and twice.
+#[test]
+fn vlans_carry_requests_between_two() {
+    let lab = Lab::new();
+    let vlans = |host: u8| {
+        format!(
+            r#"
+[[interface]]
+name = "blue"
+parent = "net0"
+vlan = 100
+addresses = ["10.100.0.{host}/24"]
+
+[[interface]]
+name = "customer"
+parent = "net0"
+vlan = [200, 7]
+addresses = ["10.200.7.{host}/24"]
+"#
+        )
+    };
+    let sites = SITES.replace("10.9.0.2:81", "10.200.7.2:81");
+    let server = with_rules(&tap_config(&sites.replace("10.9.0.2:80", "10.100.0.2:80")), &vlans(2));
+    let server = server.replace("host_addresses = [\"10.9.0.1/24\"]\n", "");
+    let relays = r#"
+[admin]
+address = "127.0.0.1:9902"
+[[listener]]
+name = "once"
+address = "10.9.0.3:80"
+protocol = "tcp"
+cluster = "once"
+[[listener]]
+name = "twice"
+address = "10.9.0.3:81"
+protocol = "tcp"
+cluster = "twice"
+[[cluster]]
+name = "once"
+endpoints = ["10.100.0.2:80"]
+[[cluster]]
+name = "twice"
+endpoints = ["10.200.7.2:81"]
+"#;
+    let relay = with_rules(&tap_config(relays), &vlans(3));
+    let relay = relay
+        .replace("host_addresses = [\"10.9.0.1/24\"]\n", "")
+        .replace("10.9.0.2/24", "10.9.0.3/24")
+        .replace("tap:sl0", "tap:sl1")
+        .replace("access.log", "relay.log");
+    let server = Sluice::start_named(&lab, "server", "run", &server);
+    let relay = Sluice::start_named(&lab, "relay", "run", &relay);
+    for words in [
+        "ip link add br0 type bridge",
+        "ip addr add 10.9.0.1/24 dev br0",
+        "ip link set sl0 master br0",
+        "ip link set sl1 master br0",
+        "ip link set br0 up",
+    ] {
+        lab.run(5, words).expect_success();
+    }
+    for _ in 0..5 {
+        assert_eq!(lab.fetch(&["http://10.9.0.3/"]), "web");
+        assert_eq!(lab.fetch(&["http://10.9.0.3:81/"]), "inner");
+    }
+    for sluice in [&server, &relay] {
+        let metrics = sluice.metrics();
+        for name in ["blue", "customer"] {
+            let label = [&*format!("interface=\"{name}\"")];
+            assert!(metrics.sum("sluice_interface_rx_packets_total", &label) > 10);
+            assert!(metrics.sum("sluice_interface_tx_bytes_total", &label) > 1_000);
+        }
+        assert_eq!(metrics.sum("sluice_drops_total", &["reason=\"vlan-not-configured\""]), 0);
+    }
+    relay.stop();
+    server.stop();
 }

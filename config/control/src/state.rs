@@ -94,6 +94,20 @@ impl State {
         ports.filter(move |port| port.interface.index() == interface)
     }
 
+    /// What a VLAN, which has no queue, counted under the name of an interface's metric.
+    pub(crate) fn vlan_count(&self, interface: usize, name: &str) -> u64 {
+        let stacks = self.workers.iter().map(|worker| &worker.status.stack);
+        let counters = stacks.filter_map(|stack| stack.vlans.get(interface));
+        let values = counters.map(|vlan| match name {
+            "sluice_interface_rx_packets_total" => vlan.rx_packets.value(),
+            "sluice_interface_rx_bytes_total" => vlan.rx_bytes.value(),
+            "sluice_interface_tx_packets_total" => vlan.tx_packets.value(),
+            "sluice_interface_tx_bytes_total" => vlan.tx_bytes.value(),
+            _ => 0,
+        });
+        values.sum()
+    }
+
     /// Publishes the first configuration.
     ///
     /// # Errors

@@ -69,6 +69,17 @@ pub enum DeviceSpec {
         /// The control socket.
         socket: PathBuf,
     },
+    /// `parent` and `vlan`: frames with these tags on the device of another interface.
+    Vlan {
+        /// The interface that has the device.
+        parent: InterfaceId,
+        /// Its name.
+        parent_name: String,
+        /// The only tag, or the outer one of two; 1 to 4094.
+        outer: u16,
+        /// The inner tag of two (802.1ad, QinQ).
+        inner: Option<u16>,
+    },
     /// `vdev:ARGUMENTS`: any DPDK virtual device.
     Vdev {
         /// The string as EAL's `--vdev` takes it, `net_null0,size=64`.
@@ -80,7 +91,7 @@ impl DeviceSpec {
     /// Whether only a Sluice built with DPDK can open it.
     #[must_use]
     pub const fn needs_dpdk(&self) -> bool {
-        !matches!(self, Self::Tap { .. })
+        !matches!(self, Self::Tap { .. } | Self::Vlan { .. })
     }
 }
 
@@ -97,6 +108,12 @@ impl fmt::Display for DeviceSpec {
                 write!(f, "pcap:{},{}", input.display(), output.display())
             }
             Self::Memif { socket } => write!(f, "memif:{}", socket.display()),
+            Self::Vlan { parent_name, outer, inner: None, .. } => {
+                write!(f, "vlan:{parent_name}.{outer}")
+            }
+            Self::Vlan { parent_name, outer, inner: Some(inner), .. } => {
+                write!(f, "vlan:{parent_name}.{outer}.{inner}")
+            }
             Self::Vdev { arguments } => write!(f, "vdev:{arguments}"),
         }
     }

@@ -12,6 +12,8 @@ pub(crate) const ENDPOINTS_MAX: usize = 1_000_000;
 pub(crate) const INTERFACES_MAX: usize = 64;
 /// Addresses of one interface.
 pub(crate) const ADDRESSES_MAX: usize = 64;
+/// What an 802.1Q tag can name (table 9-2).
+pub(crate) const VLAN: std::ops::RangeInclusive<i64> = 1..=4_094;
 /// SYNs or connections of one source per second.
 pub(crate) const SOURCE_RATE: std::ops::RangeInclusive<i64> = 1..=1_000_000;
 /// Packet rules of one interface: their rows have at most four words of aggregates.

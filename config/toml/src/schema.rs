@@ -123,14 +123,16 @@ pub const INTERFACE: Schema = Schema {
     title: "[[interface]]",
     keys: &[
         required("name", "name", "name = \"net0\""),
-        required("device", "device", "device = \"tap:sl0\""),
+        phrase("device", "device", "required without `parent`"),
+        phrase("parent", "name of an interface", "it has a device of its own"),
+        phrase("vlan", "VLAN, or a list of outer and inner", "required with `parent`"),
         required(
             "addresses",
             "list of IPv4 addresses with prefix length",
             "addresses = [\"10.9.0.2/24\"]",
         ),
         value("host_addresses", "list of IPv4 addresses with prefix length", "[]"),
-        value("mtu", "bytes", "1500"),
+        phrase("mtu", "bytes", "1500, or the parent's"),
         phrase("impairment", "section", "a cable without faults"),
         value("source_syn_rate", "number per second or \"unlimited\"", "\"unlimited\""),
         value("source_connection_rate", "number per second or \"unlimited\"", "\"unlimited\""),
@@ -138,7 +140,6 @@ pub const INTERFACE: Schema = Schema {
     ],
     later: &[
         ("kernel_twin", "`kernel_twin` is not supported yet: it comes with a later version"),
-        ("vlan", "`vlan` is not supported yet: it comes with a later version"),
         ("addresses_v6", "`addresses_v6` is not supported yet: IPv6 comes with a later version"),
     ],
 };

@@ -65,7 +65,7 @@ impl RowBuilder {
             rows: Rows { words: Vec::new(), aggregates, stride: aggregates + words },
             known: BTreeMap::new(),
             // Nobody is attacked by a table of the operator's own.
-            key: HashKey::new([0x5ca1_ab1e, 0x0ddb_a11]),
+            key: HashKey::new([0x5ca1_ab1e, 0x00dd_ba11]),
         }
     }
 

@@ -4,6 +4,7 @@ use sluice_base::Counter;
 use sluice_tcp::TcpCounters;
 
 use crate::drop_reason::DropCounters;
+use crate::vlan::VlanCounters;
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident,)*) => {
@@ -14,6 +15,8 @@ macro_rules! counters {
             pub drops: DropCounters,
             /// What happened inside connections.
             pub tcp: TcpCounters,
+            /// By interface; those that are VLANs count.
+            pub vlans: Vec<VlanCounters>,
             $($(#[$doc])* pub $name: Counter,)*
         }
 

@@ -2,7 +2,7 @@
 
 use sluice_base::{Instant, WorkerId};
 use sluice_buf::Packet;
-use sluice_wire::{EtherType, EthernetView, VlanTags};
+use sluice_wire::{EtherType, EthernetView};
 
 use crate::drop_reason::DropReason;
 use crate::owner::Subject;
@@ -47,14 +47,11 @@ impl Stack {
         if !view.source().is_unicast() {
             return Err(DropReason::EthernetSource);
         }
-        let is_plain = match view.tags() {
-            VlanTags::None => true,
-            // Priority alone names no VLAN (802.1Q, 9.6).
-            VlanTags::One(tag) => tag.id().number() == 0,
-            VlanTags::Two(..) => false,
-        };
-        if !is_plain {
-            return Err(DropReason::VlanNotConfigured);
+        let known = self.vlan_of(interface, view.tags());
+        let device = interface;
+        let interface = known.ok_or(DropReason::VlanNotConfigured)?;
+        if interface != device {
+            self.count_vlan_input(interface, &packet);
         }
         let l2_len = view.header_len() as u16;
         let frame = Frame { interface, l2_len, is_group: destination != own, arrival };

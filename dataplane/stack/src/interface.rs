@@ -12,6 +12,7 @@ use crate::config::InterfaceConfig;
 use crate::fib::mask;
 use crate::queue::Queue;
 use crate::source_limit::SourceLimit;
+use crate::vlan::Vlan;
 
 #[derive(Debug)]
 pub(crate) struct Interface {
@@ -19,6 +20,10 @@ pub(crate) struct Interface {
     pub(crate) mac: MacAddress,
     /// What may come in.
     pub(crate) rules: Option<Arc<RuleTable>>,
+    /// Which VLAN of which other interface it is; none: it has a device.
+    pub(crate) vlan: Option<Vlan>,
+    /// Positions of the VLANs of its device.
+    pub(crate) children: Vec<u16>,
     /// SYNs, and connections begun, of each source.
     pub(crate) syn_limit: Option<SourceLimit>,
     pub(crate) connection_limit: Option<SourceLimit>,
@@ -41,6 +46,8 @@ impl Interface {
             id: config.id,
             mac: config.mac,
             rules: None,
+            vlan: None,
+            children: Vec::new(),
             syn_limit: None,
             connection_limit: None,
             mtu: config.mtu,

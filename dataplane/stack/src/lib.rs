@@ -93,6 +93,7 @@ mod tcp_output;
 mod time_wait;
 mod tuple;
 mod verbs;
+mod vlan;
 mod wheel;
 
 pub use config::{InterfaceConfig, RouteConfig, Secrets, StackConfig};
@@ -108,3 +109,4 @@ pub use ready::{Ready, ReadySignals};
 pub use sluice_tcp::CloseReason;
 pub use stack::Stack;
 pub use verbs::{ConnInfo, ConnectError};
+pub use vlan::{Vlan, VlanCounters};

@@ -18,6 +18,27 @@ impl Stack {
             return;
         }
         let (before, limit) = (out.len(), out.len() + room.min(out.room()));
+        if self.interfaces[interface.index()].children.is_empty() {
+            self.transmit_own(interface, limit - before, out, now);
+        } else {
+            // Half is for the interface itself, and what its VLANs leave.
+            self.transmit_own(interface, (limit - before).div_ceil(2), out, now);
+            self.transmit_vlans(interface, limit, out, now);
+            self.transmit_own(interface, limit - out.len(), out, now);
+        }
+        self.counters.packets_out.add((out.len() - before) as u64);
+    }
+
+    /// As [`Stack::transmit`], without the VLANs of the interface.
+    #[inline]
+    pub(crate) fn transmit_own(
+        &mut self,
+        interface: InterfaceId,
+        room: usize,
+        out: &mut Batch,
+        now: Instant,
+    ) {
+        let (before, limit) = (out.len(), out.len() + room);
         let room = limit - before;
         let port = &mut self.interfaces[interface.index()];
         let kept = match (port.output.len(), room) {
@@ -34,7 +55,6 @@ impl Stack {
             // A segment whose next hop is unknown made us ask for it; and what was kept may be left.
             self.transmit_control(interface, limit, out);
         }
-        self.counters.packets_out.add((out.len() - before) as u64);
     }
 
     fn transmit_control(&mut self, interface: InterfaceId, limit: usize, out: &mut Batch) {
@@ -44,9 +64,14 @@ impl Stack {
     /// Whether a call of [`Stack::transmit`] would give out something.
     #[must_use]
     pub fn has_output(&self, interface: InterfaceId) -> bool {
-        self.interfaces
-            .get(interface.index())
-            .is_some_and(|interface| !interface.control.is_empty() || interface.output.len() > 0)
+        let Some(known) = self.interfaces.get(interface.index()) else { return false };
+        self.has_own_output(interface.0)
+            || known.children.iter().any(|child| self.has_own_output(*child))
+    }
+
+    pub(crate) fn has_own_output(&self, interface: u16) -> bool {
+        let interface = &self.interfaces[usize::from(interface)];
+        !interface.control.is_empty() || interface.output.len() > 0
     }
 
     /// Puts a packet with all headers on an interface's queue.

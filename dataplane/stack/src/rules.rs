@@ -60,6 +60,7 @@ impl Stack {
     pub(crate) fn filter(&self, interface: u16, batch: &mut Batch) {
         for _ in 0..batch.len() {
             let Some(packet) = batch.pop() else { break };
+            let interface = self.filtering_interface(interface, &packet);
             match self.check_rules(interface, &packet) {
                 Ok(()) => drop(batch.try_push(packet)),
                 Err(reason) => self.counters.drops.count(reason),

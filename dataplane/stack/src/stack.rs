@@ -27,6 +27,7 @@ use crate::reassembly::Reassembly;
 use crate::tcp_configs::TcpConfigs;
 use crate::tcp_input::Segment;
 use crate::time_wait::TimeWaits;
+use crate::vlan::VlanCounters;
 use crate::wheel::Wheel;
 
 /// The share of the receive pool that fragments may hold.
@@ -73,6 +74,9 @@ pub struct Stack {
     pub(crate) icmp_limit: TokenBucket,
     pub(crate) echo_limit: TokenBucket,
     pub(crate) reset_limit: TokenBucket,
+    /// What VLANs give out, before it is tagged, and which one is first.
+    pub(crate) vlan_batch: Batch,
+    pub(crate) vlan_turn: usize,
     /// Segments of the vector in hand.
     pub(crate) segments: Vec<Segment>,
     pub(crate) handoff: Ring<(WorkerId, InterfaceId, Packet)>,
@@ -93,6 +97,7 @@ impl Stack {
             assert_eq!(interface.id.index(), at, "an interface's id is its position");
         }
         let mut rng = Rng::new(seed);
+        let vlans = config.interfaces.iter().map(|_| VlanCounters::default()).collect();
         let connections = config.connections_max;
         let flow_key = HashKey::new(config.secrets.flow);
         let egress_max = config.egress_queue_max;
@@ -144,12 +149,14 @@ impl Stack {
             icmp_limit: TokenBucket::new(config.icmp_errors_per_second),
             echo_limit: TokenBucket::new(config.icmp_echoes_per_second),
             reset_limit: TokenBucket::new(config.resets_per_second),
+            vlan_batch: Batch::with_capacity(2 * BURST),
+            vlan_turn: 0,
             segments: Vec::with_capacity(BURST),
             handoff: Ring::with_capacity(config.handoff_queue_max as usize),
             messages: Ring::with_capacity(config.message_queue_max as usize),
             rx_pool,
             tx_pool,
-            counters: Arc::default(),
+            counters: Arc::new(StackCounters { vlans, ..StackCounters::default() }),
         };
         if stack.speaks_arp() {
             stack.announce();

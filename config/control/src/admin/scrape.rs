@@ -300,7 +300,9 @@ fn interface_families(state: &State, out: &mut Vec<Family>) {
         let labels: Labels<'_> = &[("interface", &interface.name)];
         let mut put =
             |name: &'static str, kind, help: &'static str, of: fn(&PortCounters) -> u64| {
-                out.push(one(name, kind, help, labels, state.queues(at).map(of).sum()));
+                let vlan: u64 = state.vlan_count(at, name);
+                let queues: u64 = state.queues(at).map(of).sum();
+                out.push(one(name, kind, help, labels, queues + vlan));
             };
         put("sluice_interface_rx_packets_total", Counter, "Packets received.", |port| {
             port.rx[0].value()

@@ -64,6 +64,10 @@ pub(super) fn show(state: &State, what: &str, query: &Query) -> Answer {
 fn interfaces(state: &State) -> Shown {
     let rows = state.interfaces.iter().enumerate().map(|(at, interface)| {
         let sum = |of: fn(&PortCounters) -> u64| json!(state.queues(at).map(of).sum::<u64>());
+        // A VLAN has no queue of its own.
+        let vlan = |queues: Value, name| {
+            json!(queues.as_u64().unwrap_or_default() + state.vlan_count(at, name))
+        };
         let up = state.queues(at).all(|port| port.link_up.value() > 0);
         let mac: Vec<String> = interface.mac.iter().map(|byte| format!("{byte:02x}")).collect();
         vec![
@@ -73,9 +77,9 @@ fn interfaces(state: &State) -> Shown {
             json!(interface.mtu),
             json!(interface.addresses),
             json!(if up { "up" } else { "down" }),
-            sum(|port| port.rx[0].value()),
+            vlan(sum(|port| port.rx[0].value()), "sluice_interface_rx_packets_total"),
             sum(|port| port.rx_missed.value() + port.rx_errors.value()),
-            sum(|port| port.tx[0].value()),
+            vlan(sum(|port| port.tx[0].value()), "sluice_interface_tx_packets_total"),
             sum(|port| port.tx_errors.value()),
         ]
     });

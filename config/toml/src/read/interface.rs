@@ -10,7 +10,7 @@ use toml::de::DeValue;
 
 use super::impairment::impairment;
 use crate::address;
-use crate::limits::{ADDRESSES_MAX, MTU, NEXT_HOPS_MAX, PACKET_RULES_MAX, SOURCE_RATE};
+use crate::limits::{ADDRESSES_MAX, MTU, NEXT_HOPS_MAX, PACKET_RULES_MAX, SOURCE_RATE, VLAN};
 use crate::report::{At, Report, Span};
 use crate::schema;
 use crate::section::Section;
@@ -21,6 +21,8 @@ use crate::value::{Value, enumerate, shown};
 pub(crate) struct Interfaces {
     names: BTreeMap<String, Span>,
     devices: BTreeMap<String, Span>,
+    /// By name: what a VLAN must know of its parent.
+    parents: BTreeMap<String, Parent>,
     /// Our addresses, with the name of their interface.
     pub(crate) ours: Vec<(At<Ipv4Cidr>, String)>,
     /// The kernel's addresses, with the name of their interface.
@@ -53,6 +55,12 @@ impl Interfaces {
     }
 }
 
+struct Parent {
+    id: InterfaceId,
+    mtu: u16,
+    has_device: bool,
+}
+
 pub(super) fn interface(
     mut section: Section<'_>,
     known: &mut Interfaces,
@@ -70,9 +78,21 @@ pub(super) fn interface(
         known.names.insert(at.value.clone(), at.span);
     }
     let name = name.map(|at| at.value).unwrap_or_default();
-    let device_value = section.require("device", report);
-    let device_span = device_value.as_ref().map(Value::span);
-    let device = device_value.and_then(|value| device(value, report));
+    let parent = section.take("parent");
+    let parent_span = parent.as_ref().map(|value| value.key_span);
+    let (device, device_span) = match parent {
+        Some(parent) => (vlan(parent, &mut section, known, report), parent_span),
+        None => {
+            if let Some(value) = section.take("vlan") {
+                report
+                    .error(value.key_span, "`vlan` needs `parent`")
+                    .hint("parent = the name of the interface whose device carries the VLAN");
+            }
+            let value = section.require("device", report);
+            let span = value.as_ref().map(Value::span);
+            (value.and_then(|value| device(value, report)), span)
+        }
+    };
     if let (Some(device), Some(span)) = (&device, device_span)
         && let Some(first) = known.devices.insert(device.to_string(), span)
     {
@@ -84,7 +104,7 @@ pub(super) fn interface(
     let value = section.require("addresses", report);
     let addresses = value.map(|value| addresses(value, true, report)).unwrap_or_default();
     let host_value = section.take("host_addresses");
-    let is_tap = device.as_ref().is_none_or(|device| !device.needs_dpdk());
+    let is_tap = device.as_ref().is_none_or(|device| matches!(device, DeviceSpec::Tap { .. }));
     if let Some(value) = host_value.as_ref().filter(|_| !is_tap) {
         report.error(value.key_span, "`host_addresses` is for a tap device alone").hint(
             "the kernel's end of any other device gets its addresses from the kernel (ip addr)",
@@ -101,9 +121,29 @@ pub(super) fn interface(
         }
     }
     let mtu = section.take("mtu").and_then(|value| value.integer(MTU, report));
+    let parent_mtu = match &device {
+        Some(DeviceSpec::Vlan { parent_name, .. }) => known.parents.get(parent_name),
+        _ => None,
+    };
+    let parent_mtu = parent_mtu.map(|parent| parent.mtu);
+    if let (Some(mtu), Some(most)) = (&mtu, parent_mtu)
+        && mtu.value > most
+    {
+        report
+            .error(mtu.span, format!("`mtu` is above that of the parent, {most}"))
+            .hint("the tags have room beside it, but not more payload");
+    }
+    let mtu = mtu.map(|at| at.value).or(parent_mtu).unwrap_or(defaults::MTU);
     let impairment = section
         .take("impairment")
-        .and_then(|value| value.section(&schema::IMPAIRMENT, report))
+        .and_then(|value| {
+            if let Some(span) = parent_span {
+                report
+                    .error(span, "a VLAN has no [interface.impairment] of its own")
+                    .hint("its parent's device carries its frames; impair that");
+            }
+            value.section(&schema::IMPAIRMENT, report)
+        })
         .map(|section| impairment(section, report));
     let mut rate = |key, report: &mut Report<'_>| {
         section.take(key).and_then(|value| source_rate(value, report))
@@ -123,13 +163,15 @@ pub(super) fn interface(
         device: device.unwrap_or(DeviceSpec::Tap { name: String::new() }),
         addresses: addresses.iter().map(|at| at.value).collect(),
         host_addresses: hosts.iter().map(|at| at.value).collect(),
-        mtu: mtu.map_or(defaults::MTU, |at| at.value),
+        mtu,
         impairment,
         source_syn_rate,
         source_connection_rate,
         rules,
         name,
     };
+    let has_device = !matches!(interface.device, DeviceSpec::Vlan { .. });
+    known.parents.insert(interface.name.clone(), Parent { id, mtu, has_device });
     keep_unique(known, addresses, hosts, &interface.name, report);
     interface
 }
@@ -141,6 +183,64 @@ fn source_rate(value: Value<'_>, report: &mut Report<'_>) -> Option<u32> {
         DeValue::String(text) if text == "unlimited" => None,
         _ => value.refuse("a number or \"unlimited\"", "as in 100, per second and source", report),
     }
+}
+
+/// A VLAN of the device of an interface further up.
+fn vlan(
+    parent: Value<'_>,
+    section: &mut Section<'_>,
+    known: &Interfaces,
+    report: &mut Report<'_>,
+) -> Option<DeviceSpec> {
+    let parent_span = parent.key_span;
+    if let Some(device) = section.take("device") {
+        report
+            .error(device.key_span, "`device` and `parent` exclude each other")
+            .hint("a VLAN uses the device of its parent");
+    }
+    let parent = parent.name(report);
+    let tags = match section.take("vlan") {
+        Some(value) => tags(value, report),
+        None => {
+            report
+                .error(parent_span, "`parent` needs `vlan`")
+                .hint("vlan = 100, or vlan = [outer, inner] for two tags");
+            None
+        }
+    };
+    let parent = parent?;
+    let Some(found) = known.parents.get(&parent.value) else {
+        let names = enumerate(known.parents.keys());
+        report
+            .error(parent.span, format!("no interface above is called `{}`", shown(&parent.value)))
+            .hint(format!("a parent stands before its VLANs; there are {names}"));
+        return None;
+    };
+    if !found.has_device {
+        report.error(parent.span, format!("interface `{}` is a VLAN itself", parent.value)).hint(
+            "for two tags, write vlan = [outer, inner] with the interface that has the device",
+        );
+    }
+    let (outer, inner) = tags?;
+    Some(DeviceSpec::Vlan { parent: found.id, parent_name: parent.value, outer, inner })
+}
+
+fn tags(value: Value<'_>, report: &mut Report<'_>) -> Option<(u16, Option<u16>)> {
+    let span = value.span();
+    if !matches!(value.value.get_ref(), DeValue::Array(_)) {
+        return value.integer(VLAN, report).map(|at| (at.value, None));
+    }
+    let entries = value.list(2, report);
+    let [outer, inner] = <[Value<'_>; 2]>::try_from(entries)
+        .map_err(|_| {
+            report
+                .error(span, "a list of tags is [outer, inner]")
+                .hint("vlan = 100 for one tag, vlan = [200, 100] for two");
+        })
+        .ok()?;
+    let outer = outer.integer(VLAN, report);
+    let inner = inner.integer(VLAN, report);
+    Some((outer?.value, Some(inner?.value)))
 }
 
 /// Adds addresses to the known ones; an address exists once, on our side or the kernel's.
