@@ -372,15 +372,13 @@ fn random_word() -> Result<u64, StartError> {
 
 /// A sample backend for every endpoint that is an address of a TAP's kernel end.
 fn start_backends(config: &Config) -> Result<SampleBackends, StartError> {
-    let is_host = |address: &std::net::Ipv4Addr| {
+    let is_host = |address: std::net::IpAddr| {
         let mut hosts = config.interfaces.iter().flat_map(|i| &i.host_addresses);
-        hosts.any(|host| host.address == *address)
+        hosts.any(|host| host.address == address)
     };
     let endpoints = config.clusters.iter().flat_map(|cluster| &cluster.endpoints);
-    let mut addresses: Vec<SocketAddr> = endpoints
-        .filter(|endpoint| is_host(endpoint.address.ip()))
-        .map(|endpoint| SocketAddr::V4(endpoint.address))
-        .collect();
+    let mut addresses: Vec<SocketAddr> =
+        endpoints.map(|endpoint| endpoint.address).filter(|one| is_host(one.ip())).collect();
     addresses.sort_unstable();
     addresses.dedup();
     let backends = SampleBackends::start(&addresses)?;

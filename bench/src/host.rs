@@ -84,13 +84,14 @@ impl<A: App> Host<A> {
         pool: &Pool,
         device: LinkPeer,
     ) -> Self {
-        let route = RouteConfig { to: (Ipv4Addr::UNSPECIFIED, 0), via: vec![gateway] };
+        let route =
+            RouteConfig { to: (Ipv4Addr::UNSPECIFIED.into(), 0), via: vec![gateway.into()] };
         let config = StackConfig {
             interfaces: vec![InterfaceConfig {
                 id: PORT,
                 mac: mac_of(address),
                 mtu: 1500,
-                addresses: vec![(address, 24)],
+                addresses: vec![(address.into(), 24)],
                 capabilities: device.capabilities(),
             }],
             routes: vec![route],

@@ -79,7 +79,7 @@ impl Sluice {
                 id: interface.id,
                 mac,
                 mtu: interface.mtu,
-                addresses: vec![(address, 24)],
+                addresses: vec![(address.into(), 24)],
                 capabilities: host.capabilities(),
             });
             ports.push(Port::new(interface.id, Box::new(host)));

@@ -124,7 +124,10 @@ impl World {
         let pools = [Pool::heap(host_buffers), Pool::heap(host_buffers)];
         let config = SluiceConfig {
             text: scenario.config(ORIGIN),
-            routes: vec![RouteConfig { to: (Ipv4Addr::new(10, 99, 0, 0), 16), via: vec![ORIGIN] }],
+            routes: vec![RouteConfig {
+                to: (Ipv4Addr::new(10, 99, 0, 0).into(), 16),
+                via: vec![ORIGIN.into()],
+            }],
             connections_max,
             buffers: 16_384 + 4 * connections,
             segmentation_max: scenario.segmentation_max(),

@@ -1,7 +1,7 @@
 //! DPDK's PCAP device: packets in from a file, packets out compared one by one, and the process ends
 //! with 0 when every input file has ended.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::lab::{Frame, Lab, Mac, Sluice, core, read_pcap, write_pcap};
 
@@ -18,6 +18,17 @@ const UDP: u8 = 17;
 /// Runs Sluice between the two networks with these frames coming in; the frames that went out.
 #[track_caller]
 fn run(lab: &Lab, left: &[Frame], right: &[Frame]) -> [Vec<Frame>; 2] {
+    let addresses = [LEFT_ADDRESS, RIGHT_ADDRESS].map(|address| format!("{address}/24"));
+    run_with(lab, &addresses, left, right)
+}
+
+#[track_caller]
+fn run_with(
+    lab: &Lab,
+    [left_address, right_address]: &[String; 2],
+    left: &[Frame],
+    right: &[Frame],
+) -> [Vec<Frame>; 2] {
     write_pcap(&lab.path("left-in.pcap"), left);
     write_pcap(&lab.path("right-in.pcap"), right);
     let dir = lab.path("");
@@ -28,11 +39,11 @@ buffers = 12288
 [[interface]]
 name = "left"
 device = "pcap:{dir}left-in.pcap,{dir}left-out.pcap"
-addresses = ["{LEFT_ADDRESS}/24"]
+addresses = ["{left_address}"]
 [[interface]]
 name = "right"
 device = "pcap:{dir}right-in.pcap,{dir}right-out.pcap"
-addresses = ["{RIGHT_ADDRESS}/24"]
+addresses = ["{right_address}"]
 "#,
         core = core(),
         dir = dir.display(),
@@ -206,6 +217,98 @@ fn what_cannot_be_forwarded_is_told() {
         let quote = &message[8..];
         assert!(quote.len() >= 28 && quoted.payload().starts_with(quote), "{error:?}");
     }
+}
+
+const LEFT_V6: [Ipv6Addr; 2] = [v6(1, 1), v6(1, 9)];
+const RIGHT_V6: [Ipv6Addr; 2] = [v6(2, 1), v6(2, 9)];
+const ICMPV6: u8 = 58;
+
+/// Sluice is host 1 of networks 1 (left) and 2 (right), the other host is 9.
+const fn v6(network: u16, host: u16) -> Ipv6Addr {
+    Ipv6Addr::new(0x2001, 0xdb8, network, 0, 0, 0, 0, host)
+}
+
+/// RFC 4861, 4.3: who has our address, asked by the other host.
+fn solicitation([ours, host]: [Ipv6Addr; 2], source: Mac) -> Frame {
+    let [.., a, b, c] = ours.octets();
+    let group =
+        Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00 | u16::from(a), u16::from_be_bytes([b, c]));
+    let mut message = vec![135, 0, 0, 0, 0, 0, 0, 0];
+    message.extend_from_slice(&ours.octets());
+    message.extend_from_slice(&[1, 1]);
+    message.extend_from_slice(&source);
+    let message = Frame::icmpv6(host, group, &message);
+    Frame::ipv6([[0x33, 0x33, 0xff, a, b, c], source], host, group, (255, ICMPV6), &message)
+}
+
+/// RFC 4861, 4.4: the answer; it comes from a router, and as long as nobody had the time to object
+/// it pushes nobody out of a cache (RFC 4429, 3.2).
+fn advertisement([ours, host]: [Ipv6Addr; 2], [destination, source]: [Mac; 2]) -> Frame {
+    let mut message = vec![136, 0, 0, 0, 0xc0, 0, 0, 0];
+    message.extend_from_slice(&ours.octets());
+    message.extend_from_slice(&[2, 1]);
+    message.extend_from_slice(&source);
+    let message = Frame::icmpv6(ours, host, &message);
+    Frame::ipv6([destination, source], ours, host, (255, ICMPV6), &message)
+}
+
+/// What went out but questions of Sluice's own.
+fn without_solicitations(frames: Vec<Frame>) -> Vec<Frame> {
+    let is_question = |frame: &Frame| frame.icmpv6_fields().is_some_and(|(.., m)| m[0] == 135);
+    frames.into_iter().filter(|frame| !is_question(frame)).collect()
+}
+
+#[test]
+fn ipv6_neighbours_are_answered_pinged_and_joined() {
+    let lab = Lab::new();
+    let addresses = [LEFT_V6, RIGHT_V6].map(|[ours, _]| format!("{ours}/64"));
+    let (ask_left, ask_right) = (solicitation(LEFT_V6, LEFT), solicitation(RIGHT_V6, RIGHT));
+    let outputs = run_with(&lab, &addresses, &[ask_left.clone()], &[ask_right.clone()]);
+    // RFC 4862, 5.4.2: each address is asked for first, from no address.
+    for output in &outputs {
+        let probes = output.iter().filter_map(Frame::icmpv6_fields);
+        let probes = probes.filter(|(from, _, m)| m[0] == 135 && from.is_unspecified());
+        assert_eq!(probes.count(), 2, "the link-local and the global one: {output:?}");
+    }
+    let [left, right] = outputs.map(|frames| {
+        let mut answers = without_solicitations(frames);
+        assert_eq!(answers.len(), 1, "{answers:?}");
+        answers.remove(0)
+    });
+    let ours = [left.source(), right.source()];
+    assert_eq!(left, advertisement(LEFT_V6, [LEFT, ours[0]]));
+    assert_eq!(right, advertisement(RIGHT_V6, [RIGHT, ours[1]]));
+
+    // Pings, a datagram through, one whose hops end here, one to nowhere.
+    let ping = |kind: u8, from, to| Frame::icmpv6(from, to, &[kind, 0, 0, 0, 0, 7, 0, 1, 1, 2, 3]);
+    let datagram = Frame::udp(5_000, 53, b"hello");
+    let (here, there) = (LEFT_V6[1], RIGHT_V6[1]);
+    let packet = |to, hops, protocol, payload: &[u8]| {
+        Frame::ipv6([ours[0], LEFT], here, to, (hops, protocol), payload)
+    };
+    let input = [
+        ask_left,
+        packet(LEFT_V6[0], 64, ICMPV6, &ping(128, here, LEFT_V6[0])),
+        packet(there, 9, UDP, &datagram),
+        packet(there, 1, UDP, &datagram),
+        packet(v6(7, 7), 64, UDP, &datagram),
+    ];
+    let [out, through] = run_with(&lab, &addresses, &input, &[ask_right]);
+    let out = without_solicitations(out);
+    assert_eq!(out.len(), 4, "{out:?}");
+    let reply = ping(129, LEFT_V6[0], here);
+    let reply = Frame::ipv6([LEFT, ours[0]], LEFT_V6[0], here, (64, ICMPV6), &reply);
+    assert_eq!(out[1], reply);
+    // RFC 4443, 3.3 and 3.1: time exceeded; no route. Both quote the packet.
+    for (error, kind, quoted) in [(&out[2], 3, &input[3]), (&out[3], 1, &input[4])] {
+        let (from, to, message) = error.icmpv6_fields().expect("an ICMPv6 message");
+        assert_eq!((from, to), (LEFT_V6[0], here));
+        assert_eq!(message[..2], [kind, 0], "{error:?}");
+        assert_eq!(message[8..], *quoted.payload());
+    }
+    let through = without_solicitations(through);
+    let passed = Frame::ipv6([RIGHT, ours[1]], here, there, (8, UDP), &datagram);
+    assert_eq!(through.last(), Some(&passed), "{through:?}");
 }
 
 /// Frames that are cut, changed and made up at every layer: nothing to answer, nothing to fall over,

@@ -8,7 +8,8 @@
 //!   upstream.rs  backends that fail     downstream.rs  clients that misbehave
 //!   reload.rs    SIGHUP     drain.rs  SIGTERM     start.rs  what stops a start     cli.rs  exit statuses
 //!   dpdk.rs      net_tap, af_packet, af_xdp, memif, pci: over DPDK     capture.rs  its PCAP device
-//!   filter.rs  packet rules, fragments     impairment.rs  loss, delay, reordering on purpose
+//!   filter.rs  packet rules, fragments     ipv6.rs  both families, and between them
+//!   impairment.rs  loss, delay, reordering on purpose
 //!   demo.rs      sluice demo, the script of `make run`
 //! ```
 //!
@@ -34,6 +35,7 @@ mod drain;
 mod filter;
 mod http;
 mod impairment;
+mod ipv6;
 mod lab;
 mod load;
 mod relay;

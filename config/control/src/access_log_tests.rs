@@ -1,6 +1,6 @@
 //! Records in, lines out.
 
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 
 use sluice_base::{ClusterId, ListenerId, RouteId};
 use sluice_config_model::IdRegistry;
@@ -21,8 +21,8 @@ fn record() -> AccessRecord {
     record.flags = ResponseFlags::UPSTREAM_CONNECT_FAILURE.with(ResponseFlags::RETRY_LIMIT);
     record.bytes_received = 7;
     record.bytes_sent = 91;
-    record.downstream = Some(SocketAddrV4::new([10, 9, 0, 1].into(), 40_000));
-    record.upstream = Some(SocketAddrV4::new([10, 9, 0, 1].into(), 8_081));
+    record.downstream = Some(SocketAddr::new([10, 9, 0, 1].into(), 40_000));
+    record.upstream = Some(SocketAddr::new([10, 9, 0, 1].into(), 8_081));
     record.route = Some(RouteId(0));
     record.cluster = Some(ClusterId(0));
     record.set(Text::Method, b"GET");

@@ -20,6 +20,7 @@
 mod access_log;
 mod admin;
 mod client;
+mod conflicts;
 mod control;
 mod log_levels;
 mod publisher;

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::access_log::LogSink;
+use crate::conflicts::Conflicts;
 use crate::control::{ControlError, ControlParts, Exit, InterfaceInfo};
 use crate::log_levels::LogLevels;
 use crate::publisher::Publisher;
@@ -29,6 +30,8 @@ pub(crate) struct State {
     pub(crate) reloads: Reloads,
     /// Numbers the questions to workers.
     pub(crate) listing_ticket: u64,
+    /// What was said about addresses that others claim.
+    pub(crate) conflicts: Conflicts,
     /// Whether it was said that every worker listens.
     pub(crate) said_ready: bool,
 }
@@ -132,6 +135,7 @@ impl State {
             stage: Stage::Serving,
             reloads: Reloads::default(),
             listing_ticket: 0,
+            conflicts: Conflicts::default(),
             said_ready: false,
         })
     }
@@ -173,6 +177,7 @@ impl State {
     pub(crate) fn tick(&mut self) -> Option<Exit> {
         self.drain_log();
         self.say_ready();
+        self.conflicts.look(&self.workers);
         let freed = self.publisher.collect(&mut self.workers);
         if freed > 0 {
             let held = self.publisher.outstanding();

@@ -1,6 +1,6 @@
 //! `[[cluster]]`: a set of endpoints that answer the same requests.
 
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use sluice_base::{ClusterId, EndpointId};
@@ -38,7 +38,7 @@ pub struct Endpoint {
     /// Stable while cluster and address stay.
     pub id: EndpointId,
     /// Where it listens.
-    pub address: SocketAddrV4,
+    pub address: SocketAddr,
 }
 
 /// How an endpoint is chosen.

@@ -12,7 +12,7 @@
 //! its old id is retired gets a new one, so that what is draining stays apart.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 
 use sluice_base::{ClusterId, EndpointId, InterfaceId, ListenerId, RouteId, VirtualHostId};
 
@@ -23,7 +23,7 @@ pub struct IdRegistry {
     interfaces: Table<String>,
     listeners: Table<String>,
     clusters: Table<String>,
-    endpoints: Table<(u32, SocketAddrV4)>,
+    endpoints: Table<(u32, SocketAddr)>,
     virtual_hosts: Table<(u32, String)>,
     routes: Table<(u32, RouteKey)>,
     retired: Retired,
@@ -112,7 +112,7 @@ impl IdRegistry {
     }
 
     /// The id of an endpoint.
-    pub fn endpoint(&mut self, cluster: ClusterId, address: SocketAddrV4) -> EndpointId {
+    pub fn endpoint(&mut self, cluster: ClusterId, address: SocketAddr) -> EndpointId {
         EndpointId(self.endpoints.assign((cluster.0, address), self.round))
     }
 
@@ -249,7 +249,7 @@ mod tests {
     #[test]
     fn what_belongs_to_a_retired_thing_retires_with_it() {
         let mut registry = IdRegistry::new();
-        let address = SocketAddrV4::new([10, 0, 0, 1].into(), 80);
+        let address = SocketAddr::new([10, 0, 0, 1].into(), 80);
         registry.begin();
         let (a, b) = (registry.cluster("a"), registry.cluster("b"));
         let (in_a, in_b) = (registry.endpoint(a, address), registry.endpoint(b, address));

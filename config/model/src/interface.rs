@@ -1,7 +1,7 @@
 //! `[[interface]]` and `[[ip_route]]`: where packets come from and go to.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use sluice_base::InterfaceId;
@@ -19,9 +19,9 @@ pub struct Interface {
     /// What is behind it.
     pub device: DeviceSpec,
     /// Our addresses, each with the network it is in. The first is the source of what we send.
-    pub addresses: Vec<Ipv4Cidr>,
+    pub addresses: Vec<IpCidr>,
     /// Addresses for the kernel's end; only a [`DeviceSpec::Tap`] has any.
-    pub host_addresses: Vec<Ipv4Cidr>,
+    pub host_addresses: Vec<IpCidr>,
     /// Bytes of the largest IP packet.
     pub mtu: u16,
     /// What happens to its packets on purpose, if anything.
@@ -119,59 +119,90 @@ impl fmt::Display for DeviceSpec {
     }
 }
 
-/// An IPv4 address and the length of its network's prefix (RFC 4632, 3.1).
+/// An address and the length of its network's prefix (RFC 4632, 3.1; RFC 4291, 2.3).
 ///
 /// As an interface address the host bits matter; as a destination they are zero.
 #[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct Ipv4Cidr {
+pub struct IpCidr {
     /// The address, host bits included.
-    pub address: Ipv4Addr,
-    /// Bits of the network part, 0..=32.
+    pub address: IpAddr,
+    /// Bits of the network part, at most [`IpCidr::width`].
     pub prefix_len: u8,
 }
 
-impl Ipv4Cidr {
-    /// Every address: `0.0.0.0/0`.
-    pub const ALL: Self = Self { address: Ipv4Addr::UNSPECIFIED, prefix_len: 0 };
+impl IpCidr {
+    /// Every IPv4 address: `0.0.0.0/0`.
+    pub const ALL_V4: Self = Self { address: IpAddr::V4(Ipv4Addr::UNSPECIFIED), prefix_len: 0 };
+    /// Every IPv6 address: `::/0`.
+    pub const ALL_V6: Self = Self { address: IpAddr::V6(Ipv6Addr::UNSPECIFIED), prefix_len: 0 };
 
     /// `address/prefix_len`, or `None` if the prefix is longer than an address.
     #[must_use]
-    pub const fn new(address: Ipv4Addr, prefix_len: u8) -> Option<Self> {
-        if prefix_len > 32 { None } else { Some(Self { address, prefix_len }) }
+    pub const fn new(address: IpAddr, prefix_len: u8) -> Option<Self> {
+        let cidr = Self { address, prefix_len };
+        if prefix_len > cidr.width() { None } else { Some(cidr) }
     }
 
-    /// One bits for the network part.
+    /// Bits of an address of this family.
     #[must_use]
-    pub const fn mask(&self) -> u32 {
-        if self.prefix_len == 0 { 0 } else { u32::MAX << (32 - self.prefix_len) }
+    pub const fn width(&self) -> u8 {
+        match self.address {
+            IpAddr::V4(_) => 32,
+            IpAddr::V6(_) => 128,
+        }
     }
 
     /// The first address of the network: all host bits zero.
     #[must_use]
-    pub const fn network(&self) -> Ipv4Addr {
-        Ipv4Addr::from_bits(self.address.to_bits() & self.mask())
+    pub const fn network(&self) -> IpAddr {
+        match self.address {
+            IpAddr::V4(address) => {
+                IpAddr::V4(Ipv4Addr::from_bits(address.to_bits() & !self.host_bits_v4()))
+            }
+            IpAddr::V6(address) => {
+                IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !self.host_bits_v6()))
+            }
+        }
     }
 
-    /// The last address of the network: all host bits one.
+    /// The last address of the network: all host bits one. Of an IPv4 network it is the broadcast
+    /// address.
     #[must_use]
-    pub const fn broadcast(&self) -> Ipv4Addr {
-        Ipv4Addr::from_bits(self.address.to_bits() | !self.mask())
+    pub const fn last(&self) -> IpAddr {
+        match self.address {
+            IpAddr::V4(address) => {
+                IpAddr::V4(Ipv4Addr::from_bits(address.to_bits() | self.host_bits_v4()))
+            }
+            IpAddr::V6(address) => {
+                IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() | self.host_bits_v6()))
+            }
+        }
     }
 
-    /// Whether `address` lies in the network.
+    /// Whether `address` lies in the network; one of the other family does not.
     #[must_use]
-    pub const fn contains(&self, address: Ipv4Addr) -> bool {
-        address.to_bits() & self.mask() == self.network().to_bits()
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let same_family = self.address.is_ipv4() == address.is_ipv4();
+        same_family && Self { address, ..*self }.network() == self.network()
+    }
+
+    /// One bits for the part that names a host.
+    const fn host_bits_v4(&self) -> u32 {
+        if self.prefix_len >= 32 { 0 } else { u32::MAX >> self.prefix_len }
+    }
+
+    const fn host_bits_v6(&self) -> u128 {
+        if self.prefix_len >= 128 { 0 } else { u128::MAX >> self.prefix_len }
     }
 }
 
-impl fmt::Display for Ipv4Cidr {
+impl fmt::Display for IpCidr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.address, self.prefix_len)
     }
 }
 
-impl fmt::Debug for Ipv4Cidr {
+impl fmt::Debug for IpCidr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
@@ -181,35 +212,50 @@ impl fmt::Debug for Ipv4Cidr {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct IpRoute {
     /// The destination network, host bits zero.
-    pub to: Ipv4Cidr,
+    pub to: IpCidr,
     /// The next hops, at least one, each in the network of an interface.
-    pub via: Vec<Ipv4Addr>,
+    pub via: Vec<IpAddr>,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn cidr(a: u8, b: u8, c: u8, d: u8, prefix_len: u8) -> Ipv4Cidr {
-        Ipv4Cidr::new(Ipv4Addr::new(a, b, c, d), prefix_len).expect("a prefix of 0..=32")
+    fn cidr(text: &str, prefix_len: u8) -> IpCidr {
+        IpCidr::new(text.parse().expect("an address"), prefix_len).expect("a prefix that fits")
     }
 
-    /// A shift by 32 is the edge that a mask computed naively gets wrong.
+    fn ip(text: &str) -> IpAddr {
+        text.parse().expect("an address")
+    }
+
+    /// A shift by the whole width is the edge that a mask computed naively gets wrong.
     #[test]
     fn masks_at_both_ends() {
-        assert_eq!(cidr(1, 2, 3, 4, 0).mask(), 0);
-        assert_eq!(cidr(1, 2, 3, 4, 32).mask(), u32::MAX);
-        assert!(cidr(1, 2, 3, 4, 0).contains(Ipv4Addr::BROADCAST));
-        assert!(!cidr(1, 2, 3, 4, 32).contains(Ipv4Addr::new(1, 2, 3, 5)));
-        assert_eq!(Ipv4Cidr::new(Ipv4Addr::LOCALHOST, 33), None);
+        assert!(IpCidr::ALL_V4.contains(ip("255.255.255.255")));
+        assert!(!cidr("1.2.3.4", 32).contains(ip("1.2.3.5")));
+        assert_eq!(IpCidr::new(ip("127.0.0.1"), 33), None);
+        assert!(IpCidr::ALL_V6.contains(ip("ffff::1")));
+        assert!(cidr("fd09::1", 128).contains(ip("fd09::1")));
+        assert!(!cidr("fd09::1", 128).contains(ip("fd09::2")));
+        assert_eq!(IpCidr::new(ip("::1"), 129), None);
     }
 
     #[test]
     fn a_network_has_ends() {
-        let net = cidr(10, 9, 0, 2, 24);
-        assert_eq!(net.network(), Ipv4Addr::new(10, 9, 0, 0));
-        assert_eq!(net.broadcast(), Ipv4Addr::new(10, 9, 0, 255));
-        assert!(net.contains(Ipv4Addr::new(10, 9, 0, 255)));
-        assert!(!net.contains(Ipv4Addr::new(10, 9, 1, 0)));
+        let net = cidr("10.9.0.2", 24);
+        assert_eq!((net.network(), net.last()), (ip("10.9.0.0"), ip("10.9.0.255")));
+        assert!(net.contains(ip("10.9.0.255")) && !net.contains(ip("10.9.1.0")));
+        let net = cidr("fd09::2", 63);
+        assert_eq!(
+            (net.network(), net.last()),
+            (ip("fd09::"), ip("fd09:0:0:1:ffff:ffff:ffff:ffff"))
+        );
+        assert_eq!(net.to_string(), "fd09::2/63");
+    }
+
+    #[test]
+    fn families_do_not_contain_each_other() {
+        assert!(!IpCidr::ALL_V4.contains(ip("::1")) && !IpCidr::ALL_V6.contains(ip("10.0.0.1")));
     }
 }

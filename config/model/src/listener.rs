@@ -1,6 +1,6 @@
 //! `[[listener]]`: an address that clients connect to.
 
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use sluice_base::{ClusterId, ListenerId};
@@ -15,7 +15,7 @@ pub struct Listener {
     /// The operator's name for it; label of its metrics.
     pub name: String,
     /// An address of an interface, and the TCP port.
-    pub address: SocketAddrV4,
+    pub address: SocketAddr,
     /// What is spoken on its connections.
     pub protocol: Protocol,
     /// A connection without any byte or stream for this long is closed; `None`: never.

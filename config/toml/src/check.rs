@@ -1,9 +1,9 @@
 //! What can only be seen with all sections at hand.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-use sluice_config_model::{Config, Ipv4Cidr};
+use sluice_config_model::{Config, IpCidr};
 
 use crate::read::{Clusters, Interfaces};
 use crate::report::Report;
@@ -28,7 +28,7 @@ pub(crate) fn across_sections(
     let routed = config.ip_routes.iter().map(|route| route.to);
     let reachable = Ranges::new(ours.map(|(cidr, _)| cidr).chain(routed));
     for at in &clusters.endpoints {
-        let ip = *at.value.ip();
+        let ip = at.value.ip();
         if let Some(interface) = owners.get(&ip) {
             report
                 .warning(at.span, format!("endpoint {} is an address of Sluice itself", at.value))
@@ -41,14 +41,15 @@ pub(crate) fn across_sections(
     }
 }
 
-/// Disjoint ranges of addresses, in order: a file may have 100,000 routes and a million endpoints.
-struct Ranges(Vec<(Ipv4Addr, Ipv4Addr)>);
+/// Disjoint ranges of addresses, in order, all of IPv4 before those of IPv6: a file may have 100,000
+/// routes and a million endpoints.
+struct Ranges(Vec<(IpAddr, IpAddr)>);
 
 impl Ranges {
-    fn new(networks: impl Iterator<Item = Ipv4Cidr>) -> Self {
-        let mut all: Vec<_> = networks.map(|cidr| (cidr.network(), cidr.broadcast())).collect();
+    fn new(networks: impl Iterator<Item = IpCidr>) -> Self {
+        let mut all: Vec<_> = networks.map(|cidr| (cidr.network(), cidr.last())).collect();
         all.sort_unstable();
-        let mut ranges: Vec<(Ipv4Addr, Ipv4Addr)> = Vec::new();
+        let mut ranges: Vec<(IpAddr, IpAddr)> = Vec::new();
         for (first, last) in all {
             match ranges.last_mut() {
                 Some((_, end)) if first <= *end => *end = last.max(*end),
@@ -58,7 +59,7 @@ impl Ranges {
         Self(ranges)
     }
 
-    fn contain(&self, address: Ipv4Addr) -> bool {
+    fn contain(&self, address: IpAddr) -> bool {
         let after = self.0.partition_point(|(first, _)| *first <= address);
         after.checked_sub(1).and_then(|at| self.0.get(at)).is_some_and(|(_, last)| address <= *last)
     }
@@ -66,11 +67,13 @@ impl Ranges {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
     #[test]
     fn nested_and_touching_networks_are_one_range() {
-        let cidr = |a, prefix_len| Ipv4Cidr::new(Ipv4Addr::from_bits(a), prefix_len);
+        let cidr = |a, prefix_len| IpCidr::new(Ipv4Addr::from_bits(a).into(), prefix_len);
         let networks = [cidr(0x0a00_0000, 8), cidr(0x0a01_0000, 16), cidr(0x0c00_0001, 32)];
         let ranges = Ranges::new(networks.into_iter().flatten());
         assert_eq!(ranges.0.len(), 2);
@@ -84,9 +87,17 @@ mod tests {
             (0x0c00_0001, true),
             (0x0c00_0002, false),
         ] {
-            assert_eq!(ranges.contain(Ipv4Addr::from_bits(address)), expected, "{address:x}");
+            assert_eq!(
+                ranges.contain(Ipv4Addr::from_bits(address).into()),
+                expected,
+                "{address:x}"
+            );
         }
-        let all = Ranges::new([Ipv4Cidr::ALL].into_iter());
-        assert!(all.contain(Ipv4Addr::BROADCAST));
+        let all = Ranges::new([IpCidr::ALL_V4].into_iter());
+        assert!(all.contain(Ipv4Addr::BROADCAST.into()));
+        assert!(!all.contain("::".parse().expect("an address")));
+        let both = Ranges::new([IpCidr::ALL_V6, IpCidr::ALL_V4].into_iter());
+        assert_eq!(both.0.len(), 2);
+        assert!(both.contain("fd09::1".parse().expect("an address")));
     }
 }

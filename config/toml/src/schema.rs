@@ -128,20 +128,17 @@ pub const INTERFACE: Schema = Schema {
         phrase("vlan", "VLAN, or a list of outer and inner", "required with `parent`"),
         required(
             "addresses",
-            "list of IPv4 addresses with prefix length",
+            "list of IP addresses with prefix length",
             "addresses = [\"10.9.0.2/24\"]",
         ),
-        value("host_addresses", "list of IPv4 addresses with prefix length", "[]"),
+        value("host_addresses", "list of IP addresses with prefix length", "[]"),
         phrase("mtu", "bytes", "1500, or the parent's"),
         phrase("impairment", "section", "a cable without faults"),
         value("source_syn_rate", "number per second or \"unlimited\"", "\"unlimited\""),
         value("source_connection_rate", "number per second or \"unlimited\"", "\"unlimited\""),
         phrase("rule", "sections", "everything is allowed"),
     ],
-    later: &[
-        ("kernel_twin", "`kernel_twin` is not supported yet: it comes with a later version"),
-        ("addresses_v6", "`addresses_v6` is not supported yet: IPv6 comes with a later version"),
-    ],
+    later: &[("kernel_twin", "`kernel_twin` is not supported yet: it comes with a later version")],
 };
 
 /// `[interface.impairment]`
@@ -182,8 +179,8 @@ pub const RULE: Schema = Schema {
 pub const IP_ROUTE: Schema = Schema {
     title: "[[ip_route]]",
     keys: &[
-        required("to", "IPv4 network", "to = \"0.0.0.0/0\""),
-        required("via", "IPv4 address, or a list of them", "via = \"10.9.0.1\""),
+        required("to", "IP network", "to = \"0.0.0.0/0\""),
+        required("via", "IP address, or a list of them", "via = \"10.9.0.1\""),
     ],
     later: &[],
 };
@@ -193,7 +190,7 @@ pub const LISTENER: Schema = Schema {
     title: "[[listener]]",
     keys: &[
         required("name", "name", "name = \"web\""),
-        required("address", "IPv4 address and port", "address = \"10.9.0.2:80\""),
+        required("address", "IP address and port", "address = \"10.9.0.2:80\""),
         value("protocol", "\"http\" or \"tcp\"", "\"http\""),
         phrase("cluster", "name of a cluster", "required by \"tcp\", refused by \"http\""),
         phrase("virtual_host", "sections", "required by \"http\", refused by \"tcp\""),
@@ -311,11 +308,7 @@ pub const CLUSTER: Schema = Schema {
     title: "[[cluster]]",
     keys: &[
         required("name", "name", "name = \"app\""),
-        required(
-            "endpoints",
-            "list of IPv4 addresses and ports",
-            "endpoints = [\"10.9.0.1:8080\"]",
-        ),
+        required("endpoints", "list of IP addresses and ports", "endpoints = [\"10.9.0.1:8080\"]"),
         value("load_balancing", "\"round_robin\" or \"least_request\"", "\"round_robin\""),
         value("connect_timeout", "duration", "\"5s\""),
         value("idle_timeout", "duration", "\"1h\""),

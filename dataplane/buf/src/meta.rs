@@ -39,6 +39,8 @@ pub struct TxOffload {
     pub l4_len: u8,
     /// Payload bytes per segment, 0 for no segmentation.
     pub segment_size: u16,
+    /// Whether the IP header is IPv6's.
+    pub is_v6: bool,
     /// Whether the IPv4 header checksum is to be filled in.
     pub ipv4_checksum: bool,
     /// Which layer-4 checksum is to be filled in.
@@ -56,7 +58,7 @@ impl TxOffload {
     pub(crate) fn flags(self) -> u64 {
         let mut bits = 0;
         if self.ipv4_checksum || self.l4_checksum != L4Checksum::None || self.segment_size > 0 {
-            bits |= flags::TX_IPV4;
+            bits |= if self.is_v6 { flags::TX_IPV6 } else { flags::TX_IPV4 };
         }
         if self.ipv4_checksum {
             bits |= flags::TX_IP_CKSUM;
@@ -92,6 +94,7 @@ impl TxOffload {
             l3_len: ((packed >> 7) & 0x1ff) as u16,
             l4_len: ((packed >> 16) & 0xff) as u8,
             segment_size: if segmented { ((packed >> 24) & 0xffff) as u16 } else { 0 },
+            is_v6: bits & flags::TX_IPV6 != 0,
             ipv4_checksum: bits & flags::TX_IP_CKSUM != 0,
             l4_checksum,
         }
@@ -109,10 +112,13 @@ mod tests {
             l3_len: 60,
             l4_len: 32,
             segment_size: 1448,
+            is_v6: false,
             ipv4_checksum: true,
             l4_checksum: L4Checksum::Tcp,
         };
         assert_eq!(TxOffload::unpack(request.flags(), request.packed()), request);
+        let v6 = TxOffload { is_v6: true, ipv4_checksum: false, ..request };
+        assert_eq!(TxOffload::unpack(v6.flags(), v6.packed()), v6);
         let none = TxOffload::default();
         assert_eq!((none.flags(), TxOffload::unpack(0, 0)), (0, none));
     }

@@ -466,7 +466,7 @@ impl Packet {
 
     /// Turns a received packet's metadata into a request to the device that sends it on: a partial
     /// checksum becomes one to fill in, a merged packet one to be segmented again.
-    pub fn rx_to_tx(&mut self, lens: (u8, u16, u8), l4: L4Checksum) {
+    pub fn rx_to_tx(&mut self, lens: (u8, u16, u8), l4: L4Checksum, is_v6: bool) {
         let partial = self.rx_checksum() == RxChecksum::Partial;
         let segment_size = self.gso().map_or(0, |gso| gso.segment_size);
         self.set_tx_offload(TxOffload {
@@ -474,6 +474,7 @@ impl Packet {
             l3_len: lens.1,
             l4_len: lens.2,
             segment_size,
+            is_v6,
             ipv4_checksum: false,
             l4_checksum: if partial || segment_size > 0 { l4 } else { L4Checksum::None },
         });

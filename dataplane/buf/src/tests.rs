@@ -264,7 +264,7 @@ fn metadata_travels_with_the_packet() {
     }
     packet.set_rx_checksum(RxChecksum::Partial);
     packet.set_gso(Gso { segment_size: 1448 });
-    packet.rx_to_tx((14, 20, 32), L4Checksum::Tcp);
+    packet.rx_to_tx((14, 20, 32), L4Checksum::Tcp, false);
     let request = packet.tx_offload();
     assert_eq!((request.segment_size, request.l4_checksum), (1448, L4Checksum::Tcp));
     assert_eq!((packet.gso(), packet.rx_checksum()), (None, RxChecksum::Unknown));

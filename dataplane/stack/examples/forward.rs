@@ -28,7 +28,7 @@ fn main() {
         id: InterfaceId(id),
         mac: OURS,
         mtu: 1500,
-        addresses: vec![(Ipv4Addr::new(10, 0, id as u8, 1), 24)],
+        addresses: vec![(Ipv4Addr::new(10, 0, id as u8, 1).into(), 24)],
         capabilities: Capabilities { multi_segment: true, ..Capabilities::default() },
     };
     let config = StackConfig {

@@ -18,7 +18,7 @@ use crate::neighbor::{Ask, Learned, NeighborState};
 use crate::stack::Stack;
 
 /// RFC 5227, 1.1: DEFEND_INTERVAL.
-const DEFEND_INTERVAL_NS: u64 = 10_000_000_000;
+pub(crate) const DEFEND_INTERVAL_NS: u64 = 10_000_000_000;
 
 impl Stack {
     pub(crate) fn arp_input(
@@ -49,7 +49,7 @@ impl Stack {
             return Err(DropReason::ArpSender);
         }
         let source = interface.mac;
-        match self.neighbors.find(frame.interface, arp.sender_ip) {
+        match self.neighbors.find(frame.interface, arp.sender_ip.into()) {
             Some(key) => {
                 let how = if asks_us && !arp.is_gratuitous() {
                     Learned::Question
@@ -61,7 +61,9 @@ impl Stack {
                 self.learn(key, arp.sender_mac, how, now);
             }
             None if asks_us => {
-                if let Some(key) = self.make_neighbor(frame.interface, source, arp.sender_ip, now) {
+                if let Some(key) =
+                    self.make_neighbor(frame.interface, source, arp.sender_ip.into(), now)
+                {
                     self.learn(key, arp.sender_mac, Learned::Question, now);
                 }
             }
@@ -92,7 +94,7 @@ impl Stack {
         Ok(())
     }
 
-    fn is_awaited(&self, key: SlabKey) -> bool {
+    pub(crate) fn is_awaited(&self, key: SlabKey) -> bool {
         let state = self.neighbors.get(key).map(|neighbor| neighbor.state);
         matches!(state, Some(NeighborState::Incomplete | NeighborState::Probe))
     }
@@ -128,7 +130,7 @@ impl Stack {
             NeighborState::Failed => None,
         };
         let interface = self.interfaces[usize::from(neighbor.interface)].id;
-        let address = neighbor.address;
+        let address = self.hosts.ip(neighbor.address);
         self.send_message(target, Message::Neighbor { interface, address, mac });
     }
 
@@ -136,12 +138,14 @@ impl Stack {
     pub(crate) fn ask(&mut self, ask: &Ask) {
         let interface = &self.interfaces[usize::from(ask.interface)];
         if !self.speaks_arp() {
-            let (worker, interface, address) = (self.worker, interface.id, ask.address);
+            let (worker, interface) = (self.worker, interface.id);
+            let address = self.hosts.ip(ask.address);
             let leader = Target::Worker(sluice_base::WorkerId(0));
             return self.send_message(leader, Message::Resolve { worker, interface, address });
         }
-        let Some(source) = interface.source_for(ask.address) else { return };
-        let request = ArpPacket::request(interface.mac, source, ask.address);
+        let Some(target) = ask.address.v4() else { return self.solicit(ask) };
+        let Some(source) = interface.source_for(target) else { return };
+        let request = ArpPacket::request(interface.mac, source, target);
         let destination = ask.mac.unwrap_or(MacAddress::BROADCAST);
         let sent = self.send_arp(ask.interface, destination, &request);
         self.note(sent);

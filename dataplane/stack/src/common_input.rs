@@ -17,6 +17,7 @@ use crate::addresses::is_host;
 use crate::drop_reason::DropReason;
 use crate::ethernet_input::Arrival;
 use crate::fib::NextHop;
+use crate::host::Host;
 use crate::interface::Interface;
 use crate::ipv4_input::add_packet;
 use crate::neighbor::TEMPLATE_LEN;
@@ -106,7 +107,7 @@ impl Stack {
         match self.fib.next_hop(cell) {
             Some(NextHop::Local { .. }) => self.common_segment(packet, ip, vector),
             Some(NextHop::Connected { interface }) => {
-                let address = Ipv4Addr::from_bits(ip.destination);
+                let address = Ipv4Addr::from_bits(ip.destination).into();
                 self.pass_first(packet, ip, cell, (interface, address), vector)
             }
             Some(NextHop::Via { interface, gateway }) => {
@@ -139,13 +140,15 @@ impl Stack {
             return Err(packet);
         };
         let tuple = Tuple {
-            local: Ipv4Addr::from_bits(ip.destination),
-            remote: Ipv4Addr::from_bits(ip.source),
+            local: Ipv4Addr::from_bits(ip.destination).into(),
+            remote: Ipv4Addr::from_bits(ip.source).into(),
             local_port: u16::from_be_bytes([l4[2], l4[3]]),
             remote_port: u16::from_be_bytes([l4[0], l4[1]]),
         };
         if self.workers > 1 && vector.arrival == Arrival::Device {
-            let Tuple { local, remote, local_port, remote_port } = tuple;
+            let Tuple { local_port, remote_port, .. } = tuple;
+            let local = Ipv4Addr::from_bits(ip.destination);
+            let remote = Ipv4Addr::from_bits(ip.source);
             let subject = Subject::Flow { local, local_port, remote, remote_port };
             let owner = self.owners.owner(&subject);
             if owner != self.worker {
@@ -190,7 +193,7 @@ impl Stack {
         packet: Packet,
         ip: Addressed,
         cell: u32,
-        (interface, address): (u16, Ipv4Addr),
+        (interface, address): (u16, Host),
         vector: &mut Vector,
     ) -> Result<(), Packet> {
         let Some(template) = self.neighbors.known(interface, address, vector.now) else {

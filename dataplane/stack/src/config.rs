@@ -1,6 +1,6 @@
 //! What a stack is made with.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
 use sluice_base::{InterfaceId, WorkerId};
@@ -42,7 +42,7 @@ pub struct StackConfig {
     pub reassembly_datagrams_max: u32,
     /// Local ports of connections that we open (Linux's default range).
     pub upstream_ports: RangeInclusive<u16>,
-    /// ICMP errors that we send per second (RFC 1812, 4.3.2.8; Linux: 1,000).
+    /// ICMP errors that we send per second (RFC 1812, 4.3.2.8; RFC 4443, 2.4 (f); Linux: 1,000).
     pub icmp_errors_per_second: u32,
     /// Pings that we answer per second.
     pub icmp_echoes_per_second: u32,
@@ -94,8 +94,9 @@ pub struct InterfaceConfig {
     pub mac: MacAddress,
     /// The largest IP packet on its link, bytes.
     pub mtu: u16,
-    /// Our addresses with the lengths of their subnets' prefixes, bits.
-    pub addresses: Vec<(Ipv4Addr, u8)>,
+    /// Our addresses with the lengths of their subnets' prefixes, bits. With an IPv6 address among
+    /// them it has a link-local one as well, made from `mac`; without, it does not speak IPv6.
+    pub addresses: Vec<(IpAddr, u8)>,
     /// What its device can do.
     pub capabilities: Capabilities,
 }
@@ -104,9 +105,9 @@ pub struct InterfaceConfig {
 #[derive(Clone, Debug)]
 pub struct RouteConfig {
     /// Destination: address and prefix length, bits.
-    pub to: (Ipv4Addr, u8),
+    pub to: (IpAddr, u8),
     /// Routers, each on one of our links. The first is used.
-    pub via: Vec<Ipv4Addr>,
+    pub via: Vec<IpAddr>,
 }
 
 /// Keys that a peer must not know.

@@ -4,12 +4,11 @@
 //! application was told `CLOSED` (a half-open one of a peer is known to nobody), and nothing is
 //! owed. What remains of a connection in TIME-WAIT is a record in another table.
 
-use std::net::Ipv4Addr;
-
 use sluice_base::{Instant, ListenerId, SlabKey};
 use sluice_tcp::{CloseReason, Connection, Context, Signals, State};
 use sluice_wire::SeqNumber;
 
+use crate::host::Host;
 use crate::ready::ReadySignals;
 use crate::stack::Stack;
 use crate::time_wait::TIME_WAIT;
@@ -36,7 +35,7 @@ pub(crate) struct Entry {
     pub(crate) config: u16,
     /// Where segments leave.
     pub(crate) interface: u16,
-    pub(crate) next_hop: Ipv4Addr,
+    pub(crate) next_hop: Host,
     /// The next hop's entry when it was last looked for.
     pub(crate) neighbor: Option<SlabKey>,
     pub(crate) ready: ReadySignals,
@@ -256,10 +255,28 @@ impl Stack {
         let hash = tuple.hash(&self.flow_key);
         let removed = self.flows.remove(hash, key.index);
         debug_assert!(removed, "every connection is in the flow table");
+        let next_hop = entry.next_hop;
         if entry.tcp.state() == State::TimeWait {
             let time_wait = entry.tcp.time_wait(self.configs.get(entry.config), now);
             self.begin_time_wait(tuple, hash, time_wait, now);
         }
         self.configs.release(entry.config);
+        if next_hop.is_v6() {
+            self.forget_hosts(&tuple);
+            self.hosts.release(next_hop);
+        }
+    }
+
+    /// A connection or its record is a user of both hosts; IPv4's need none.
+    #[inline]
+    pub(crate) fn keep_hosts(&mut self, tuple: &Tuple) {
+        self.hosts.retain(tuple.local);
+        self.hosts.retain(tuple.remote);
+    }
+
+    #[inline]
+    pub(crate) fn forget_hosts(&mut self, tuple: &Tuple) {
+        self.hosts.release(tuple.local);
+        self.hosts.release(tuple.remote);
     }
 }

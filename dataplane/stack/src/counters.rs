@@ -46,6 +46,14 @@ counters! {
     arp_ignored,
     /// ARP questions, answers and announcements sent.
     arp_out,
+    /// Messages of neighbour discovery taken in.
+    nd_in,
+    /// Questions of neighbour discovery about others, of no interest.
+    nd_ignored,
+    /// Messages of neighbour discovery sent.
+    nd_out,
+    /// Addresses of ours that another station had first.
+    duplicate_addresses,
     /// Neighbours that stopped answering or never did.
     neighbors_failed,
     /// Neighbour entries given to others.

@@ -1,7 +1,9 @@
 //! Why a packet was dropped, by name.
 
 use sluice_base::Counter;
-use sluice_wire::{ArpError, EthernetError, IcmpError, Ipv4Error, TcpError};
+use sluice_wire::{
+    ArpError, EthernetError, IcmpError, Icmpv6Error, Ipv4Error, Ipv6Error, NdpError, TcpError,
+};
 
 macro_rules! drop_reasons {
     ($( $variant:ident, $name:literal, $sentence:literal; )+) => {
@@ -72,15 +74,44 @@ drop_reasons! {
     RuleUnreadable, "rule-unreadable", "The ports that packet rules ask for are cut off or hidden in tiny fragments (RFC 1858).";
     SourceSynRate, "source-syn-rate", "The source has sent more SYNs than it may (source_syn_rate).";
     SourceConnectionRate, "source-connection-rate", "The source has begun more connections than it may (source_connection_rate).";
+    // IPv6.
+    Ipv6Off, "ipv6-off", "The packet is IPv6 and its interface has no IPv6 address.";
+    Ipv6Truncated, "ipv6-truncated", "The packet is shorter than its IPv6 header.";
+    Ipv6Version, "ipv6-version", "The version field is not 6.";
+    Ipv6PayloadLength, "ipv6-payload-length", "The IPv6 payload length is above what arrived.";
+    Ipv6Source, "ipv6-source", "The source address can not be a host's (loopback, multicast, unspecified, mapped IPv4).";
+    Ipv6SourceOwn, "ipv6-source-own", "The source address is one of ours.";
+    Ipv6Destination, "ipv6-destination", "The destination address may not appear on a network.";
+    Ipv6Multicast, "ipv6-multicast", "The packet is for a group that we are not in.";
+    Ipv6LinkMulticast, "ipv6-link-multicast", "A unicast packet came in a multicast frame.";
+    Ipv6Scope, "ipv6-scope", "A link-local address may not leave its link (RFC 4291, 2.5.6).";
+    Ipv6Extension, "ipv6-extension", "An extension header is cut off or in a place where it may not be.";
+    Ipv6ExtensionLimit, "ipv6-extension-limit", "The packet has more extension headers or options than anybody needs.";
+    Ipv6Option, "ipv6-option", "An option that must be understood is not known here (RFC 8200, 4.2).";
+    Ipv6Routing, "ipv6-routing", "The packet carries a source route (RFC 5095).";
+    Ipv6Fragment, "ipv6-fragment", "The packet is a fragment; reassembly does not exist yet.";
+    Ipv6NoNext, "ipv6-no-next", "Nothing follows the packet's headers.";
+    Ipv6NextHeader, "ipv6-next-header", "Nobody here speaks the transport protocol.";
+    Ipv6Duplicate, "ipv6-duplicate", "The destination was ours until another station claimed it.";
+    HostTable, "host-table", "As many IPv6 addresses are in use as may.";
+    // Neighbour discovery.
+    NdMalformed, "nd-malformed", "The message of neighbour discovery is cut off or says what it may not.";
+    NdHopLimit, "nd-hop-limit", "A router passed on what is for one link alone: its hop limit is not 255.";
+    NdSender, "nd-sender", "The sender or its link-layer address is no station on this link.";
+    NdUnsolicited, "nd-unsolicited", "The advertisement answers what nobody asked.";
+    NdConflict, "nd-conflict", "Another station claims one of our addresses.";
+    NdDuplicate, "nd-duplicate", "Another station had one of our addresses first; we gave it up.";
+    NdIgnored, "nd-ignored", "Router advertisements, solicitations and redirects are not listened to.";
+    MldIgnored, "mld-ignored", "Multicast listener discovery is for routers of groups.";
     // Forwarding.
     ForwardingOff, "forwarding-off", "The packet is not for us, and we do not forward.";
-    TtlExceeded, "ttl-exceeded", "The time to live ended here.";
+    TtlExceeded, "ttl-exceeded", "The time to live, or hop limit, ended here.";
     NoRoute, "no-route", "No route leads to the destination.";
     FragmentationNeeded, "fragmentation-needed", "The packet is larger than the next link's MTU.";
     SegmentationUnsupported, "segmentation-unsupported", "A merged packet can not be cut for the device that sends it on.";
     ForwardHeader, "forward-header", "A transport header that must be completed can not be read.";
     // Neighbours.
-    NeighborFailed, "neighbor-failed", "The next hop does not answer ARP.";
+    NeighborFailed, "neighbor-failed", "The next hop does not answer ARP or neighbour discovery.";
     NeighborQueue, "neighbor-queue", "Too many packets wait for the next hop's address; the oldest went.";
     NeighborTable, "neighbor-table", "The neighbour table is full of entries in use.";
     NeighborEvicted, "neighbor-evicted", "The packet waited for a neighbour whose entry was given to another.";
@@ -130,6 +161,28 @@ impl From<Ipv4Error> for DropReason {
             Ipv4Error::HeaderLength | Ipv4Error::HeaderOverrun => Self::Ipv4HeaderLength,
             Ipv4Error::TotalLength | Ipv4Error::TotalLengthOverrun => Self::Ipv4TotalLength,
         }
+    }
+}
+
+impl From<Ipv6Error> for DropReason {
+    fn from(error: Ipv6Error) -> Self {
+        match error {
+            Ipv6Error::Truncated => Self::Ipv6Truncated,
+            Ipv6Error::Version => Self::Ipv6Version,
+            Ipv6Error::PayloadOverrun => Self::Ipv6PayloadLength,
+        }
+    }
+}
+
+impl From<NdpError> for DropReason {
+    fn from(_: NdpError) -> Self {
+        Self::NdMalformed
+    }
+}
+
+impl From<Icmpv6Error> for DropReason {
+    fn from(_: Icmpv6Error) -> Self {
+        Self::IcmpMalformed
     }
 }
 

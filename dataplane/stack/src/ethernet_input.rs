@@ -61,7 +61,8 @@ impl Stack {
                 Some(packet) => self.arp_input(&packet, &frame, now),
                 None => Ok(()),
             },
-            EtherType::Ipv6 | EtherType::Other(_) => Err(DropReason::EthernetType),
+            EtherType::Ipv6 => self.ipv6_input(packet, frame, now),
+            EtherType::Other(_) => Err(DropReason::EthernetType),
         }
     }
 

@@ -8,6 +8,8 @@
 
 use std::net::Ipv4Addr;
 
+use crate::host::Host;
+
 const ROOT_BITS: u32 = 16;
 const BLOCK: usize = 256;
 /// Set in a cell that names a block rather than a next hop.
@@ -16,7 +18,7 @@ const NONE: u32 = 0;
 
 /// Where packets to a destination go.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum NextHop {
+pub(crate) enum NextHop {
     /// To us.
     Local {
         /// Position of the interface that has the address.
@@ -37,19 +39,19 @@ pub enum NextHop {
         /// Position of that link's interface.
         interface: u16,
         /// The router.
-        gateway: Ipv4Addr,
+        gateway: Host,
     },
 }
 
-/// One row of the table, for listings.
+/// One row of the table.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Route {
+pub(crate) struct Route {
     /// Destination, host bits zero.
-    pub prefix: Ipv4Addr,
+    pub(crate) prefix: Ipv4Addr,
     /// Its length, bits.
-    pub prefix_len: u8,
+    pub(crate) prefix_len: u8,
     /// Where packets go.
-    pub next_hop: NextHop,
+    pub(crate) next_hop: NextHop,
 }
 
 /// The table.
@@ -105,11 +107,6 @@ impl Fib {
         cell
     }
 
-    /// All rows, shortest prefix first.
-    pub(crate) fn routes(&self) -> &[Route] {
-        &self.routes
-    }
-
     fn insert(&mut self, prefix: u32, len: u32, cell: u32) {
         let at = (prefix >> ROOT_BITS) as usize;
         if len <= ROOT_BITS {
@@ -151,7 +148,7 @@ mod tests {
     use super::*;
 
     fn route(prefix: u32, prefix_len: u8, gateway: u32) -> Route {
-        let next_hop = NextHop::Via { interface: 0, gateway: Ipv4Addr::from_bits(gateway) };
+        let next_hop = NextHop::Via { interface: 0, gateway: Ipv4Addr::from_bits(gateway).into() };
         Route { prefix: Ipv4Addr::from_bits(prefix), prefix_len, next_hop }
     }
 
@@ -172,7 +169,7 @@ mod tests {
             route(0x0a09_0000, 24, 3),
         ]);
         let via = |address: [u8; 4]| match fib.find(address.into()) {
-            Some(NextHop::Via { gateway, .. }) => gateway.to_bits(),
+            Some(NextHop::Via { gateway, .. }) => gateway.bits(),
             other => panic!("{other:?}"),
         };
         assert_eq!(via([10, 9, 0, 2]), 4);

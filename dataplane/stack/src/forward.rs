@@ -15,6 +15,7 @@ use crate::drop_reason::DropReason;
 use crate::ethernet_input::Frame;
 use crate::fib::NextHop;
 use crate::fragments::may_fragment;
+use crate::host::Host;
 use crate::ipv4_input::{Ipv4Info, transport_sum};
 use crate::neighbor::TEMPLATE_LEN;
 use crate::stack::Stack;
@@ -44,7 +45,7 @@ impl Stack {
             return Err(DropReason::TtlExceeded);
         }
         let (interface, next_hop) = match route {
-            Some(NextHop::Connected { interface }) => (interface, info.destination),
+            Some(NextHop::Connected { interface }) => (interface, Host::from(info.destination)),
             Some(NextHop::Via { interface, gateway }) => (interface, gateway),
             Some(NextHop::Local { .. } | NextHop::Broadcast { .. }) | None => {
                 let why = IcmpMessage::DestinationUnreachable(Unreachable::Network);
@@ -120,7 +121,7 @@ impl Stack {
             return Ok(None);
         }
         let lens = (TEMPLATE_LEN as u8, info.header_len, l4_len as u8);
-        packet.rx_to_tx(lens, kind);
+        packet.rx_to_tx(lens, kind, false);
         Ok(None)
     }
 }

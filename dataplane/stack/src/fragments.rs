@@ -1,8 +1,6 @@
 //! IPv4 fragments: those for us are put together, what is too large for a link is cut (RFC 791,
 //! 2.3 and 3.2; RFC 1812, 4.2.2.7).
 
-use std::net::Ipv4Addr;
-
 use sluice_base::Instant;
 use sluice_buf::{Packet, Pressure, RxChecksum};
 use sluice_wire::icmp::{IcmpMessage, TimeExceeded};
@@ -11,6 +9,7 @@ use sluice_wire::{Ipv4View, checksum, ipv4};
 use crate::drop_reason::DropReason;
 use crate::ethernet_input::{Arrival, Frame};
 use crate::forward::complete_checksum;
+use crate::host::Host;
 use crate::ipv4_input::Ipv4Info;
 use crate::reassembly::{Fragment, FragmentKey, Whole};
 use crate::stack::Stack;
@@ -121,7 +120,7 @@ impl Stack {
         mut whole: Packet,
         at: usize,
         info: &Ipv4Info,
-        (interface, next_hop): (u16, Ipv4Addr),
+        (interface, next_hop): (u16, Host),
         now: Instant,
     ) -> Result<(), DropReason> {
         if whole.rx_checksum() == RxChecksum::Partial {

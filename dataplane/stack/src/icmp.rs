@@ -67,7 +67,7 @@ impl Stack {
         if !self.echo_limit.take(now) {
             return Err(DropReason::IcmpEchoLimited);
         }
-        let (interface, next_hop) = self.route(info.source)?;
+        let (interface, next_hop) = self.route(info.source.into())?;
         if !packet.trim_front(usize::from(frame.l2_len)) {
             return Err(DropReason::Ipv4Truncated);
         }
@@ -106,11 +106,12 @@ impl Stack {
         now: Instant,
     ) {
         let Some(header) = self.may_answer(about, at) else { return };
-        let Ok((interface, next_hop)) = self.route(header.src) else { return };
+        let Ok((interface, next_hop)) = self.route(header.src.into()) else { return };
         let is_to_us = matches!(self.fib.find(header.dst), Some(NextHop::Local { .. }));
         let source = if is_to_us {
             header.dst
         } else {
+            let next_hop = next_hop.v4().unwrap_or(header.src);
             match self.interfaces[usize::from(interface)].source_for(next_hop) {
                 Some(source) => source,
                 None => return,
@@ -197,7 +198,7 @@ impl Stack {
         let ports = quote.ports().filter(|_| quote.header.protocol == IpProtocol::Tcp);
         let (local_port, remote_port) = ports.ok_or(DropReason::IcmpUnsolicited)?;
         let seq = quote.seq().ok_or(DropReason::IcmpUnsolicited)?;
-        let (local, remote) = (quote.header.src, quote.header.dst);
+        let (local, remote) = (quote.header.src.into(), quote.header.dst.into());
         let tuple = Tuple { local, remote, local_port, remote_port };
         let index = self.find_connection(&tuple).ok_or(DropReason::IcmpUnsolicited)?;
         if self.is_in_flight(index, seq) { Ok(index) } else { Err(DropReason::IcmpUnsolicited) }

@@ -1,15 +1,17 @@
 //! One interface, as the stack sees it.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use sluice_base::{Instant, InterfaceId};
 use sluice_buf::{Batch, Capabilities};
 use sluice_rules::RuleTable;
-use sluice_wire::MacAddress;
+use sluice_wire::{MacAddress, ipv6};
 
 use crate::config::InterfaceConfig;
 use crate::fib::mask;
+use crate::fib_v6;
+use crate::host::{Host, Hosts, zone_of};
 use crate::queue::Queue;
 use crate::source_limit::SourceLimit;
 use crate::vlan::Vlan;
@@ -30,6 +32,11 @@ pub(crate) struct Interface {
     pub(crate) mtu: u16,
     pub(crate) capabilities: Capabilities,
     pub(crate) addresses: Vec<(Ipv4Addr, u8)>,
+    /// The link-local one first. None: IPv6 is not spoken here.
+    pub(crate) addresses_v6: Vec<OwnV6>,
+    /// What our questions about our own addresses carry, so that one that comes back is known
+    /// (RFC 7527, 4).
+    pub(crate) nonce: [u8; 6],
     /// When an address of ours may be defended again.
     pub(crate) defend_after: Instant,
     /// Packets with all headers: ARP, ICMP, resets, forwarded ones.
@@ -40,9 +47,42 @@ pub(crate) struct Interface {
     pub(crate) segment_next: bool,
 }
 
+/// An IPv6 address of ours.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OwnV6 {
+    pub(crate) address: Ipv6Addr,
+    pub(crate) prefix_len: u8,
+    pub(crate) host: Host,
+    pub(crate) state: AddressState,
+}
+
+/// How far duplicate address detection is (RFC 4862, 5.4; RFC 4429: an address is used at once, with
+/// care until nobody objected).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum AddressState {
+    /// Nobody was asked yet.
+    Fresh,
+    /// The link was asked.
+    Optimistic {
+        /// When silence counts as consent.
+        until: Instant,
+    },
+    /// It is ours.
+    Preferred,
+    /// Another station has it: it is not used.
+    Duplicate,
+}
+
+impl OwnV6 {
+    pub(crate) fn is_usable(&self) -> bool {
+        self.state != AddressState::Duplicate
+    }
+}
+
 impl Interface {
-    pub(crate) fn new(config: InterfaceConfig, queue_max: u32) -> Self {
-        Self {
+    pub(crate) fn new(config: InterfaceConfig, queue_max: u32, hosts: &mut Hosts) -> Self {
+        let at = config.id.0;
+        let mut interface = Self {
             id: config.id,
             mac: config.mac,
             rules: None,
@@ -52,12 +92,30 @@ impl Interface {
             connection_limit: None,
             mtu: config.mtu,
             capabilities: config.capabilities,
-            addresses: config.addresses,
+            addresses: Vec::new(),
+            addresses_v6: Vec::new(),
+            nonce: [0; 6],
             defend_after: Instant::ZERO,
             control: Batch::with_capacity(queue_max as usize),
             output: Queue::new(),
             segment_next: false,
+        };
+        let own = |address, prefix_len, hosts: &mut Hosts| {
+            let host = hosts.acquire(address, zone_of(address, at))?;
+            Some(OwnV6 { address, prefix_len, host, state: AddressState::Fresh })
+        };
+        if config.addresses.iter().any(|(address, _)| address.is_ipv6()) {
+            interface.addresses_v6.extend(own(ipv6::link_local(config.mac), 64, hosts));
         }
+        for (address, prefix_len) in config.addresses {
+            match address {
+                IpAddr::V4(address) => interface.addresses.push((address, prefix_len)),
+                IpAddr::V6(address) => {
+                    interface.addresses_v6.extend(own(address, prefix_len, hosts));
+                }
+            }
+        }
+        interface
     }
 
     /// The address of ours from which a station on the link is spoken to.
@@ -71,5 +129,41 @@ impl Interface {
     /// Whether a station with this address can be on the link.
     pub(crate) fn is_on_link(&self, address: Ipv4Addr) -> bool {
         self.addresses.iter().any(|(own, len)| mask(*own, *len) == mask(address, *len))
+    }
+
+    /// Whether a station with this address can be on the link.
+    pub(crate) fn is_on_link_v6(&self, address: Ipv6Addr) -> bool {
+        self.addresses_v6.iter().any(|own| {
+            fib_v6::mask(own.address, own.prefix_len) == fib_v6::mask(address, own.prefix_len)
+        })
+    }
+
+    /// Our entry for an address.
+    #[inline]
+    pub(crate) fn own_v6(&self, address: Ipv6Addr) -> Option<&OwnV6> {
+        self.addresses_v6.iter().find(|own| own.address == address)
+    }
+
+    /// Whether packets to a group are for us: all nodes, all routers where we are one, and the
+    /// solicited-node group of each address (RFC 4291, 2.8).
+    pub(crate) fn is_in_group(&self, group: Ipv6Addr, is_router: bool) -> bool {
+        group == ipv6::ALL_NODES
+            || (is_router && group == ipv6::ALL_ROUTERS)
+            || self.addresses_v6.iter().any(|own| ipv6::solicited_node(own.address) == group)
+    }
+
+    /// The address of ours from which `destination` is spoken to: of the same scope, and with the
+    /// longest common prefix (RFC 6724, 5, rules 2 and 8).
+    pub(crate) fn source_for_v6(&self, destination: Ipv6Addr) -> Option<&OwnV6> {
+        let is_local = |address| zone_of(address, 0).is_some();
+        let wants_local = is_local(destination)
+            || (destination.is_multicast() && destination.octets()[1] & 0x0f == 2);
+        let common = |own: &&OwnV6| (own.address.to_bits() ^ destination.to_bits()).leading_zeros();
+        self.addresses_v6
+            .iter()
+            .filter(|own| own.is_usable() && is_local(own.address) == wants_local)
+            // The first of equals: `max_by_key` takes the last.
+            .rev()
+            .max_by_key(common)
     }
 }

@@ -135,8 +135,8 @@ impl Stack {
             return Err(DropReason::TcpChecksum);
         }
         let tuple = Tuple {
-            local: info.destination,
-            remote: info.source,
+            local: info.destination.into(),
+            remote: info.source.into(),
             local_port: header.dst_port,
             remote_port: header.src_port,
         };

@@ -21,11 +21,11 @@
 //! ```text
 //!  handle_batch -> common_input: a plain segment for us, or only passing through? the short way
 //!                        | no
-//!                  ethernet_input -> arp
-//!                        |                      +-> icmp      (answers, errors)
-//!                   ipv4_input -> owner: ours? -+-> tcp_input -> connection -> next_ready
+//!                  ethernet_input -> arp        +-> icmp, icmpv6  (answers, errors)
+//!                        |                      +-> nd            (neighbour discovery)
+//!          ipv4_input, ipv6_input -> owner: ours? -> tcp_input -> connection -> next_ready
 //!                        |          not ours        by the vector: buckets, connections, work
-//!                     forward   -> pop_handoff
+//!         forward, forward_v6   -> pop_handoff
 //!                        |
 //!                 resolve: next hop's address known?  -> the interface's control queue -+
 //!                                no: parked                                              transmit
@@ -34,7 +34,7 @@
 //!
 //! # What is kept
 //!
-//! `fib` (where to), `neighbor` (who is there), `flow` (4-tuple to connection), the connections
+//! `host` (hosts of either family in 32 bits), `fib`, `fib_v6` (where to), `neighbor` (who is there), `flow` (4-tuple to connection), the connections
 //! with their intrusive lists (`queue`), the timer `wheel`, `listener`, `ports`, `time_wait`.
 //! `owner` says which worker a packet belongs to; neighbours have one writer, worker 0, and the
 //! others ask it by [`Message`].
@@ -50,8 +50,10 @@
 //!
 //! # What it follows
 //!
-//! RFC 791, 792, 826, 1122, 1812, 3021, 5227, 5927, 6056, 6191, 6528; neighbour states as in 4861.
-//! Fragments are put together in bounded memory (RFC 5722, 8200), and made where DF is clear. A router's word that a segment was too large makes the segments
+//! RFC 791, 792, 826, 1122, 1812, 3021, 5227, 5927, 6056, 6191, 6528; 4291, 4429, 4443, 4861, 4862,
+//! 5095, 6724, 6946, 8200, 8201; neighbour states of both families as in 4861. Fragments of IPv4 are
+//! put together in bounded memory (RFC 5722), and made where DF is clear; those of IPv6 are dropped by
+//! name. A router's word that a segment was too large makes the segments
 //! of that connection smaller (RFC 1191, checked as in 5927, 7).
 
 mod addresses;
@@ -60,18 +62,26 @@ mod common_input;
 mod config;
 mod connection;
 mod counters;
+mod detection;
 mod drop_reason;
 mod ethernet_input;
+mod family;
 mod fib;
+mod fib_v6;
 mod flow;
 mod forward;
+mod forward_v6;
 mod fragments;
+mod host;
 mod icmp;
+mod icmpv6;
 mod interface;
 mod ipv4_input;
+mod ipv6_input;
 mod listener;
 mod listing;
 mod message;
+mod nd;
 mod neighbor;
 mod output;
 mod owner;
@@ -99,7 +109,6 @@ mod wheel;
 pub use config::{InterfaceConfig, RouteConfig, Secrets, StackConfig};
 pub use counters::StackCounters;
 pub use drop_reason::{DropCounters, DropReason};
-pub use fib::{NextHop, Route};
 pub use listener::ListenError;
 pub use listing::{FlowInfo, ListenerInfo, NeighborInfo};
 pub use message::{Message, Target};

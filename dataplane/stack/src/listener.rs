@@ -1,8 +1,10 @@
 //! Addresses that connections may come to.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::SocketAddr;
 
 use sluice_base::{ListenerId, Slab, SlabKey};
+
+use crate::host::Host;
 
 /// Why an address cannot be listened on.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -30,7 +32,7 @@ impl std::error::Error for ListenError {}
 #[derive(Debug)]
 pub(crate) struct Listener {
     pub(crate) id: ListenerId,
-    pub(crate) address: SocketAddrV4,
+    pub(crate) address: SocketAddr,
     /// Interned TCP configuration.
     pub(crate) config: u16,
     /// Connections that are not acknowledged yet.
@@ -42,7 +44,7 @@ pub(crate) struct Listener {
 pub(crate) struct Listeners {
     slab: Slab<Listener>,
     /// By port and address.
-    order: Vec<(u16, Ipv4Addr, SlabKey)>,
+    order: Vec<(u16, Host, SlabKey)>,
 }
 
 impl Listeners {
@@ -54,18 +56,19 @@ impl Listeners {
     pub(crate) fn insert(
         &mut self,
         id: ListenerId,
-        address: SocketAddrV4,
+        address: SocketAddr,
+        host: Host,
         config: u16,
     ) -> Result<(), ListenError> {
         if self.key_of(id).is_some() {
             return Err(ListenError::InUse);
         }
-        let Err(at) = self.search(*address.ip(), address.port()) else {
+        let Err(at) = self.search(host, address.port()) else {
             return Err(ListenError::InUse);
         };
         let listener = Listener { id, address, config, half_open: 0 };
         let key = self.slab.insert(listener).map_err(|_| ListenError::TableFull)?;
-        self.order.insert(at, (address.port(), *address.ip(), key));
+        self.order.insert(at, (address.port(), host, key));
         Ok(())
     }
 
@@ -76,9 +79,10 @@ impl Listeners {
     }
 
     /// The listener for connections to an address: one for exactly it, or one for all of ours.
-    pub(crate) fn find(&self, address: Ipv4Addr, port: u16) -> Option<SlabKey> {
+    pub(crate) fn find(&self, address: Host, port: u16) -> Option<SlabKey> {
+        let any = if address.is_v6() { Host::ANY_V6 } else { Host::ANY_V4 };
         let exact = self.search(address, port);
-        let at = exact.or_else(|_| self.search(Ipv4Addr::UNSPECIFIED, port)).ok()?;
+        let at = exact.or_else(|_| self.search(any, port)).ok()?;
         Some(self.order[at].2)
     }
 
@@ -98,27 +102,41 @@ impl Listeners {
         self.slab.iter().find(|(_, listener)| listener.id == id).map(|(key, _)| key)
     }
 
-    fn search(&self, address: Ipv4Addr, port: u16) -> Result<usize, usize> {
+    fn search(&self, address: Host, port: u16) -> Result<usize, usize> {
         self.order.binary_search_by_key(&(port, address), |(port, address, _)| (*port, *address))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
-    fn at(last: u8, port: u16) -> SocketAddrV4 {
-        SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, last), port)
+    fn at(last: u8, port: u16) -> (SocketAddr, Host) {
+        with(Ipv4Addr::new(10, 0, 0, last), port)
+    }
+
+    fn with(address: Ipv4Addr, port: u16) -> (SocketAddr, Host) {
+        (SocketAddr::new(address.into(), port), address.into())
+    }
+
+    fn insert(
+        listeners: &mut Listeners,
+        id: u32,
+        (address, host): (SocketAddr, Host),
+    ) -> Result<(), ListenError> {
+        listeners.insert(ListenerId(id), address, host, 0)
     }
 
     #[test]
     fn the_exact_address_wins_over_all() {
         let mut listeners = Listeners::new(3);
-        listeners.insert(ListenerId(1), at(1, 80), 0).expect("room");
-        let all = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 80);
-        listeners.insert(ListenerId(2), all, 0).expect("room");
+        insert(&mut listeners, 1, at(1, 80)).expect("room");
+        let all = with(Ipv4Addr::UNSPECIFIED, 80);
+        insert(&mut listeners, 2, all).expect("room");
         let found = |address: [u8; 4], port| {
-            let key = listeners.find(address.into(), port)?;
+            let key = listeners.find(Ipv4Addr::from(address).into(), port)?;
             listeners.get(key).map(|listener| listener.id.0)
         };
         assert_eq!(found([10, 0, 0, 1], 80), Some(1));
@@ -129,13 +147,13 @@ mod tests {
     #[test]
     fn twice_is_refused_and_full_is_an_answer() {
         let mut listeners = Listeners::new(2);
-        listeners.insert(ListenerId(1), at(1, 80), 0).expect("room");
-        assert_eq!(listeners.insert(ListenerId(2), at(1, 80), 0), Err(ListenError::InUse));
-        assert_eq!(listeners.insert(ListenerId(1), at(1, 81), 0), Err(ListenError::InUse));
-        listeners.insert(ListenerId(2), at(1, 81), 0).expect("room");
-        assert_eq!(listeners.insert(ListenerId(3), at(1, 82), 0), Err(ListenError::TableFull));
+        insert(&mut listeners, 1, at(1, 80)).expect("room");
+        assert_eq!(insert(&mut listeners, 2, at(1, 80)), Err(ListenError::InUse));
+        assert_eq!(insert(&mut listeners, 1, at(1, 81)), Err(ListenError::InUse));
+        insert(&mut listeners, 2, at(1, 81)).expect("room");
+        assert_eq!(insert(&mut listeners, 3, at(1, 82)), Err(ListenError::TableFull));
         assert!(listeners.remove(ListenerId(1)).is_some());
         assert!(listeners.remove(ListenerId(1)).is_none());
-        listeners.insert(ListenerId(3), at(1, 80), 0).expect("the address is free again");
+        insert(&mut listeners, 3, at(1, 80)).expect("the address is free again");
     }
 }

@@ -1,12 +1,11 @@
 //! What `sluice show` asks for. Not for the packet path.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 
 use sluice_base::{ConnId, InterfaceId, ListenerId};
 use sluice_tcp::State;
 use sluice_wire::MacAddress;
 
-use crate::fib::Route;
 use crate::neighbor::NeighborState;
 use crate::stack::Stack;
 
@@ -16,7 +15,7 @@ pub struct NeighborInfo {
     /// On which link.
     pub interface: InterfaceId,
     /// Its address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// Its link-layer address, where one was ever known.
     pub mac: Option<MacAddress>,
     /// Where it stands. `Reachable` may have run out: that is found out at the next use.
@@ -29,9 +28,9 @@ pub struct FlowInfo {
     /// Its id.
     pub id: ConnId,
     /// Our end.
-    pub local: SocketAddrV4,
+    pub local: SocketAddr,
     /// The other end.
-    pub peer: SocketAddrV4,
+    pub peer: SocketAddr,
     /// The listener that it came to, if a peer began it.
     pub listener: Option<ListenerId>,
     /// Its TCP state.
@@ -52,7 +51,7 @@ pub struct ListenerInfo {
     /// Its id.
     pub id: ListenerId,
     /// Where it listens.
-    pub address: SocketAddrV4,
+    pub address: SocketAddr,
     /// Connections that are not acknowledged yet.
     pub half_open: u32,
 }
@@ -62,7 +61,7 @@ impl Stack {
     pub fn neighbors(&self) -> impl Iterator<Item = NeighborInfo> + '_ {
         self.neighbors.iter().map(|neighbor| NeighborInfo {
             interface: self.interfaces[usize::from(neighbor.interface)].id,
-            address: neighbor.address,
+            address: self.hosts.ip(neighbor.address),
             mac: (neighbor.mac != MacAddress::ZERO).then_some(neighbor.mac),
             state: neighbor.state,
         })
@@ -72,8 +71,8 @@ impl Stack {
     pub fn flows(&self) -> impl Iterator<Item = FlowInfo> + '_ {
         self.connections.iter().map(|(key, entry)| FlowInfo {
             id: key.into(),
-            local: entry.tuple.local_address(),
-            peer: entry.tuple.remote_address(),
+            local: self.local_address(&entry.tuple),
+            peer: self.remote_address(&entry.tuple),
             listener: entry.listener,
             state: entry.tcp.state(),
             readable: entry.tcp.readable(),
@@ -87,12 +86,6 @@ impl Stack {
     #[must_use]
     pub fn reassembly_buffers(&self) -> u32 {
         self.reassembly.buffers()
-    }
-
-    /// All routes, shortest prefix first.
-    #[must_use]
-    pub fn routes(&self) -> &[Route] {
-        self.fib.routes()
     }
 
     /// All listeners.

@@ -1,6 +1,7 @@
 //! Stations on our links: who is where, and whether it still answers.
 //!
-//! Neighbour unreachability detection as in RFC 4861, 7.3, with ARP as its messages:
+//! Neighbour unreachability detection as in RFC 4861, 7.3, with ARP as its messages for IPv4 and
+//! neighbour discovery's own for IPv6:
 //!
 //! ```text
 //!             first use: ask all          answer
@@ -15,16 +16,15 @@
 //! `reachable` becomes `stale` by looking at the clock when it is used; only `incomplete` and
 //! `probe` hold a timer. In `stale` and `probe` packets go to the address known so far.
 //!
-//! What a stranger can do is bounded: an ARP packet changes an entry that exists, or makes one when
+//! What a stranger can do is bounded: a packet of ARP or neighbour discovery changes an entry that exists, or makes one when
 //! it asks for one of our addresses; the table has a fixed size, and the entry that gives way is
 //! one that nobody used for long.
-
-use std::net::Ipv4Addr;
 
 use sluice_base::{HashKey, Instant, Slab, SlabKey};
 use sluice_buf::Packet;
 use sluice_wire::{EtherType, MacAddress};
 
+use crate::host::Host;
 use crate::parked::{Parked, ParkedList};
 use crate::queue::{Links, NIL, Queue};
 use crate::wheel::Wheel;
@@ -78,12 +78,12 @@ impl NeighborState {
 /// One station.
 #[derive(Debug)]
 pub(crate) struct Neighbor {
-    /// The ethernet header of IPv4 packets to it.
+    /// The ethernet header of packets of its family to it.
     pub(crate) template: [u8; TEMPLATE_LEN],
     pub(crate) state: NeighborState,
     tries: u8,
     pub(crate) interface: u16,
-    pub(crate) address: Ipv4Addr,
+    pub(crate) address: Host,
     pub(crate) mac: MacAddress,
     /// Until when `reachable` or `failed` counts; when the next try of `incomplete` or `probe` is.
     deadline: Instant,
@@ -120,7 +120,7 @@ pub(crate) enum Reach {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Ask {
     pub(crate) interface: u16,
-    pub(crate) address: Ipv4Addr,
+    pub(crate) address: Host,
     pub(crate) mac: Option<MacAddress>,
 }
 
@@ -179,7 +179,7 @@ impl Neighbors {
         self.slab.iter().map(|(_, neighbor)| neighbor)
     }
 
-    pub(crate) fn find(&self, interface: u16, address: Ipv4Addr) -> Option<SlabKey> {
+    pub(crate) fn find(&self, interface: u16, address: Host) -> Option<SlabKey> {
         let mut at = self.buckets[self.bucket(interface, address)];
         while at != NIL {
             let key = self.slab.key_at(at)?;
@@ -198,7 +198,7 @@ impl Neighbors {
     pub(crate) fn known(
         &mut self,
         interface: u16,
-        address: Ipv4Addr,
+        address: Host,
         now: Instant,
     ) -> Option<&[u8; TEMPLATE_LEN]> {
         let first = self.buckets[self.bucket(interface, address)];
@@ -254,12 +254,13 @@ impl Neighbors {
         &mut self,
         interface: u16,
         source: MacAddress,
-        address: Ipv4Addr,
+        address: Host,
     ) -> Option<SlabKey> {
         let bucket = self.bucket(interface, address);
         let mut template = [0; TEMPLATE_LEN];
         template[6..12].copy_from_slice(&source.0);
-        template[12..14].copy_from_slice(&EtherType::Ipv4.number().to_be_bytes());
+        let carries = if address.is_v6() { EtherType::Ipv6 } else { EtherType::Ipv4 };
+        template[12..14].copy_from_slice(&carries.number().to_be_bytes());
         let neighbor = Neighbor {
             template,
             state: NeighborState::Failed,
@@ -368,6 +369,23 @@ impl Neighbors {
         moved || (awaited && next != was)
     }
 
+    /// RFC 4861, 7.2.5, I: an advertisement that must not override says another address than what
+    /// is known: what is known is doubted and goes on being used.
+    pub(crate) fn doubt(&mut self, key: SlabKey) {
+        if let Some(neighbor) =
+            self.slab.get_mut(key).filter(|n| n.state == NeighborState::Reachable)
+        {
+            neighbor.state = NeighborState::Stale;
+        }
+    }
+
+    /// Questions about a link that may be asked now: addresses that nobody answered for yet.
+    pub(crate) fn incomplete(&self, interface: u16) -> impl Iterator<Item = Ask> + '_ {
+        self.iter()
+            .filter(move |n| n.interface == interface && n.state == NeighborState::Incomplete)
+            .map(|n| Ask { interface: n.interface, address: n.address, mac: None })
+    }
+
     /// Takes in that the station does not answer, from worker 0.
     pub(crate) fn fail(&mut self, key: SlabKey, now: Instant) {
         if let Some(neighbor) = self.slab.get_mut(key) {
@@ -442,14 +460,16 @@ impl Neighbors {
         self.slab.get_mut(key)?.waiting.pop(links)
     }
 
-    fn bucket(&self, interface: u16, address: Ipv4Addr) -> usize {
-        let word = u64::from(interface) << 32 | u64::from(address.to_bits());
+    fn bucket(&self, interface: u16, address: Host) -> usize {
+        let word = u64::from(interface) << 32 | u64::from(address.bits());
         self.key.hash_word(word) as usize & (self.buckets.len() - 1)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
     const MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 9]);
@@ -458,7 +478,8 @@ mod tests {
 
     fn neighbors() -> (Neighbors, SlabKey) {
         let mut neighbors = Neighbors::new(4, 2, 8, HashKey::new([1, 2]));
-        let key = neighbors.insert(0, MacAddress([2, 0, 0, 0, 0, 1]), ADDRESS).expect("room");
+        let key =
+            neighbors.insert(0, MacAddress([2, 0, 0, 0, 0, 1]), ADDRESS.into()).expect("room");
         (neighbors, key)
     }
 
@@ -473,7 +494,7 @@ mod tests {
     #[test]
     fn silence_is_asked_three_times_and_then_fails() {
         let (mut neighbors, key) = neighbors();
-        let ask = Ask { interface: 0, address: ADDRESS, mac: None };
+        let ask = Ask { interface: 0, address: ADDRESS.into(), mac: None };
         assert_eq!(neighbors.reach(key, seconds(10)), (Reach::Waiting, Some(ask)));
         assert_eq!(neighbors.reach(key, seconds(10)), (Reach::Waiting, None), "asked once");
         for ms in [11_100, 12_200] {
@@ -495,7 +516,7 @@ mod tests {
         assert!(neighbors.learn(key, MAC, Learned::Answer, seconds(1)), "packets can go");
         assert_eq!(neighbors.reach(key, seconds(30)), (Reach::Usable, None));
         assert_eq!(neighbors.next_deadline(), Instant::NEVER, "reachable holds no timer");
-        let probe = Ask { interface: 0, address: ADDRESS, mac: Some(MAC) };
+        let probe = Ask { interface: 0, address: ADDRESS.into(), mac: Some(MAC) };
         assert_eq!(neighbors.reach(key, seconds(32)), (Reach::Usable, Some(probe)));
         assert_eq!(state(&neighbors, key), NeighborState::Probe);
         assert!(neighbors.learn(key, MAC, Learned::Answer, seconds(33)));
@@ -531,20 +552,25 @@ mod tests {
         let (mut neighbors, first) = neighbors();
         let mac = MacAddress([2, 0, 0, 0, 0, 1]);
         let more: Vec<SlabKey> = (1..4)
-            .map(|last| neighbors.insert(0, mac, Ipv4Addr::new(10, 0, 0, last)).expect("room"))
+            .map(|last| {
+                neighbors.insert(0, mac, Ipv4Addr::new(10, 0, 0, last).into()).expect("room")
+            })
             .collect();
         assert!(neighbors.is_full());
-        assert!(neighbors.insert(0, mac, Ipv4Addr::new(10, 0, 0, 200)).is_none());
+        assert!(neighbors.insert(0, mac, Ipv4Addr::new(10, 0, 0, 200).into()).is_none());
         neighbors.reach(first, seconds(9));
         neighbors.reach(more[0], seconds(8));
         neighbors.reach(more[1], seconds(3));
         neighbors.reach(more[2], seconds(7));
         assert_eq!(neighbors.victim(seconds(9)), Some(more[1]));
         neighbors.remove(more[1]);
-        assert_eq!(neighbors.find(0, Ipv4Addr::new(10, 0, 0, 2)), None);
+        assert_eq!(neighbors.find(0, Ipv4Addr::new(10, 0, 0, 2).into()), None);
         for last in [1, 3, 9] {
-            assert!(neighbors.find(0, Ipv4Addr::new(10, 0, 0, last)).is_some(), "others stay");
+            assert!(
+                neighbors.find(0, Ipv4Addr::new(10, 0, 0, last).into()).is_some(),
+                "others stay"
+            );
         }
-        assert!(neighbors.find(1, ADDRESS).is_none(), "another link is another neighbour");
+        assert!(neighbors.find(1, ADDRESS.into()).is_none(), "another link is another neighbour");
     }
 }

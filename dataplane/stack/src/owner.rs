@@ -4,7 +4,7 @@
 //! answer, whatever queue the packet came in by. RSS and TAP's learning are hints that save the hop
 //! between workers, never truth.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 
 use sluice_base::{HashKey, WorkerId};
@@ -12,7 +12,7 @@ use sluice_base::{HashKey, WorkerId};
 /// What about a packet decides.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Subject {
-    /// Address resolution: neighbours have one writer.
+    /// Address resolution, by ARP or neighbour discovery: neighbours have one writer.
     Arp,
     /// A transport packet to `local`, or an ICMP error about one from it.
     Flow {
@@ -31,6 +31,24 @@ pub enum Subject {
         source: Ipv4Addr,
         /// Destination address.
         destination: Ipv4Addr,
+    },
+    /// As `Flow`, over IPv6.
+    FlowV6 {
+        /// Our address.
+        local: Ipv6Addr,
+        /// Our port.
+        local_port: u16,
+        /// The peer's address.
+        remote: Ipv6Addr,
+        /// The peer's port.
+        remote_port: u16,
+    },
+    /// As `Addresses`, over IPv6.
+    AddressesV6 {
+        /// Source address.
+        source: Ipv6Addr,
+        /// Destination address.
+        destination: Ipv6Addr,
     },
 }
 
@@ -85,7 +103,7 @@ impl Owners {
         }
         match *subject {
             Subject::Arp => WorkerId(0),
-            Subject::Flow { local_port, .. }
+            Subject::Flow { local_port, .. } | Subject::FlowV6 { local_port, .. }
                 if self.upstream_ports.contains(&local_port) && !self.is_listened(local_port) =>
             {
                 WorkerId(local_port % self.workers)
@@ -97,14 +115,40 @@ impl Owners {
             Subject::Addresses { source, destination } => {
                 self.spread(destination, source, u64::MAX)
             }
+            Subject::FlowV6 { local, local_port, remote, remote_port } => {
+                let ports = u64::from(local_port) << 16 | u64::from(remote_port);
+                self.spread_v6(local, remote, ports)
+            }
+            Subject::AddressesV6 { source, destination } => {
+                self.spread_v6(destination, source, u64::MAX)
+            }
         }
     }
 
     fn spread(&self, local: Ipv4Addr, remote: Ipv4Addr, rest: u64) -> WorkerId {
         let addresses = u64::from(local.to_bits()) << 32 | u64::from(remote.to_bits());
-        let hash = self.key.hash_pair(addresses, rest) >> 32;
+        self.worker_of(self.key.hash_pair(addresses, rest))
+    }
+
+    fn spread_v6(&self, local: Ipv6Addr, remote: Ipv6Addr, rest: u64) -> WorkerId {
+        self.worker_of(hash_v6(&self.key, local, remote, rest))
+    }
+
+    #[inline]
+    fn worker_of(&self, hash: u64) -> WorkerId {
+        let hash = hash >> 32;
         WorkerId(((hash * u64::from(self.workers)) >> 32) as u16)
     }
+}
+
+/// Two IPv6 addresses and another word, under a key.
+#[inline]
+pub(crate) fn hash_v6(key: &HashKey, local: Ipv6Addr, remote: Ipv6Addr, rest: u64) -> u64 {
+    let pair = |address: Ipv6Addr, before: u64| {
+        let bits = address.to_bits();
+        key.hash_pair((bits >> 64) as u64 ^ before, bits as u64)
+    };
+    key.hash_word(pair(remote, pair(local, 0)) ^ rest)
 }
 
 #[cfg(test)]
@@ -123,6 +167,19 @@ mod tests {
             assert_eq!(owners.owner(&flow(port, 80)), WorkerId(port % 3));
         }
         assert_eq!(owners.owner(&Subject::Arp), WorkerId(0));
+    }
+
+    #[test]
+    fn ipv6_flows_spread_and_upstream_ports_name_their_worker() {
+        let owners = Owners::new([1, 2], 4, 32_768..=60_999);
+        let (local, remote) = (Ipv6Addr::LOCALHOST, Ipv6Addr::UNSPECIFIED);
+        let flow = |local_port, remote_port| {
+            owners.owner(&Subject::FlowV6 { local, local_port, remote, remote_port })
+        };
+        assert_eq!(flow(40_001, 80), WorkerId(1));
+        let mut counts = [0; 4];
+        (0..40_000).for_each(|port| counts[flow(80, port).index()] += 1);
+        assert!(counts.iter().all(|count| (9_500..10_500).contains(count)), "{counts:?}");
     }
 
     #[test]

@@ -1,15 +1,17 @@
 //! The way to the next hop: routes, neighbours, and what waits for them.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use sluice_base::{Instant, SlabKey, WorkerId};
 use sluice_buf::Packet;
 use sluice_tcp::CloseReason;
 use sluice_wire::MacAddress;
 use sluice_wire::icmp::{IcmpMessage, Unreachable};
+use sluice_wire::icmpv6::{Icmpv6Message, UnreachableV6};
 
 use crate::drop_reason::DropReason;
 use crate::fib::NextHop;
+use crate::host::Host;
 use crate::message::{Message, Target};
 use crate::neighbor::{Learned, NeighborEvent, Reach};
 use crate::stack::Stack;
@@ -17,8 +19,8 @@ use crate::stack::Stack;
 impl Stack {
     /// Interface and next hop towards a destination that is not ours.
     #[inline]
-    pub(crate) fn route(&self, destination: Ipv4Addr) -> Result<(u16, Ipv4Addr), DropReason> {
-        match self.fib.find(destination) {
+    pub(crate) fn route(&self, destination: Host) -> Result<(u16, Host), DropReason> {
+        match self.destination(destination) {
             Some(NextHop::Connected { interface }) => Ok((interface, destination)),
             Some(NextHop::Via { interface, gateway }) => Ok((interface, gateway)),
             Some(NextHop::Local { .. } | NextHop::Broadcast { .. }) | None => {
@@ -31,7 +33,7 @@ impl Stack {
     pub(crate) fn neighbor(
         &mut self,
         interface: u16,
-        address: Ipv4Addr,
+        address: Host,
         now: Instant,
     ) -> Option<SlabKey> {
         if let Some(key) = self.neighbors.find(interface, address) {
@@ -46,15 +48,19 @@ impl Stack {
         &mut self,
         interface: u16,
         source: MacAddress,
-        address: Ipv4Addr,
+        address: Host,
         now: Instant,
     ) -> Option<SlabKey> {
         if self.neighbors.is_full() {
             let victim = self.neighbors.victim(now)?;
+            let evicted = self.neighbors.get(victim).map(|neighbor| neighbor.address);
             self.neighbors.remove(victim);
             self.counters.neighbors_evicted.increment();
+            evicted.into_iter().for_each(|host| self.hosts.release(host));
         }
-        self.neighbors.insert(interface, source, address)
+        let key = self.neighbors.insert(interface, source, address)?;
+        self.hosts.retain(address);
+        Some(key)
     }
 
     /// Whether the neighbour can be sent to; asks for its address if that must be known first.
@@ -72,7 +78,7 @@ impl Stack {
         &mut self,
         packet: Packet,
         interface: u16,
-        next_hop: Ipv4Addr,
+        next_hop: Host,
         now: Instant,
     ) -> Result<(), DropReason> {
         let key = self.neighbor(interface, next_hop, now).ok_or(DropReason::NeighborTable)?;
@@ -142,10 +148,18 @@ impl Stack {
         }
     }
 
-    /// RFC 1812, 5.3.3.4: the sender of a packet that we forward hears that its next hop is silent.
+    /// RFC 1812, 5.3.3.4; RFC 4443, 3.1: the sender of a packet that we forward hears that its next hop is silent.
     fn unreachable(&mut self, packet: &Packet, now: Instant) {
-        let message = IcmpMessage::DestinationUnreachable(Unreachable::Host);
-        self.icmp_error(packet, 0, message, now);
+        match packet.head().first().map(|first| first >> 4) {
+            Some(6) => {
+                let message = Icmpv6Message::DestinationUnreachable(UnreachableV6::Address);
+                self.icmpv6_error(packet, 0, message, now);
+            }
+            _ => {
+                let message = IcmpMessage::DestinationUnreachable(Unreachable::Host);
+                self.icmp_error(packet, 0, message, now);
+            }
+        }
     }
 
     /// Takes in what another worker has to say.
@@ -155,7 +169,8 @@ impl Stack {
                 self.handle_resolve(worker, interface.0, address, now);
             }
             Message::Neighbor { interface, address, mac } => {
-                let Some(key) = self.neighbors.find(interface.0, address) else { return };
+                let Some(host) = self.find_host(address, interface.0) else { return };
+                let Some(key) = self.neighbors.find(interface.0, host) else { return };
                 match mac {
                     Some(mac) => self.learn(key, mac, Learned::Answer, now),
                     None => {
@@ -164,20 +179,20 @@ impl Stack {
                     }
                 }
             }
+            Message::Duplicate { interface, address } => {
+                self.lose_address(interface.0, address);
+            }
         }
     }
 
-    fn handle_resolve(
-        &mut self,
-        worker: WorkerId,
-        interface: u16,
-        address: Ipv4Addr,
-        now: Instant,
-    ) {
+    fn handle_resolve(&mut self, worker: WorkerId, interface: u16, address: IpAddr, now: Instant) {
         if !self.speaks_arp() || usize::from(interface) >= self.interfaces.len() {
             return;
         }
-        let Some(key) = self.neighbor(interface, address, now) else { return };
+        let Some(host) = self.acquire_host(address, interface) else { return };
+        let key = self.neighbor(interface, host, now);
+        self.hosts.release(host);
+        let Some(key) = key else { return };
         match self.reach(key, now) {
             // While it is being probed, the worker hears the outcome like everybody.
             Reach::Usable | Reach::Failed => self.tell_neighbor(key, Target::Worker(worker)),

@@ -4,11 +4,15 @@
 //! without segmentation offload, it is cut here, by copying: the one place where forwarded bytes
 //! are touched.
 
+use std::net::IpAddr;
+
 use sluice_base::Instant;
 use sluice_buf::Packet;
-use sluice_wire::{Flags, Ipv4View, SeqNumber, TcpView, ipv4, tcp};
+use sluice_wire::ipv6::{self, extension};
+use sluice_wire::{Flags, Ipv4View, Ipv6View, SeqNumber, TcpView, ipv4, tcp};
 
 use crate::drop_reason::DropReason;
+use crate::host::Host;
 use crate::stack::Stack;
 
 /// Where the sequence number and the control bits lie in a TCP header.
@@ -26,7 +30,10 @@ struct Plan {
     segment_size: usize,
     seq: SeqNumber,
     flags: Flags,
-    identification: u16,
+    /// IPv4's; IPv6 has none outside fragments.
+    identification: Option<u16>,
+    /// Source and destination.
+    addresses: (IpAddr, IpAddr),
 }
 
 impl Stack {
@@ -37,7 +44,7 @@ impl Stack {
         whole: &Packet,
         segment_size: u16,
         interface: u16,
-        next_hop: std::net::Ipv4Addr,
+        next_hop: Host,
         now: Instant,
     ) -> Result<(), DropReason> {
         let plan = plan(whole, segment_size).ok_or(DropReason::ForwardHeader)?;
@@ -58,12 +65,20 @@ impl Stack {
         whole.copy_to(plan.headers_len + offset, payload);
         let (l3, l4) = headers.split_at_mut(plan.l3_len);
         let total_len = (plan.headers_len + len) as u16;
-        put(l3, TOTAL_LEN_OFFSET, &total_len.to_be_bytes());
-        let index = (offset / plan.segment_size) as u16;
-        put(l3, IDENTIFICATION_OFFSET, &plan.identification.wrapping_add(index).to_be_bytes());
-        put(l3, ipv4::CHECKSUM_OFFSET, &[0; 2]);
-        let checksum = !sluice_wire::checksum::ones_complement_sum(l3);
-        put(l3, ipv4::CHECKSUM_OFFSET, &checksum.to_be_bytes());
+        match plan.identification {
+            Some(first) => {
+                put(l3, TOTAL_LEN_OFFSET, &total_len.to_be_bytes());
+                let index = (offset / plan.segment_size) as u16;
+                put(l3, IDENTIFICATION_OFFSET, &first.wrapping_add(index).to_be_bytes());
+                put(l3, ipv4::CHECKSUM_OFFSET, &[0; 2]);
+                let checksum = !sluice_wire::checksum::ones_complement_sum(l3);
+                put(l3, ipv4::CHECKSUM_OFFSET, &checksum.to_be_bytes());
+            }
+            None => {
+                let payload_len = total_len - ipv6::HEADER_LEN as u16;
+                put(l3, ipv6::PAYLOAD_LEN_OFFSET, &payload_len.to_be_bytes());
+            }
+        }
         put(l4, SEQ_OFFSET, &(plan.seq + offset as u32).0.to_be_bytes());
         let mut flags = plan.flags;
         if !is_last {
@@ -74,19 +89,28 @@ impl Stack {
             flags = flags.without(Flags::CWR);
         }
         put(l4, FLAGS_OFFSET, &[flags.0]);
-        let (source, destination) = match Ipv4View::parse_quoted(l3) {
-            Ok(view) => (view.src(), view.dst()),
-            Err(_) => return Err(DropReason::ForwardHeader),
-        };
+        let (source, destination) = plan.addresses;
         tcp::fill_checksum(source, destination, &mut room[plan.l3_len..]);
         Ok(packet)
     }
 }
 
 fn plan(whole: &Packet, segment_size: u16) -> Option<Plan> {
-    let ip = Ipv4View::parse_quoted(whole.head()).ok()?;
-    let view = TcpView::parse(ip.payload()).ok()?;
-    let l3_len = ip.header_len();
+    let head = whole.head();
+    let (l3_len, identification, addresses) = match head.first()? >> 4 {
+        6 => {
+            let ip = Ipv6View::parse_quoted(head).ok()?;
+            let upper = extension::walk(ip.next_header(), ip.payload()).ok()?;
+            let l3_len = ipv6::HEADER_LEN + usize::from(upper.offset);
+            (l3_len, None, (IpAddr::from(ip.src()), IpAddr::from(ip.dst())))
+        }
+        _ => {
+            let ip = Ipv4View::parse_quoted(head).ok()?;
+            let identification = ip.header().identification;
+            (ip.header_len(), Some(identification), (ip.src().into(), ip.dst().into()))
+        }
+    };
+    let view = TcpView::parse(head.get(l3_len..)?).ok()?;
     let headers_len = l3_len + view.header_len();
     Some(Plan {
         l3_len,
@@ -95,7 +119,8 @@ fn plan(whole: &Packet, segment_size: u16) -> Option<Plan> {
         segment_size: usize::from(segment_size.max(1)),
         seq: view.seq(),
         flags: view.flags(),
-        identification: ip.header().identification,
+        identification,
+        addresses,
     })
 }
 

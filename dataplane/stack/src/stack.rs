@@ -1,6 +1,6 @@
 //! The stack of one worker: its parts, and the calls of a heartbeat.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use sluice_base::{HashKey, Instant, InterfaceId, Ring, Rng, SipKey, Slab, WorkerId};
@@ -8,13 +8,15 @@ use sluice_buf::{BURST, Batch, Packet, Pool, Pressure};
 use sluice_tcp::{ChallengeAcks, Connection};
 
 use crate::common_input::Vector;
-use crate::config::{RouteConfig, StackConfig};
+use crate::config::{InterfaceConfig, RouteConfig, StackConfig};
 use crate::connection::Entry;
 use crate::counters::StackCounters;
 use crate::drop_reason::DropReason;
 use crate::ethernet_input::Arrival;
 use crate::fib::{Fib, NextHop, Route, mask};
+use crate::fib_v6::{self, FibV6, RouteV6};
 use crate::flow::FlowTable;
+use crate::host::{Hosts, zone_of};
 use crate::interface::Interface;
 use crate::listener::Listeners;
 use crate::message::{Message, Target};
@@ -50,6 +52,10 @@ pub struct Stack {
     pub(crate) is_filtering: bool,
     pub(crate) interfaces: Vec<Interface>,
     pub(crate) fib: Fib,
+    pub(crate) fib_v6: FibV6,
+    pub(crate) hosts: Hosts,
+    /// When the next address of ours counts as nobody else's.
+    pub(crate) next_detection: Instant,
     pub(crate) owners: Owners,
     pub(crate) neighbors: Neighbors,
     pub(crate) reassembly: Reassembly,
@@ -101,7 +107,8 @@ impl Stack {
         let connections = config.connections_max;
         let flow_key = HashKey::new(config.secrets.flow);
         let egress_max = config.egress_queue_max;
-        let fib = Fib::new(routes(&config));
+        let mut hosts = Hosts::new(hosts_max(&config), flow_key);
+        let (fib, fib_v6) = routes(&config, &mut hosts);
         let ports = Ports::new(&config.upstream_ports, config.worker, config.workers);
         let mut stack = Self {
             worker: config.worker,
@@ -115,9 +122,12 @@ impl Stack {
             interfaces: config
                 .interfaces
                 .into_iter()
-                .map(|interface| Interface::new(interface, egress_max))
+                .map(|interface| Interface::new(interface, egress_max, &mut hosts))
                 .collect(),
             fib,
+            fib_v6,
+            hosts,
+            next_detection: Instant::ZERO,
             owners: Owners::new(config.secrets.owner, config.workers, config.upstream_ports),
             neighbors: Neighbors::new(
                 config.neighbors_max.max(1),
@@ -160,6 +170,9 @@ impl Stack {
         };
         if stack.speaks_arp() {
             stack.announce();
+            stack.detect_duplicates();
+        } else {
+            stack.trust_addresses();
         }
         stack
     }
@@ -199,6 +212,9 @@ impl Stack {
         self.handle_neighbor_timers(now);
         self.handle_reassembly_timers(now);
         self.handle_time_wait_timers(now);
+        if now >= self.next_detection {
+            self.handle_detection(now);
+        }
     }
 
     /// When [`Stack::handle_timers`] wants to be called next; may be earlier than needed.
@@ -209,6 +225,7 @@ impl Stack {
             .min(self.neighbors.next_deadline())
             .min(self.reassembly.next_deadline())
             .min(self.time_wait_deadline())
+            .min(self.next_detection)
     }
 
     /// The stack's counters, to be read by anybody.
@@ -280,48 +297,95 @@ impl Stack {
     }
 }
 
+/// IPv6 hosts that can be needed at a time; none where no interface speaks IPv6.
+fn hosts_max(config: &StackConfig) -> u32 {
+    let own: usize = config.interfaces.iter().map(|interface| interface.addresses.len() + 1).sum();
+    let is_v6 = |interface: &InterfaceConfig| interface.addresses.iter().any(|(a, _)| a.is_ipv6());
+    if !config.interfaces.iter().any(is_v6) {
+        return 0;
+    }
+    // A connection may need its peer and a router that nobody else needs; a packet in hand, its
+    // source.
+    let routers = config.routes.iter().map(|route| route.via.len()).sum::<usize>();
+    (config.connections_max + config.time_wait_max)
+        .saturating_add(config.neighbors_max)
+        .saturating_add((own + routers + 2 * BURST) as u32)
+}
+
 /// All routes: our addresses, their subnets and broadcast addresses, and the configured ones, which
 /// come first in so far as they may say something else about a subnet of ours.
-fn routes(config: &StackConfig) -> Vec<Route> {
-    let mut routes = Vec::new();
+fn routes(config: &StackConfig, hosts: &mut Hosts) -> (Fib, FibV6) {
+    let (mut routes, mut routes_v6) = (Vec::new(), Vec::new());
     for (at, interface) in config.interfaces.iter().enumerate() {
         let at = at as u16;
-        for (address, _) in &interface.addresses {
-            let next_hop = NextHop::Local { interface: at };
-            routes.push(Route { prefix: *address, prefix_len: 32, next_hop });
-        }
+        let (local, connected) =
+            (NextHop::Local { interface: at }, NextHop::Connected { interface: at });
         for (address, prefix_len) in &interface.addresses {
-            let next_hop = NextHop::Connected { interface: at };
-            routes.push(Route { prefix: *address, prefix_len: *prefix_len, next_hop });
-            // RFC 3021: a link of two has no broadcast address.
-            if *prefix_len <= 30 {
-                let network = mask(*address, *prefix_len);
-                let host_bits = u32::MAX.checked_shr(u32::from(*prefix_len)).unwrap_or(0);
-                let last = Ipv4Addr::from_bits(network.to_bits() | host_bits);
-                let next_hop = NextHop::Broadcast { interface: at };
-                routes.push(Route { prefix: last, prefix_len: 32, next_hop });
-                routes.push(Route { prefix: network, prefix_len: 32, next_hop });
+            match *address {
+                IpAddr::V4(address) => {
+                    routes.push(Route { prefix: address, prefix_len: 32, next_hop: local });
+                    subnet(&mut routes, at, address, *prefix_len);
+                }
+                IpAddr::V6(prefix) => {
+                    routes_v6.push(RouteV6 { prefix, prefix_len: 128, next_hop: local });
+                    let prefix_len = *prefix_len;
+                    routes_v6.push(RouteV6 { prefix, prefix_len, next_hop: connected });
+                }
             }
         }
     }
+    // An address of ours is local, whatever a subnet's ends say.
+    routes.sort_by_key(|route| !matches!(route.next_hop, NextHop::Local { .. }));
     for RouteConfig { to: (prefix, prefix_len), via } in &config.routes {
         // Several gateways share the load when there is ECMP; until then the first carries it.
         let Some(gateway) = via.first().copied() else { continue };
-        let reaches = |interface: &crate::config::InterfaceConfig| {
-            let longest = interface
-                .addresses
-                .iter()
-                .filter(|(own, len)| mask(*own, *len) == mask(gateway, *len));
-            longest.map(|(_, len)| *len).max()
-        };
         let best = (0u16..)
             .zip(&config.interfaces)
-            .filter_map(|(at, interface)| reaches(interface).map(|len| (len, at)))
+            .filter_map(|(at, interface)| reaches(interface, gateway).map(|len| (len, at)))
             .max_by_key(|(len, at)| (*len, std::cmp::Reverse(*at)));
-        if let Some((_, interface)) = best {
-            let next_hop = NextHop::Via { interface, gateway };
-            routes.push(Route { prefix: *prefix, prefix_len: *prefix_len, next_hop });
+        let Some((_, interface)) = best else { continue };
+        let prefix_len = *prefix_len;
+        match (*prefix, gateway) {
+            (IpAddr::V4(prefix), IpAddr::V4(gateway)) => {
+                let next_hop = NextHop::Via { interface, gateway: gateway.into() };
+                routes.push(Route { prefix, prefix_len, next_hop });
+            }
+            (IpAddr::V6(prefix), IpAddr::V6(gateway)) => {
+                // Kept for good: routes do not change.
+                let Some(gateway) = hosts.acquire(gateway, zone_of(gateway, interface)) else {
+                    continue;
+                };
+                let next_hop = NextHop::Via { interface, gateway };
+                routes_v6.push(RouteV6 { prefix, prefix_len, next_hop });
+            }
+            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => {}
         }
     }
-    routes
+    (Fib::new(routes), FibV6::new(routes_v6))
+}
+
+fn subnet(routes: &mut Vec<Route>, interface: u16, address: Ipv4Addr, prefix_len: u8) {
+    let next_hop = NextHop::Connected { interface };
+    routes.push(Route { prefix: address, prefix_len, next_hop });
+    // RFC 3021: a link of two has no broadcast address.
+    if prefix_len <= 30 {
+        let network = mask(address, prefix_len);
+        let host_bits = u32::MAX.checked_shr(u32::from(prefix_len)).unwrap_or(0);
+        let last = Ipv4Addr::from_bits(network.to_bits() | host_bits);
+        let next_hop = NextHop::Broadcast { interface };
+        routes.push(Route { prefix: last, prefix_len: 32, next_hop });
+        routes.push(Route { prefix: network, prefix_len: 32, next_hop });
+    }
+}
+
+/// The longest prefix of an interface that a gateway lies in.
+fn reaches(interface: &InterfaceConfig, gateway: IpAddr) -> Option<u8> {
+    let holds = |(own, len): &&(IpAddr, u8)| match (*own, gateway) {
+        (IpAddr::V4(own), IpAddr::V4(gateway)) => mask(own, *len) == mask(gateway, *len),
+        (IpAddr::V6(own), IpAddr::V6(gateway)) => {
+            fib_v6::mask(own, *len) == fib_v6::mask(gateway, *len)
+        }
+        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
+    };
+    interface.addresses.iter().filter(holds).map(|(_, len)| *len).max()
 }

@@ -15,6 +15,7 @@ use sluice_wire::{Flags, PlainHeader, SeqNumber, TcpHeader, TcpView};
 use crate::connection::{Entry, Queued, context};
 use crate::drop_reason::DropReason;
 use crate::fib::NextHop;
+use crate::host::Host;
 use crate::ready::ReadySignals;
 use crate::stack::Stack;
 use crate::time_wait::TIME_WAIT;
@@ -87,6 +88,7 @@ impl Stack {
             }
         }
         for segment in &mut segments {
+            let remote = segment.tuple.remote;
             // A connection that ended since has another tuple, or none.
             match segment.candidate {
                 Some(index) if segment.is_plain && self.is_connection(index, &segment.tuple) => {
@@ -97,6 +99,10 @@ impl Stack {
                     let handled = self.tcp_input(segment, now);
                     self.note(handled);
                 }
+            }
+            if remote.is_v6() {
+                // The segment in hand was a user of its number.
+                self.hosts.release(remote);
             }
         }
         segments.clear();
@@ -151,14 +157,14 @@ impl Stack {
     ) -> Result<(), DropReason> {
         let Segment { tuple, hash, payload_len, .. } = *segment;
         let header = segment.full_header().ok_or(DropReason::TcpMalformed)?;
-        match self.fib.find(tuple.remote) {
+        match self.destination(tuple.remote) {
             // Nobody but us has our addresses, and we do not talk to ourselves over a wire.
             Some(NextHop::Local { .. }) => return Err(DropReason::Ipv4SourceOwn),
             Some(NextHop::Broadcast { .. }) => return Err(DropReason::Ipv4Source),
             Some(NextHop::Connected { .. } | NextHop::Via { .. }) | None => {}
         }
         let is_opening = is_opening(header.flags);
-        let remote = tuple.remote.into();
+        let remote = self.hosts.ip(tuple.remote);
         let interface = &mut self.interfaces[usize::from(segment.interface)];
         let limit = interface.syn_limit.as_mut().filter(|_| is_opening);
         if limit.is_some_and(|limit| !limit.take(remote, now)) {
@@ -203,10 +209,9 @@ impl Stack {
         }
         let (id, config) = (listener.id, listener.config);
         let (interface, next_hop) = self.route(tuple.remote)?;
-        let mtu = self.interfaces[usize::from(interface)].mtu;
+        let mtu = self.mtu_for(interface, tuple.remote);
         let config = self.configs.acquire_for(config, mtu).ok_or(DropReason::TcpTableFull)?;
-        let (addresses, ports) = tuple.words();
-        let mut numbers = Numbers::new(&self.number_key, [addresses, ports], now);
+        let mut numbers = Numbers::new(&self.number_key, self.number_words(&tuple), now);
         numbers.iss = iss_min.map_or(numbers.iss, |min| min.max(numbers.iss));
         let tcp = Connection::accept(numbers, header, &context!(self, config, now));
         let entry = Entry {
@@ -236,11 +241,11 @@ impl Stack {
         now: Instant,
     ) -> Result<(), DropReason> {
         let (interface, _) = self.route(tuple.remote)?;
-        let mtu = self.interfaces[usize::from(interface)].mtu;
+        let mtu = self.mtu_for(interface, tuple.remote);
         let config = self.configs.acquire_for(config, mtu).ok_or(DropReason::TcpTableFull)?;
-        let (addresses, ports) = tuple.words();
         let settings = self.configs.get(config);
-        let answer = cookie_answer(&self.number_key, [addresses, ports], syn, settings, now);
+        let words = self.number_words(tuple);
+        let answer = cookie_answer(&self.number_key, words, syn, settings, now);
         self.configs.release(config);
         self.cookies_until = now + COOKIE_LIFETIME;
         self.counters.tcp_cookies_sent.increment();
@@ -258,10 +263,9 @@ impl Stack {
         let listener = self.listeners.get(listener)?;
         let Segment { tuple, hash, .. } = *segment;
         let (id, config) = (listener.id, listener.config);
-        let (addresses, ports) = tuple.words();
         let settings = self.configs.get(config);
-        let key = &self.number_key;
-        let cookie = check_cookie(key, [addresses, ports], header, settings, now)?;
+        let words = self.number_words(&tuple);
+        let cookie = check_cookie(&self.number_key, words, header, settings, now)?;
         Some(self.accept_cookie((id, config), &cookie, (tuple, hash), now).map(|key| {
             let (header, payload) = (*header, segment.take_payload());
             self.drive(key.index, now, |tcp, cx| tcp.handle_segment(&header, payload, cx));
@@ -279,7 +283,7 @@ impl Stack {
             return Err(DropReason::TcpMemoryPressure);
         }
         let (interface, next_hop) = self.route(tuple.remote)?;
-        let mtu = self.interfaces[usize::from(interface)].mtu;
+        let mtu = self.mtu_for(interface, tuple.remote);
         let config = self.configs.acquire_for(config, mtu).ok_or(DropReason::TcpTableFull)?;
         let tcp = Connection::accept_cookie(cookie, &context!(self, config, now));
         let entry =
@@ -295,10 +299,15 @@ impl Stack {
 
     /// Puts a new connection into slab and flow table.
     pub(crate) fn insert(&mut self, entry: Entry, hash: u64) -> Option<SlabKey> {
+        let (tuple, next_hop) = (entry.tuple, entry.next_hop);
         let key = self.connections.insert(entry).ok()?;
         if self.flows.insert(hash, key.index).is_err() {
             self.connections.remove(key);
             return None;
+        }
+        if next_hop.is_v6() {
+            self.keep_hosts(&tuple);
+            self.hosts.retain(next_hop);
         }
         self.counters.tcp_connections.increment();
         Some(key)
@@ -330,7 +339,7 @@ impl Entry {
     pub(crate) fn new(
         tuple: Tuple,
         config: u16,
-        (interface, next_hop): (u16, std::net::Ipv4Addr),
+        (interface, next_hop): (u16, Host),
         tcp: Connection,
     ) -> Self {
         Self {

@@ -1,16 +1,19 @@
 //! Segments are built when there is room for them, never before.
 //!
 //! ```text
-//!   headroom | ethernet 14 | IPv4 20 | TCP 20..60 | payload copy <= 256   -> linked payload slices
+//!   headroom | ethernet 14 | IPv4 20 or IPv6 40 | TCP 20..60 | payload copy <= 256   -> linked payload slices
 //! ```
+
+use std::net::Ipv6Addr;
 
 use sluice_base::{Instant, SlabKey};
 use sluice_buf::{Batch, Capabilities, L4Checksum, Packet, Pool, TxOffload};
 use sluice_tcp::{Connection, Context, Outgoing};
-use sluice_wire::{Checksum, IpProtocol, Ipv4Header, TcpHeader, ipv4, tcp};
+use sluice_wire::{Checksum, IpProtocol, Ipv4Header, Ipv6Header, TcpHeader, ipv4, ipv6, tcp};
 
 use crate::connection::{Queued, context};
 use crate::drop_reason::DropReason;
+use crate::host::Hosts;
 use crate::ipv4_input::add_packet;
 use crate::neighbor::{Reach, TEMPLATE_LEN};
 use crate::stack::Stack;
@@ -21,11 +24,11 @@ const TURN: usize = 4;
 /// Connections that are passed over for want of a buffer before the rest waits for better times:
 /// behind them may be some whose segments the reserve is for.
 const PASSED_OVER_MAX: usize = 32;
-/// The most that IPv4 and the largest TCP header take of a unit of segmentation.
-const HEADERS_MAX: u32 = ipv4::HEADER_LEN as u32 + tcp::HEADER_LEN_MAX as u32;
+/// The most that IPv6 and the largest TCP header take of a unit of segmentation.
+const HEADERS_MAX: u32 = ipv6::HEADER_LEN as u32 + tcp::HEADER_LEN_MAX as u32;
 
 const _: () = assert!(
-    TEMPLATE_LEN + ipv4::HEADER_LEN + tcp::HEADER_LEN_MAX <= sluice_buf::HEADROOM,
+    TEMPLATE_LEN + ipv6::HEADER_LEN + tcp::HEADER_LEN_MAX <= sluice_buf::HEADROOM,
     "all headers fit into the headroom"
 );
 
@@ -81,11 +84,11 @@ impl Stack {
             let Ok(packet) = self.tx_pool.alloc() else { break };
             let outgoing = tcp.poll_data(sendable, max_payload, &cx);
             used += 1;
-            let wire = Wire { template, tuple: &entry.tuple, capabilities };
-            let built = if outgoing.has_more_options {
-                wire.build(packet, tcp, &outgoing, &cx, &self.tx_pool)
+            let wire = Wire { template, tuple: &entry.tuple, hosts: &self.hosts, capabilities };
+            let built = if outgoing.has_more_options || entry.tuple.remote.is_v6() {
+                wire.build_any(packet, tcp, &outgoing, &cx, &self.tx_pool)
             } else {
-                wire.build_plain(packet, tcp, &outgoing, &self.tx_pool)
+                wire.build_plain::<IPV4>(packet, tcp, &outgoing, &self.tx_pool)
             };
             match built {
                 Ok(packet) => {
@@ -166,8 +169,8 @@ impl Stack {
                     continue;
                 }
             };
-            let wire = Wire { template, tuple: &entry.tuple, capabilities };
-            match wire.build(packet, tcp, &outgoing, &cx, &self.tx_pool) {
+            let wire = Wire { template, tuple: &entry.tuple, hosts: &self.hosts, capabilities };
+            match wire.build_any(packet, tcp, &outgoing, &cx, &self.tx_pool) {
                 Ok(packet) => {
                     sent += 1;
                     out.push(packet);
@@ -261,9 +264,19 @@ impl Stack {
         let len = header.header_len();
         let segment = packet.append(len).ok_or(DropReason::TxHeadroom)?;
         header.emit(segment);
-        tcp::fill_checksum(tuple.local, tuple.remote, segment);
-        let ip = Ipv4Header::new(tuple.local, tuple.remote, IpProtocol::Tcp, len as u16);
-        ip.emit(packet.prepend(ipv4::HEADER_LEN).ok_or(DropReason::TxHeadroom)?);
+        match (tuple.local.v4(), tuple.remote.v4()) {
+            (Some(local), Some(remote)) => {
+                tcp::fill_checksum(local, remote, segment);
+                let ip = Ipv4Header::new(local, remote, IpProtocol::Tcp, len as u16);
+                ip.emit(packet.prepend(ipv4::HEADER_LEN).ok_or(DropReason::TxHeadroom)?);
+            }
+            _ => {
+                let (local, remote) = addresses_v6(&self.hosts, tuple)?;
+                tcp::fill_checksum(local, remote, segment);
+                let ip = Ipv6Header::new(local, remote, IpProtocol::Tcp, len as u16);
+                ip.emit(packet.prepend(ipv6::HEADER_LEN).ok_or(DropReason::TxHeadroom)?);
+            }
+        }
         self.send_ip(packet, interface, next_hop, now)
     }
 }
@@ -325,16 +338,38 @@ fn attach(
     packet.attach(tcp.send_queue(), offset, len, pool).map_err(|_| DropReason::TxPoolEmpty)
 }
 
+/// A network header's length, which says whose it is.
+const IPV4: usize = ipv4::HEADER_LEN;
+const IPV6: usize = ipv6::HEADER_LEN;
+
 /// What turns a segment into a frame.
 struct Wire<'a> {
     template: &'a [u8; TEMPLATE_LEN],
     tuple: &'a Tuple,
+    hosts: &'a Hosts,
     capabilities: &'a Capabilities,
 }
 
 impl Wire<'_> {
-    /// A segment with any options.
-    fn build(
+    /// A segment of either family with any options.
+    #[inline(never)]
+    fn build_any(
+        &self,
+        packet: Packet,
+        tcp: &mut Connection,
+        outgoing: &Outgoing,
+        cx: &Context<'_>,
+        pool: &Pool,
+    ) -> Result<Packet, DropReason> {
+        if self.tuple.remote.is_v6() {
+            self.build::<IPV6>(packet, tcp, outgoing, cx, pool)
+        } else {
+            self.build::<IPV4>(packet, tcp, outgoing, cx, pool)
+        }
+    }
+
+    /// `L3` is the length of the network header, and so says which one it is.
+    fn build<const L3: usize>(
         &self,
         mut packet: Packet,
         tcp: &mut Connection,
@@ -343,22 +378,22 @@ impl Wire<'_> {
         pool: &Pool,
     ) -> Result<Packet, DropReason> {
         if !outgoing.has_more_options {
-            return self.build_plain(packet, tcp, outgoing, pool);
+            return self.build_plain::<L3>(packet, tcp, outgoing, pool);
         }
         attach(&mut packet, tcp, outgoing, pool)?;
         let ports = (self.tuple.local_port, self.tuple.remote_port);
         let options = tcp.options_of(outgoing, cx);
         let header = TcpHeader { options, ..outgoing.header.with_ports(ports.0, ports.1) };
         let l4_len = header.header_len();
-        let (seed, l4) = self.headers(&mut packet, l4_len, outgoing.is_ect)?;
+        let (seed, l4) = self.headers::<L3>(&mut packet, l4_len, outgoing.is_ect)?;
         header.emit(l4);
         l4[tcp::CHECKSUM_OFFSET..][..2].copy_from_slice(&seed.to_be_bytes());
-        self.finish(packet, outgoing, l4_len)
+        self.finish::<L3>(packet, outgoing, l4_len)
     }
 
     /// As `build`, for a header without rare options.
     #[inline]
-    fn build_plain(
+    fn build_plain<const L3: usize>(
         &self,
         mut packet: Packet,
         tcp: &Connection,
@@ -367,44 +402,57 @@ impl Wire<'_> {
     ) -> Result<Packet, DropReason> {
         attach(&mut packet, tcp, outgoing, pool)?;
         let l4_len = outgoing.header.header_len();
-        let (seed, l4) = self.headers(&mut packet, l4_len, outgoing.is_ect)?;
+        let (seed, l4) = self.headers::<L3>(&mut packet, l4_len, outgoing.is_ect)?;
         outgoing.header.emit(self.tuple.local_port, self.tuple.remote_port, seed, l4);
-        self.finish(packet, outgoing, l4_len)
+        self.finish::<L3>(packet, outgoing, l4_len)
     }
 
     /// Makes room for all headers, fills in those of link and network; gives the sum of the pseudo
     /// header and the room for the TCP header.
     #[inline]
-    fn headers<'p>(
+    fn headers<'p, const L3: usize>(
         &self,
         packet: &'p mut Packet,
         l4_len: usize,
         is_ect: bool,
     ) -> Result<(u16, &'p mut [u8]), DropReason> {
         let transport_len = l4_len + packet.len();
-        let head = packet.prepend(L4_AT + l4_len).ok_or(DropReason::TxHeadroom)?;
+        let head = packet.prepend(TEMPLATE_LEN + L3 + l4_len).ok_or(DropReason::TxHeadroom)?;
         let Some((l2, rest)) = head.split_first_chunk_mut::<TEMPLATE_LEN>() else {
             return Err(DropReason::TxHeadroom);
         };
-        let Some((l3, l4)) = rest.split_first_chunk_mut::<{ ipv4::HEADER_LEN }>() else {
+        let Some((l3, l4)) = rest.split_first_chunk_mut::<L3>() else {
             return Err(DropReason::TxHeadroom);
         };
         *l2 = *self.template;
-        let (local, remote, protocol) = (self.tuple.local, self.tuple.remote, IpProtocol::Tcp);
-        Ipv4Header::emit_new(local, remote, protocol, transport_len as u16, l3);
-        if is_ect {
-            let header = Ipv4Header::new(local, remote, protocol, transport_len as u16);
-            Ipv4Header { dscp_ecn: ipv4::ECT_0, ..header }.emit(l3);
+        let (len, protocol) = (transport_len as u16, IpProtocol::Tcp);
+        if let Some(l3) = l3.first_chunk_mut().filter(|_| L3 == IPV4) {
+            let (Some(local), Some(remote)) = (self.tuple.local.v4(), self.tuple.remote.v4())
+            else {
+                return Err(DropReason::NoRoute);
+            };
+            Ipv4Header::emit_new(local, remote, protocol, len, l3);
+            if is_ect {
+                let header = Ipv4Header::new(local, remote, protocol, len);
+                Ipv4Header { dscp_ecn: ipv4::ECT_0, ..header }.emit(l3);
+            }
+            let number = protocol.number();
+            let sum = Checksum::pseudo_header_v4(local, remote, number, transport_len as u32);
+            return Ok((sum.sum(), l4));
         }
+        let (local, remote) = addresses_v6(self.hosts, self.tuple)?;
+        let traffic_class = if is_ect { ipv4::ECT_0 } else { 0 };
+        let header = Ipv6Header::new(local, remote, protocol, len);
+        Ipv6Header { traffic_class, ..header }.emit(l3);
         let number = protocol.number();
-        let sum = Checksum::pseudo_header_v4(local, remote, number, transport_len as u32);
+        let sum = Checksum::pseudo_header_v6(local, remote, number, transport_len as u32);
         Ok((sum.sum(), l4))
     }
 
     /// What is left to be done by the device, or here: the checksum, of which the pseudo header's
     /// part is in its field.
     #[inline]
-    fn finish(
+    fn finish<const L3: usize>(
         &self,
         mut packet: Packet,
         outgoing: &Outgoing,
@@ -416,27 +464,35 @@ impl Wire<'_> {
         if self.capabilities.tx_l4_checksum || outgoing.segment_size > 0 {
             packet.set_tx_offload(TxOffload {
                 l2_len: TEMPLATE_LEN as u8,
-                l3_len: ipv4::HEADER_LEN as u16,
+                l3_len: L3 as u16,
                 l4_len: l4_len as u8,
                 segment_size: outgoing.segment_size,
+                is_v6: L3 == IPV6,
                 // The header's checksum is there; who cuts the packet must correct it.
-                ipv4_checksum: outgoing.segment_size > 0 && self.capabilities.tx_ipv4_checksum,
+                ipv4_checksum: L3 == IPV4
+                    && outgoing.segment_size > 0
+                    && self.capabilities.tx_ipv4_checksum,
                 l4_checksum: L4Checksum::Tcp,
             });
         } else {
-            complete_checksum(&mut packet);
+            complete_checksum(&mut packet, TEMPLATE_LEN + L3);
         }
         Ok(packet)
     }
 }
 
-/// Where the TCP header of a segment of ours begins.
-const L4_AT: usize = TEMPLATE_LEN + ipv4::HEADER_LEN;
-
 /// Completes a checksum in whose field the pseudo header's sum lies.
-fn complete_checksum(packet: &mut Packet) {
+fn complete_checksum(packet: &mut Packet, l4_at: usize) {
     let mut sum = Checksum::new();
-    add_packet(&mut sum, packet, L4_AT);
-    let at = L4_AT + tcp::CHECKSUM_OFFSET;
+    add_packet(&mut sum, packet, l4_at);
+    let at = l4_at + tcp::CHECKSUM_OFFSET;
     packet.head_mut()[at..at + 2].copy_from_slice(&sum.finish().to_be_bytes());
+}
+
+/// Both ends of a connection over IPv6.
+fn addresses_v6(hosts: &Hosts, tuple: &Tuple) -> Result<(Ipv6Addr, Ipv6Addr), DropReason> {
+    match (hosts.v6(tuple.local), hosts.v6(tuple.remote)) {
+        (Some((local, _)), Some((remote, _))) => Ok((local, remote)),
+        _ => Err(DropReason::NoRoute),
+    }
 }

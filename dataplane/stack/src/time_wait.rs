@@ -112,6 +112,8 @@ impl Stack {
         };
         if self.flows.insert(hash, at | TIME_WAIT).is_err() {
             self.time_waits.remove(at);
+        } else {
+            self.keep_hosts(&tuple);
         }
         self.counters.tcp_time_waits.set(self.time_waits.len().into());
     }
@@ -186,10 +188,11 @@ impl Stack {
 
     fn end_time_wait(&mut self, at: u32) {
         let Some(record) = self.time_waits.record(at) else { return };
-        let hash = record.tuple.hash(&self.flow_key);
-        let removed = self.flows.remove(hash, at | TIME_WAIT);
+        let tuple = record.tuple;
+        let removed = self.flows.remove(tuple.hash(&self.flow_key), at | TIME_WAIT);
         debug_assert!(removed, "every record is in the flow table");
         self.time_waits.remove(at);
+        self.forget_hosts(&tuple);
         self.counters.tcp_time_waits.set(self.time_waits.len().into());
     }
 }

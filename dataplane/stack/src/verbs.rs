@@ -1,12 +1,14 @@
 //! What the application does with connections.
 
-use std::net::SocketAddrV4;
+use std::net::{IpAddr, SocketAddr};
 
 use sluice_base::{ConnId, Instant, ListenerId, SlabKey};
 use sluice_buf::{Chain, Pressure};
 use sluice_tcp::{CloseReason, Config, Connection, Numbers};
 
+use crate::addresses::{is_host, is_host_v6, is_link_local_v6};
 use crate::connection::{Entry, context};
+use crate::host::Host;
 use crate::listener::ListenError;
 use crate::ports::PortUse;
 use crate::ready::{Ready, ReadySignals};
@@ -44,9 +46,9 @@ impl std::error::Error for ConnectError {}
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct ConnInfo {
     /// Our end.
-    pub local: SocketAddrV4,
+    pub local: SocketAddr,
     /// The other end.
-    pub peer: SocketAddrV4,
+    pub peer: SocketAddr,
     /// The listener that it came to, if a peer began it.
     pub listener: Option<ListenerId>,
     /// What [`Stack::connect`] was given, if we began it.
@@ -54,22 +56,20 @@ pub struct ConnInfo {
 }
 
 impl Stack {
-    /// Lets connections come to an address; 0.0.0.0 stands for all of ours.
+    /// Lets connections come to an address; 0.0.0.0 and :: stand for all of ours of their family.
     ///
     /// # Errors
     /// See [`ListenError`].
     pub fn listen(
         &mut self,
         id: ListenerId,
-        address: SocketAddrV4,
+        address: impl Into<SocketAddr>,
         tcp: &Config,
     ) -> Result<(), ListenError> {
-        let is_local = address.ip().is_unspecified() || self.is_local(*address.ip());
-        if !is_local {
-            return Err(ListenError::NotLocal);
-        }
+        let address = address.into();
+        let host = self.local_host(address.ip()).ok_or(ListenError::NotLocal)?;
         let config = self.configs.acquire(tcp).ok_or(ListenError::TableFull)?;
-        let inserted = self.listeners.insert(id, address, config);
+        let inserted = self.listeners.insert(id, address, host, config);
         if inserted.is_err() {
             self.configs.release(config);
         } else {
@@ -91,7 +91,7 @@ impl Stack {
     /// See [`ConnectError`].
     pub fn connect(
         &mut self,
-        remote: SocketAddrV4,
+        remote: impl Into<SocketAddr>,
         tcp: &Config,
         token: u32,
         now: Instant,
@@ -100,15 +100,33 @@ impl Stack {
         if self.pressure >= Pressure::Critical {
             return Err(ConnectError::NoMemory);
         }
-        let (interface, next_hop) = self.route(*remote.ip()).map_err(|_| ConnectError::NoRoute)?;
-        let source = self.interfaces[usize::from(interface)].source_for(next_hop);
-        let local = source.ok_or(ConnectError::NoRoute)?;
-        let tuple_from = |local_port| Tuple {
-            local,
-            remote: *remote.ip(),
-            local_port,
-            remote_port: remote.port(),
-        };
+        let remote = remote.into();
+        match remote.ip() {
+            IpAddr::V4(address) if is_host(address) => {
+                self.connect_to(address.into(), remote.port(), tcp, token, now)
+            }
+            // A link-local one would have to name its link.
+            IpAddr::V6(address) if is_host_v6(address) && !is_link_local_v6(address) => {
+                let host = self.hosts.acquire(address, None).ok_or(ConnectError::TableFull)?;
+                let connected = self.connect_to(host, remote.port(), tcp, token, now);
+                self.hosts.release(host);
+                connected
+            }
+            IpAddr::V4(_) | IpAddr::V6(_) => Err(ConnectError::NoRoute),
+        }
+    }
+
+    fn connect_to(
+        &mut self,
+        remote: Host,
+        remote_port: u16,
+        tcp: &Config,
+        token: u32,
+        now: Instant,
+    ) -> Result<ConnId, ConnectError> {
+        let (interface, next_hop) = self.route(remote).map_err(|_| ConnectError::NoRoute)?;
+        let local = self.source(interface, next_hop, remote).ok_or(ConnectError::NoRoute)?;
+        let tuple_from = |local_port| Tuple { local, remote, local_port, remote_port };
         let random = self.rng.next_u32();
         let port = self.ports.choose(random, |port| {
             if self.owners.is_listened(port) {
@@ -127,13 +145,12 @@ impl Stack {
         });
         let tuple = tuple_from(port.ok_or(ConnectError::NoPort)?);
         let hash = tuple.hash(&self.flow_key);
-        let mtu = self.interfaces[usize::from(interface)].mtu;
+        let mtu = self.mtu_for(interface, remote);
         let wanted = self.configs.acquire(tcp).ok_or(ConnectError::TableFull)?;
         let config = self.configs.acquire_for(wanted, mtu);
         self.configs.release(wanted);
         let config = config.ok_or(ConnectError::TableFull)?;
-        let (addresses, ports) = tuple.words();
-        let numbers = Numbers::new(&self.number_key, [addresses, ports], now);
+        let numbers = Numbers::new(&self.number_key, self.number_words(&tuple), now);
         let tcp = Connection::connect(numbers, &context!(self, config, now));
         let entry = Entry {
             token,
@@ -184,8 +201,8 @@ impl Stack {
     pub fn connection(&self, id: ConnId) -> Option<ConnInfo> {
         let entry = self.connections.get(id.into()).filter(|entry| !entry.closed_said)?;
         Some(ConnInfo {
-            local: entry.tuple.local_address(),
-            peer: entry.tuple.remote_address(),
+            local: self.local_address(&entry.tuple),
+            peer: self.remote_address(&entry.tuple),
             listener: entry.listener,
             token: entry.token,
         })

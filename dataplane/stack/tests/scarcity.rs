@@ -144,7 +144,7 @@ fn a_neighbour_in_use_is_kept() {
     }
     net.settle();
     let known: Vec<_> = net.stack(1).neighbors().map(|neighbor| neighbor.address).collect();
-    assert!(known.contains(&ip("10.0.0.1")), "{known:?}");
+    assert!(known.contains(&ip("10.0.0.1").into()), "{known:?}");
     net.write(0, client, b"still there?");
     net.settle();
     net.echo(1);

@@ -29,7 +29,7 @@ enum Phase {
 }
 
 /// What a listener asks of the stack; anything else about it is the proxy's business.
-type Listening = (std::net::SocketAddrV4, Congestion);
+type Listening = (std::net::SocketAddr, Congestion);
 
 impl Worker {
     /// Takes the newest snapshot out of the mailbox, if there is one, and works off its listeners.

@@ -1,9 +1,10 @@
 //! Setting up the kernel's end.
 
 use std::io;
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::os::fd::AsRawFd;
 
+use crate::address_v6;
 use crate::error::TapError;
 use crate::open::{TapInterface, interface_request};
 
@@ -14,24 +15,28 @@ impl TapInterface {
     ///
     /// # Errors
     /// [`TapError::Address`] or [`TapError::System`] with what the kernel said.
-    pub fn configure(&self, mtu: u16, addresses: &[(Ipv4Addr, u8)]) -> Result<(), TapError> {
+    pub fn configure(&self, mtu: u16, addresses: &[(IpAddr, u8)]) -> Result<(), TapError> {
         let system =
             |action| move |error| TapError::System { name: self.name.clone(), action, error };
         // Any socket answers interface requests.
         let socket = UdpSocket::bind(("0.0.0.0", 0)).map_err(system("open a socket for it"))?;
         self.set_mtu(&socket, mtu).map_err(system("set its MTU"))?;
-        for (index, (address, prefix_len)) in addresses.iter().enumerate() {
-            let label = match index {
-                0 => self.name.clone(),
-                _ => format!("{}:{index}", self.name),
-            };
-            set_address(&socket, &label, *address, *prefix_len).map_err(|error| {
-                TapError::Address {
-                    name: self.name.clone(),
-                    address: *address,
-                    prefix_len: *prefix_len,
-                    error,
+        let mut labels = 0;
+        for (address, prefix_len) in addresses.iter().copied() {
+            let set = match address {
+                IpAddr::V4(address) => {
+                    let label = match labels {
+                        0 => self.name.clone(),
+                        _ => format!("{}:{labels}", self.name),
+                    };
+                    labels += 1;
+                    set_address(&socket, &label, address, prefix_len)
                 }
+                IpAddr::V6(address) => address_v6::set(&self.name, address, prefix_len),
+            };
+            set.map_err(|error| {
+                let name = self.name.clone();
+                TapError::Address { name, address, prefix_len, error }
             })?;
         }
         self.bring_up(&socket).map_err(system("bring it up"))

@@ -1,7 +1,7 @@
 //! What can go wrong, and what to do about it.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 /// Why a TAP could not be opened or set up.
 #[derive(Debug, thiserror::Error)]
@@ -64,7 +64,7 @@ pub enum TapError {
         /// The interface.
         name: String,
         /// The address.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// Its prefix length.
         prefix_len: u8,
         /// What the kernel said.

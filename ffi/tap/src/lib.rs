@@ -16,6 +16,7 @@
 
 #![expect(unsafe_code, reason = "ioctl, readv and writev")]
 
+mod address_v6;
 mod configure;
 mod error;
 mod open;

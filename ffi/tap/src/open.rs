@@ -12,9 +12,10 @@ use crate::error::TapError;
 use crate::queue::TapQueue;
 
 /// Offloads that we ask the kernel for: it may leave checksums open and send up to 64 KiB of TCP.
-const OFFLOADS: libc::c_ulong = TUN_F_CSUM | TUN_F_TSO4;
+const OFFLOADS: libc::c_ulong = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6;
 const TUN_F_CSUM: libc::c_ulong = 0x01;
 const TUN_F_TSO4: libc::c_ulong = 0x02;
+const TUN_F_TSO6: libc::c_ulong = 0x04;
 
 /// `_IOW('T', 202, int)` and its neighbours.
 const TUNSETIFF: libc::c_ulong = 0x4004_54ca;

@@ -10,6 +10,7 @@ const F_NEEDS_CSUM: u8 = 1;
 const F_DATA_VALID: u8 = 2;
 const GSO_NONE: u8 = 0;
 const GSO_TCPV4: u8 = 1;
+const GSO_TCPV6: u8 = 4;
 const GSO_ECN: u8 = 0x80;
 
 /// Where the TCP header has its checksum.
@@ -45,7 +46,7 @@ pub(crate) fn write(packet: &Packet) -> [u8; HEADER_LEN] {
     header[8..10].copy_from_slice(&checksum_offset.to_ne_bytes());
     if request.segment_size > 0 {
         let headers = start + u16::from(request.l4_len);
-        header[1] = GSO_TCPV4;
+        header[1] = if request.is_v6 { GSO_TCPV6 } else { GSO_TCPV4 };
         header[2..4].copy_from_slice(&headers.to_ne_bytes());
         header[4..6].copy_from_slice(&request.segment_size.to_ne_bytes());
     }
@@ -74,6 +75,7 @@ mod tests {
             l3_len: 20,
             l4_len: 32,
             segment_size: 1448,
+            is_v6: false,
             ipv4_checksum: false,
             l4_checksum: L4Checksum::Tcp,
         });
@@ -81,6 +83,8 @@ mod tests {
         assert_eq!((header[0], header[1]), (F_NEEDS_CSUM, GSO_TCPV4));
         let word = |at: usize| u16::from_ne_bytes([header[at], header[at + 1]]);
         assert_eq!((word(2), word(4), word(6), word(8)), (66, 1448, 34, 16));
+        packet.set_tx_offload(TxOffload { l3_len: 40, is_v6: true, ..packet.tx_offload() });
+        assert_eq!(write(&packet)[1], GSO_TCPV6);
     }
 
     #[test]

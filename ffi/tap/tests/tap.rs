@@ -29,7 +29,7 @@ fn ip(arguments: &str) {
 
 fn open_one(name: &str, pool: &Pool) -> TapQueue {
     let tap = TapInterface::open(name, 1).expect("a new TAP");
-    tap.configure(1500, &[(Ipv4Addr::new(10, 9, 0, 1), 24)]).expect("the kernel's end");
+    tap.configure(1500, &[(Ipv4Addr::new(10, 9, 0, 1).into(), 24)]).expect("the kernel's end");
     tap.into_queues(vec![pool.share()]).expect("one queue").remove(0)
 }
 
@@ -119,7 +119,7 @@ fn a_frame_longer_than_a_buffer_arrives_in_segments() {
     in_namespace(|| {
         let pool = Pool::heap(256);
         let tap = TapInterface::open("sl0", 1).expect("a new TAP");
-        tap.configure(9_000, &[(Ipv4Addr::new(10, 9, 0, 1), 24)]).expect("jumbo frames");
+        tap.configure(9_000, &[(Ipv4Addr::new(10, 9, 0, 1).into(), 24)]).expect("jumbo frames");
         let mut queue = tap.into_queues(vec![pool.share()]).expect("one queue").remove(0);
         ip("neigh add 10.9.0.2 lladdr 02:00:00:00:00:02 dev sl0");
         let socket = UdpSocket::bind("10.9.0.1:5000").expect("bound");

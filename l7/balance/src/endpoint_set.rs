@@ -78,7 +78,7 @@ impl EndpointSet {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{Ipv4Addr, SocketAddrV4};
+    use std::net::{Ipv4Addr, SocketAddr};
     use std::time::Duration;
 
     use sluice_config_model::{Congestion, HttpVersion};
@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     fn set(policy: LoadBalancing, count: u32) -> EndpointSet {
-        let address = |id| SocketAddrV4::new(Ipv4Addr::LOCALHOST, 8_000 + id as u16);
+        let address = |id| SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 8_000 + id as u16);
         EndpointSet::new(&Cluster {
             id: ClusterId(2),
             name: "app".into(),

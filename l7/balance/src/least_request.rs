@@ -60,12 +60,12 @@ fn pick_other(
 
 #[cfg(test)]
 mod tests {
-    use std::net::{Ipv4Addr, SocketAddrV4};
+    use std::net::{Ipv4Addr, SocketAddr};
 
     use super::*;
 
     fn endpoints(count: u32) -> Vec<Endpoint> {
-        let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1);
+        let address = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 1);
         (0..count).map(|id| Endpoint { id: EndpointId(id), address }).collect()
     }
 

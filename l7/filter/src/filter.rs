@@ -1,6 +1,6 @@
 //! The trait, and what its hooks are given and give back.
 
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 
 use sluice_base::Rng;
 use sluice_buf::Chain;
@@ -11,7 +11,7 @@ use sluice_l7_core::{BodyLength, Head, HeaderEdits};
 #[derive(Debug)]
 pub struct FilterContext<'a> {
     /// The client's address.
-    pub peer: SocketAddrV4,
+    pub peer: SocketAddr,
     /// How the client's connection is secured.
     pub scheme: Scheme,
     /// The route's changes to the request; None: answered without a route.
@@ -106,7 +106,7 @@ pub trait Filter {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use std::net::Ipv4Addr;
+    use std::net::{IpAddr, Ipv4Addr};
 
     use sluice_l7_core::Method;
 
@@ -116,24 +116,31 @@ pub(crate) mod tests {
     pub(crate) struct Harness {
         rng: Rng,
         scratch: Vec<u8>,
+        peer: IpAddr,
     }
 
     impl Default for Harness {
         fn default() -> Self {
-            Self { rng: Rng::new(1), scratch: b"left over".to_vec() }
+            let peer = Ipv4Addr::new(192, 0, 2, 7).into();
+            Self { rng: Rng::new(1), scratch: b"left over".to_vec(), peer }
         }
     }
 
     impl Harness {
         pub(crate) fn context(&mut self) -> FilterContext<'_> {
             FilterContext {
-                peer: SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 7), 4_711),
+                peer: SocketAddr::new(self.peer, 4_711),
                 scheme: Scheme::Http,
                 request_edits: None,
                 response_edits: None,
                 rng: &mut self.rng,
                 scratch: &mut self.scratch,
             }
+        }
+
+        /// Lets the client have another address.
+        pub(crate) fn peer(&mut self, peer: IpAddr) {
+            self.peer = peer;
         }
 
         /// Fields as text, names in lower case.

@@ -1,6 +1,7 @@
 //! Who asked, and how: `x-forwarded-for` and `x-forwarded-proto`.
 
-use std::net::Ipv4Addr;
+use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use sluice_config_model::Scheme;
 use sluice_l7_core::{BodyLength, Head, NameId};
@@ -23,11 +24,16 @@ impl Filter for Forwarded {
         _body: BodyLength,
         cx: &mut FilterContext<'_>,
     ) -> FilterResult {
-        let address = AddressText::new(*cx.peer.ip());
-        if head.names().contains(NameId::X_FORWARDED_FOR) {
-            append_address(head, address.as_bytes(), cx.scratch);
-        } else {
-            head.append_padded(NameId::X_FORWARDED_FOR, &address.bytes, address.len);
+        match cx.peer.ip() {
+            IpAddr::V4(address) => {
+                let address = AddressText::new(address);
+                if head.names().contains(NameId::X_FORWARDED_FOR) {
+                    append_address(head, address.as_bytes(), cx.scratch);
+                } else {
+                    head.append_padded(NameId::X_FORWARDED_FOR, &address.bytes, address.len);
+                }
+            }
+            IpAddr::V6(address) => append_v6(head, address, cx.scratch),
         }
         match cx.scheme {
             Scheme::Http => head.set(NameId::X_FORWARDED_PROTO, b"http"),
@@ -47,6 +53,20 @@ fn append_address(head: &mut Head, address: &[u8], scratch: &mut Vec<u8>) {
     scratch.extend_from_slice(address);
     head.set(NameId::X_FORWARDED_FOR, scratch);
 }
+
+/// As RFC 5952 writes it, without brackets: what stands in `x-forwarded-for` has no port.
+#[cold]
+fn append_v6(head: &mut Head, address: Ipv6Addr, scratch: &mut Vec<u8>) {
+    let mut text = [0; TEXT_V6_MAX];
+    let mut rest = &mut text[..];
+    // The longest address fits.
+    let _ = write!(rest, "{address}");
+    let len = TEXT_V6_MAX - rest.len();
+    append_address(head, &text[..len], scratch);
+}
+
+/// Eight groups of four digits, and the colons between them.
+const TEXT_V6_MAX: usize = 39;
 
 /// An address as text, on the stack: nearly every request needs one.
 struct AddressText {
@@ -120,6 +140,20 @@ mod tests {
             ]),
             "x-forwarded-for: 198.51.100.1, 10.0.0.1, made up, 192.0.2.7 | x-forwarded-proto: http"
         );
+    }
+
+    #[test]
+    fn addresses_of_ipv6_have_no_brackets() {
+        for text in ["::", "fd09::2", "2001:db8:1111:2222:3333:4444:5555:6666", "::ffff:10.0.0.1"] {
+            let (mut harness, mut head) = (Harness::default(), head(&[("x-forwarded-for", "a")]));
+            harness.peer(text.parse().expect("an address"));
+            let mut state = FilterState::None;
+            let cx = &mut harness.context();
+            let result = Forwarded.decode_head(&mut state, &mut head, BodyLength::None, cx);
+            assert_eq!(result, FilterResult::Continue);
+            let expected = format!("x-forwarded-for: a, {text} | x-forwarded-proto: http");
+            assert_eq!(Harness::fields(&head), expected);
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! From a routed request to a connection: an idle one, a new one, or a place in the queue.
 
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 
 use sluice_base::{ClusterId, ConnId, EndpointId};
 use sluice_l7_core::Codec;
@@ -20,7 +20,7 @@ struct Picked {
     http: bool,
     cluster: ClusterId,
     endpoint: EndpointId,
-    address: SocketAddrV4,
+    address: SocketAddr,
 }
 
 impl Proxy {
@@ -140,7 +140,7 @@ impl Proxy {
         key: ExchangeKey,
         cluster: ClusterId,
         endpoint: EndpointId,
-        remote: SocketAddrV4,
+        remote: SocketAddr,
     ) {
         let made_with = self.pools.cluster(cluster).map_or(0, |state| state.made_with);
         let attempt = Attempt { exchange: Some(key), cluster, endpoint, remote, made_with };

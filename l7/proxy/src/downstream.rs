@@ -1,6 +1,6 @@
 //! A client's connection: requests in, and the connection's own life.
 
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 
 use sluice_base::{ConnId, ListenerId};
 use sluice_buf::Chain;
@@ -17,7 +17,7 @@ use crate::verbs::Verb;
 
 /// Events of a client's connection.
 impl Proxy {
-    pub(crate) fn accept(&mut self, conn: ConnId, listener: ListenerId, peer: SocketAddrV4) {
+    pub(crate) fn accept(&mut self, conn: ConnId, listener: ListenerId, peer: SocketAddr) {
         if let Some(old) = self.sessions.at(conn.index) {
             // The stack uses the slot again, so the old connection is dead whatever we believed.
             self.handle_closed(old, CloseReason::Aborted);

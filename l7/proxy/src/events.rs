@@ -1,6 +1,6 @@
 //! What the stack tells the proxy.
 
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 
 use sluice_base::ListenerId;
 use sluice_buf::Chain;
@@ -13,9 +13,9 @@ pub enum StreamEvent {
         /// Through which listener.
         listener: ListenerId,
         /// Our address.
-        local: SocketAddrV4,
+        local: SocketAddr,
         /// The client's address.
-        peer: SocketAddrV4,
+        peer: SocketAddr,
     },
     /// A connection that we asked for is established.
     Connected,

@@ -13,7 +13,7 @@
 //!  local reply, failure, client gone: from any state to ------------------------------> (gone)
 //! ```
 
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 
 use sluice_base::{ClusterId, ConnId, EndpointId, Instant, SlabKey};
 use sluice_buf::Chain;
@@ -187,7 +187,7 @@ pub(crate) struct Exchange {
     pub(crate) upstream: Option<Upstream>,
     pub(crate) endpoint: Option<EndpointId>,
     /// Of the endpoint, for the log.
-    pub(crate) remote: Option<SocketAddrV4>,
+    pub(crate) remote: Option<SocketAddr>,
     pub(crate) pin: Option<Pin>,
     pub(crate) head: Option<Box<Head>>,
     pub(crate) body: BodyLength,

@@ -4,7 +4,7 @@
 //! control thread prints it. Names of listener, route and cluster are ids; who prints knows them.
 
 use std::fmt;
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 
 use sluice_base::{ClusterId, ConnId, Instant, ListenerId, RouteId};
 use sluice_l7_core::NameId;
@@ -69,9 +69,9 @@ pub struct AccessRecord {
     /// Body bytes to the client.
     pub bytes_sent: u64,
     /// The client.
-    pub downstream: Option<SocketAddrV4>,
+    pub downstream: Option<SocketAddr>,
     /// The endpoint that was tried last.
-    pub upstream: Option<SocketAddrV4>,
+    pub upstream: Option<SocketAddr>,
     /// Through which listener it came.
     pub listener: ListenerId,
     /// The route it took.

@@ -8,7 +8,7 @@
 //! pool it was made for: `made_with` names how it was made, and the endpoint's `stamp` says whether
 //! the cluster still has the endpoint.
 
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -67,7 +67,7 @@ pub(crate) struct Attempt {
     pub(crate) exchange: Option<ExchangeKey>,
     pub(crate) cluster: ClusterId,
     pub(crate) endpoint: EndpointId,
-    pub(crate) remote: SocketAddrV4,
+    pub(crate) remote: SocketAddr,
     pub(crate) made_with: u32,
 }
 

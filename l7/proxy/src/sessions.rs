@@ -4,7 +4,7 @@
 //! both at once. A stale generation matches nothing. A slot is plain data and chains: no pointer
 //! into another slot, no closure.
 
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 
 use sluice_base::{ClusterId, ConnId, EndpointId, ListenerId};
 use sluice_buf::Chain;
@@ -33,14 +33,14 @@ pub(crate) enum Role {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Downstream {
     pub(crate) listener: ListenerId,
-    pub(crate) peer: SocketAddrV4,
+    pub(crate) peer: SocketAddr,
 }
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Upstream {
     pub(crate) cluster: ClusterId,
     pub(crate) endpoint: EndpointId,
-    pub(crate) remote: SocketAddrV4,
+    pub(crate) remote: SocketAddr,
     /// What the connection was made with; a pool takes back only its own kind.
     pub(crate) made_with: u32,
     /// A response has been received on it: it is a connection that was reused from then on.

@@ -1,6 +1,6 @@
 //! What the proxy asks the stack to do.
 
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 
 use sluice_base::{ClusterId, ConnId};
 use sluice_buf::Chain;
@@ -17,7 +17,7 @@ pub enum Verb {
         /// Comes back in the answer.
         token: u32,
         /// Where to.
-        remote: SocketAddrV4,
+        remote: SocketAddr,
         /// For which cluster: it decides the connection's TCP configuration.
         cluster: ClusterId,
     },

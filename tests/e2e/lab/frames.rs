@@ -2,7 +2,7 @@
 //! in the same way.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// An Ethernet frame without its checksum.
 #[derive(Clone, Eq, PartialEq)]
@@ -51,6 +51,60 @@ impl Frame {
         header[10..12].copy_from_slice(&sum.to_be_bytes());
         header.extend_from_slice(payload);
         Self::new(destination, source, 0x0800, &header)
+    }
+
+    /// An IPv6 packet (RFC 8200, 3).
+    pub(crate) fn ipv6(
+        [destination, source]: [Mac; 2],
+        from: Ipv6Addr,
+        to: Ipv6Addr,
+        (hop_limit, next_header): (u8, u8),
+        payload: &[u8],
+    ) -> Self {
+        let length = u16::try_from(payload.len()).expect("a packet is short");
+        let mut packet = vec![0x60, 0, 0, 0];
+        packet.extend_from_slice(&length.to_be_bytes());
+        packet.extend_from_slice(&[next_header, hop_limit]);
+        packet.extend_from_slice(&from.octets());
+        packet.extend_from_slice(&to.octets());
+        packet.extend_from_slice(payload);
+        Self::new(destination, source, 0x86dd, &packet)
+    }
+
+    /// An ICMPv6 message with its checksum (RFC 4443, 2.3), `bytes` from its type on.
+    pub(crate) fn icmpv6(from: Ipv6Addr, to: Ipv6Addr, bytes: &[u8]) -> Vec<u8> {
+        let mut message = bytes.to_vec();
+        message[2..4].fill(0);
+        let sum = checksum(&Self::with_pseudo_header(from, to, &message));
+        message[2..4].copy_from_slice(&sum.to_be_bytes());
+        message
+    }
+
+    fn with_pseudo_header(from: Ipv6Addr, to: Ipv6Addr, message: &[u8]) -> Vec<u8> {
+        let mut all = [from.octets(), to.octets()].concat();
+        let length = u32::try_from(message.len()).expect("a message is short");
+        all.extend_from_slice(&length.to_be_bytes());
+        all.extend_from_slice(&[0, 0, 0, 58]);
+        all.extend_from_slice(message);
+        all
+    }
+
+    /// Source and destination of an IPv6 packet, and the ICMPv6 message in it, its checksum right.
+    #[track_caller]
+    pub(crate) fn icmpv6_fields(&self) -> Option<(Ipv6Addr, Ipv6Addr, &[u8])> {
+        let packet = self.payload();
+        if self.ethertype() != 0x86dd || packet[6] != 58 {
+            return None;
+        }
+        let address = |at: usize| {
+            let octets: [u8; 16] = packet[at..at + 16].try_into().expect("sixteen bytes");
+            Ipv6Addr::from(octets)
+        };
+        let length = usize::from(u16::from_be_bytes([packet[4], packet[5]]));
+        let (from, to, message) = (address(8), address(24), &packet[40..40 + length]);
+        let sum = checksum(&Self::with_pseudo_header(from, to, message));
+        assert_eq!(sum, 0, "the ICMPv6 checksum of {self:?}");
+        Some((from, to, message))
     }
 
     /// The ICMP payload of an echo request or reply.

@@ -1,6 +1,6 @@
 //! A stack that is fed frames, and a connection that is fed segments.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
 
 use sluice_base::{HashKey, Instant, InterfaceId, ListenerId};
 use sluice_buf::{Batch, Capabilities, Chain, Pool, Pressure, chain_nodes_in_use};
@@ -10,10 +10,11 @@ use sluice_wire::{MacAddress, SeqNumber, TcpView};
 
 const PORT: InterfaceId = InterfaceId(0);
 const US: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+const US_V6: Ipv6Addr = Ipv6Addr::new(0xfd09, 0, 0, 0, 0, 0, 0, 1);
 
 /// `data` is a row of records: length (1 byte), milliseconds that pass (1 byte), a frame.
 ///
-/// The stack listens on 10.0.0.1:80, accepts, reads, echoes, and connects out now and then. Whatever
+/// The stack listens on 10.0.0.1:80 and [fd09::1]:80, accepts, reads, echoes, and connects out now and then. Whatever
 /// arrives, it does not panic, what it sends is whole, and in the end every buffer is home.
 pub fn stack_frames(data: &[u8]) {
     let (rx, tx) = (Pool::heap(256), Pool::heap(256));
@@ -47,6 +48,8 @@ pub fn stack_frames(data: &[u8]) {
             if *wait == 255 {
                 let remote = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 2), 80);
                 let _ = stack.connect(remote, &Config::default(), 0, now);
+                let remote = SocketAddr::new(Ipv6Addr::from_bits(US_V6.to_bits() + 1).into(), 80);
+                let _ = stack.connect(remote, &Config::default(), 0, now);
             }
             stack.transmit(PORT, 64, &mut out, now);
             for packet in out.drain() {
@@ -65,7 +68,7 @@ fn stack(rx: &Pool, tx: &Pool) -> Stack {
             id: PORT,
             mac: MacAddress([2, 0, 0, 0, 0, 1]),
             mtu: 1_500,
-            addresses: vec![(US, 24)],
+            addresses: vec![(US.into(), 24), (US_V6.into(), 64)],
             capabilities: Capabilities { multi_segment: true, ..Capabilities::default() },
         }],
         connections_max: 64,
@@ -76,6 +79,9 @@ fn stack(rx: &Pool, tx: &Pool) -> Stack {
     };
     let mut stack = Stack::new(config, rx.share(), tx.share(), 1);
     let listening = stack.listen(ListenerId(0), SocketAddrV4::new(US, 80), &Config::default());
+    assert!(listening.is_ok(), "the address is ours");
+    let address = SocketAddr::new(US_V6.into(), 80);
+    let listening = stack.listen(ListenerId(1), address, &Config::default());
     assert!(listening.is_ok(), "the address is ours");
     stack
 }

@@ -1,6 +1,6 @@
 //! A host with our stack and a small application on it.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 
 use sluice_base::{ConnId, Instant, InterfaceId, ListenerId};
 use sluice_buf::{Batch, Chain, Device, LinkConfig, LinkHost, LinkPeer, Pool, link};
@@ -77,20 +77,27 @@ pub struct AppHost<A> {
 
 /// The address of an application host's port, made of its IP address.
 #[must_use]
-pub fn mac_of(address: Ipv4Addr) -> MacAddress {
-    let [a, b, c, d] = address.octets();
-    MacAddress([2, 0, a, b, c, d])
+pub fn mac_of(address: impl Into<IpAddr>) -> MacAddress {
+    match address.into() {
+        IpAddr::V4(address) => {
+            let [a, b, c, d] = address.octets();
+            MacAddress([2, 0, a, b, c, d])
+        }
+        IpAddr::V6(address) => {
+            let [_, net, .., last] = address.octets();
+            MacAddress([2, 6, 0, 0, net, last])
+        }
+    }
 }
 
 /// The only interface of an application host.
 pub const PORT: InterfaceId = InterfaceId(0);
 
 impl<A: App> AppHost<A> {
-    /// A host at `address`/24, with `gateway` as its way out, and the network's end of its port.
+    /// A host at `address`, a /24 or a /64, and the network's end of its port.
     pub fn new(
         app: A,
-        address: Ipv4Addr,
-        gateway: Option<Ipv4Addr>,
+        address: IpAddr,
         seed: u64,
         wire: &Pool,
         link_config: LinkConfig,
@@ -99,19 +106,14 @@ impl<A: App> AppHost<A> {
         let mac = mac_of(address);
         let link_config = LinkConfig { depth: DEPTH, ..link_config };
         let (device, peer) = link(link_config, (mac.0, rx.share()), (mac.0, wire.share()));
-        let routes = gateway.map(|gateway| sluice_stack::RouteConfig {
-            to: (Ipv4Addr::UNSPECIFIED, 0),
-            via: vec![gateway],
-        });
         let config = StackConfig {
             interfaces: vec![InterfaceConfig {
                 id: PORT,
                 mac,
                 mtu: 1500,
-                addresses: vec![(address, 24)],
+                addresses: vec![(address, if address.is_ipv4() { 24 } else { 64 })],
                 capabilities: device.capabilities(),
             }],
-            routes: routes.into_iter().collect(),
             secrets: Secrets { flow: [seed, 1], iss: [seed, 2], owner: [seed, 3] },
             forwarding: false,
             ..StackConfig::default()
@@ -126,7 +128,7 @@ impl<A: App> AppHost<A> {
     }
 
     /// Listens; panics if the address is taken, which only a mistake in the scenario can cause.
-    pub fn listen(&mut self, address: SocketAddrV4) {
+    pub fn listen(&mut self, address: SocketAddr) {
         let id = ListenerId(u32::from(address.port()));
         self.stack
             .listen(id, address, &sluice_tcp::Config::default())

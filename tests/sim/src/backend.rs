@@ -1,6 +1,6 @@
 //! A backend: answers as each request's path says.
 
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 
 use sluice_base::{ConnId, Instant};
 use sluice_stack::Ready;
@@ -49,7 +49,7 @@ impl App for Backend {
     fn handle(&mut self, conn: ConnId, ready: Ready, io: &mut Io<'_>) {
         if ready.accepted() {
             let local = io.stack.connection(conn).map(|info| info.local);
-            let echo = local.map(|address: SocketAddrV4| address.port()) == Some(ECHO_PORT);
+            let echo = local.map(|address: SocketAddr| address.port()) == Some(ECHO_PORT);
             self.connections.push(Connection {
                 conn,
                 echo,

@@ -2,7 +2,7 @@
 //! echoes.
 
 use std::collections::VecDeque;
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 
 use sluice_base::{ConnId, Instant};
 use sluice_stack::Ready;
@@ -43,8 +43,8 @@ pub struct Echo {
 /// The application of a client host.
 pub struct Client {
     ledger: Shared,
-    web: SocketAddrV4,
-    raw: SocketAddrV4,
+    web: SocketAddr,
+    raw: SocketAddr,
     users: Vec<User>,
     echoes: Vec<Echoing>,
 }
@@ -78,8 +78,8 @@ impl Client {
     #[must_use]
     pub fn new(
         ledger: Shared,
-        web: SocketAddrV4,
-        raw: SocketAddrV4,
+        web: SocketAddr,
+        raw: SocketAddr,
         sessions: Vec<Session>,
         echoes: Vec<Echo>,
     ) -> Self {
@@ -224,7 +224,7 @@ impl User {
         self.last_progress = now;
     }
 
-    fn poll(&mut self, io: &mut Io<'_>, web: SocketAddrV4, ledger: &Shared) {
+    fn poll(&mut self, io: &mut Io<'_>, web: SocketAddr, ledger: &Shared) {
         if self.conn.is_none() && !self.session.requests.is_empty() {
             if io.now < self.session.starts.max(self.last_progress) {
                 return;
@@ -331,7 +331,7 @@ impl Echoing {
         }
     }
 
-    fn poll(&mut self, io: &mut Io<'_>, raw: SocketAddrV4, ledger: &Shared) {
+    fn poll(&mut self, io: &mut Io<'_>, raw: SocketAddr, ledger: &Shared) {
         if self.done || io.now < self.echo.starts {
             return;
         }

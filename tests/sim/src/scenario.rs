@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use sluice_base::{Instant, Rng};
 
@@ -34,7 +35,14 @@ pub struct Scenario {
     pub no_echoes: bool,
     /// `least_request` or `round_robin`.
     pub load_balancing: &'static str,
+    /// Whether a network speaks IPv6, by its number less one.
+    pub is_v6: [bool; 2],
 }
+
+/// The number of the network of clients.
+pub const FRONT: u8 = 1;
+/// The number of the network of backends.
+pub const BACK: u8 = 2;
 
 const MILLISECOND: u64 = 1_000_000;
 
@@ -44,7 +52,7 @@ impl Scenario {
     pub fn new(seed: u64) -> Self {
         let mut rng = Rng::new(seed);
         let weather = Weather::new(&mut rng);
-        let corrupts = weather.corrupts();
+        let (corrupts, attacked) = (weather.corrupts(), weather.attacked);
         let reloads =
             (0..rng.below(4)).map(|_| Instant::from_millis(u64::from(rng.below(8_000)))).collect();
         Self {
@@ -60,7 +68,24 @@ impl Scenario {
             one_user: false,
             no_echoes: false,
             load_balancing: if rng.chance(500_000) { "least_request" } else { "round_robin" },
+            // The attacker speaks IPv4.
+            is_v6: [!attacked && rng.chance(400_000), rng.chance(400_000)],
         }
+    }
+
+    /// The address of a host of a network; Sluice is the first.
+    #[must_use]
+    pub fn address(&self, network: u8, host: u8) -> IpAddr {
+        if self.is_v6[usize::from(network) - 1] {
+            Ipv6Addr::new(0xfd00 | u16::from(network), 0, 0, 0, 0, 0, 0, host.into()).into()
+        } else {
+            Ipv4Addr::new(10, network, 0, host).into()
+        }
+    }
+
+    /// As a configuration writes it with a port.
+    fn socket(&self, network: u8, host: u8, port: u16) -> String {
+        std::net::SocketAddr::new(self.address(network, host), port).to_string()
     }
 
     /// What the users of client number `client` do; requests are entered into `ledger`.
@@ -104,17 +129,24 @@ impl Scenario {
     /// Sluice's configuration; `version` changes what a reload changes.
     #[must_use]
     pub fn config(&self, version: usize) -> String {
-        let mut text = String::from(
-            "[[interface]]\nname = \"front\"\ndevice = \"tap:front\"\naddresses = [\"10.1.0.1/24\"]\n\
-             [[interface]]\nname = \"back\"\ndevice = \"tap:back\"\naddresses = [\"10.2.0.1/24\"]\n",
-        );
+        let mut text = String::new();
+        for (name, network) in [("front", FRONT), ("back", BACK)] {
+            let address = self.address(network, 1);
+            let prefix_len = if address.is_ipv4() { 24 } else { 64 };
+            let _ = write!(
+                text,
+                "[[interface]]\nname = \"{name}\"\ndevice = \"tap:{name}\"\n\
+                 addresses = [\"{address}/{prefix_len}\"]\n"
+            );
+        }
         let cores: Vec<String> = (0..self.workers).map(|core| core.to_string()).collect();
         let _ = writeln!(text, "[runtime]\ncores = [{}]", cores.join(", "));
         let _ = write!(
             text,
-            "[[listener]]\nname = \"web\"\naddress = \"10.1.0.1:80\"\nprotocol = \"http\"\n\
+            "[[listener]]\nname = \"web\"\naddress = \"{}\"\nprotocol = \"http\"\n\
              stream_idle_timeout = \"40s\"\n\
-             [[listener.virtual_host]]\ndomains = [\"sim.test\"]\n"
+             [[listener.virtual_host]]\ndomains = [\"sim.test\"]\n",
+            self.socket(FRONT, 1, 80)
         );
         // A reload adds routes in front, and moves nothing that is in use.
         for extra in 0..version {
@@ -132,12 +164,13 @@ impl Scenario {
         );
         let _ = write!(
             text,
-            "[[listener]]\nname = \"raw\"\naddress = \"10.1.0.1:7\"\nprotocol = \"tcp\"\n\
-             cluster = \"echo\"\n"
+            "[[listener]]\nname = \"raw\"\naddress = \"{}\"\nprotocol = \"tcp\"\n\
+             cluster = \"echo\"\n",
+            self.socket(FRONT, 1, crate::backend::ECHO_PORT)
         );
         for (name, port) in [("app", 80), ("echo", crate::backend::ECHO_PORT)] {
             let endpoints: Vec<String> = (0..self.backends)
-                .map(|backend| format!("\"10.2.0.{}:{port}\"", backend + 2))
+                .map(|backend| format!("\"{}\"", self.socket(BACK, backend as u8 + 2, port)))
                 .collect();
             let _ = write!(
                 text,

@@ -25,10 +25,8 @@ pub struct Sluice {
     pub logged: u64,
 }
 
-/// Addresses of Sluice's two interfaces: towards clients and towards backends.
+/// Sluice's address towards clients that speak IPv4.
 pub const FRONT: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 1);
-/// Towards backends.
-pub const BACK: Ipv4Addr = Ipv4Addr::new(10, 2, 0, 1);
 
 impl Sluice {
     /// Starts with a configuration text; the network's ends of its two ports come back.
@@ -57,8 +55,10 @@ impl Sluice {
         let mut queues: Vec<Vec<Box<dyn Device>>> = (0..count).map(|_| Vec::new()).collect();
         let mut peers = Vec::new();
         let mut interfaces = Vec::new();
-        for (interface, address) in config.interfaces.iter().zip([FRONT, BACK]) {
-            let mac = mac_of(address);
+        for interface in &config.interfaces {
+            let addresses: Vec<_> =
+                interface.addresses.iter().map(|cidr| (cidr.address, cidr.prefix_len)).collect();
+            let mac = mac_of(addresses[0].0);
             let ends = ((mac.0, pools[0].0.share()), (mac.0, wire.share()));
             let (host, peer) = link(link_config, ends.0, ends.1);
             peers.push(peer);
@@ -73,7 +73,7 @@ impl Sluice {
                 id: interface.id,
                 mac,
                 mtu: interface.mtu,
-                addresses: vec![(address, 24)],
+                addresses,
                 capabilities,
             });
         }

@@ -1,7 +1,7 @@
 //! Hosts, networks, and time.
 
 use std::cell::RefCell;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use sluice_base::{Instant, Rng};
@@ -14,8 +14,8 @@ use crate::client::Client;
 use crate::ledger::{Ledger, Shared};
 use crate::network::{Cable, Network};
 use crate::pcap::Capture;
-use crate::scenario::Scenario;
-use crate::sluice::{FRONT, Sluice};
+use crate::scenario::{BACK, FRONT, Scenario};
+use crate::sluice::Sluice;
 use crate::weather::Weather;
 
 /// Rounds at one instant before we say that the world does not come to rest.
@@ -69,27 +69,28 @@ impl World {
         front.plug(to_clients, Cable::default(), "sluice-front");
         back.plug(to_backends, Cable::default(), "sluice-back");
 
-        let web = SocketAddrV4::new(FRONT, 80);
-        let raw = SocketAddrV4::new(FRONT, ECHO_PORT);
+        let sluice_at = scenario.address(FRONT, 1);
+        let web = SocketAddr::new(sluice_at, 80);
+        let raw = SocketAddr::new(sluice_at, ECHO_PORT);
         let mut clients = Vec::new();
         for index in 0..scenario.clients {
             let sessions = scenario.sessions(index, &mut ledger.borrow_mut());
             let echoes = scenario.echoes(index);
             let app = Client::new(ledger.clone(), web, raw, sessions, echoes);
-            let address = Ipv4Addr::new(10, 1, 0, 2 + index as u8);
+            let address = scenario.address(FRONT, 2 + index as u8);
             let seed = rng.next_u64();
-            let (host, peer) = AppHost::new(app, address, None, seed, &wire, link_config);
+            let (host, peer) = AppHost::new(app, address, seed, &wire, link_config);
             front.plug(peer, weather.clients.clone(), &format!("client-{index}"));
             clients.push(host);
         }
         let mut backends = Vec::new();
         for index in 0..scenario.backends {
             let app = Backend::new(ledger.clone());
-            let address = Ipv4Addr::new(10, 2, 0, 2 + index as u8);
+            let address = scenario.address(BACK, 2 + index as u8);
             let seed = rng.next_u64();
-            let (mut host, peer) = AppHost::new(app, address, None, seed, &wire, link_config);
-            host.listen(SocketAddrV4::new(address, 80));
-            host.listen(SocketAddrV4::new(address, ECHO_PORT));
+            let (mut host, peer) = AppHost::new(app, address, seed, &wire, link_config);
+            host.listen(SocketAddr::new(address, 80));
+            host.listen(SocketAddr::new(address, ECHO_PORT));
             back.plug(peer, weather.backends.clone(), &format!("backend-{index}"));
             backends.push(host);
         }

@@ -1,6 +1,6 @@
 //! One JSON object per line, for machines. Keys are Envoy's command operators in snake_case.
 
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 
 use serde_json::{Map, Value};
 use sluice_l7_proxy::{AccessRecord, Rfc3339, Text};
@@ -41,7 +41,7 @@ fn millis(nanos: u64) -> Value {
     ((nanos / 1_000) as f64 / 1_000.0).into()
 }
 
-fn address(address: Option<SocketAddrV4>) -> Value {
+fn address(address: Option<SocketAddr>) -> Value {
     address.map_or(Value::Null, |address| address.to_string().into())
 }
 

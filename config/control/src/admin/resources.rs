@@ -1,7 +1,7 @@
 //! `/clusters` and `/listeners`, as Envoy prints them.
 
 use std::fmt::Write;
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 
@@ -77,7 +77,7 @@ pub(super) fn listeners(state: &mut State, query: &Query) -> Answer {
 }
 
 /// Envoy's form of an address.
-fn socket_address(address: SocketAddrV4) -> Value {
+fn socket_address(address: SocketAddr) -> Value {
     json!({ "socket_address": {
         "address": address.ip().to_string(),
         "port_value": address.port(),

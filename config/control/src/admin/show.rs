@@ -3,7 +3,7 @@
 use hyper::StatusCode;
 use serde_json::{Value, json};
 use sluice_base::Counter;
-use sluice_config_model::{Ipv4Cidr, LoadBalancing, Protocol};
+use sluice_config_model::{IpCidr, LoadBalancing, Protocol};
 use sluice_stack::DropReason;
 use sluice_worker::PortCounters;
 
@@ -143,7 +143,7 @@ fn routes(state: &State) -> Shown {
     let mut rows = Vec::new();
     for interface in &config.interfaces {
         for address in &interface.addresses {
-            let network = Ipv4Cidr { address: address.network(), ..*address };
+            let network = IpCidr { address: address.network(), ..*address };
             let to = json!(network.to_string());
             rows.push(vec![
                 to,
@@ -156,7 +156,7 @@ fn routes(state: &State) -> Shown {
     for route in &config.ip_routes {
         let via: Vec<String> = route.via.iter().map(ToString::to_string).collect();
         let out = config.interfaces.iter().find(|interface| {
-            let reaches = |address: &Ipv4Cidr| route.via.iter().any(|via| address.contains(*via));
+            let reaches = |address: &IpCidr| route.via.iter().any(|via| address.contains(*via));
             interface.addresses.iter().any(reaches)
         });
         let out = out.map_or(Value::Null, |interface| json!(interface.name));

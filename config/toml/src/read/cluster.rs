@@ -1,7 +1,7 @@
 //! `[[cluster]]`.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use sluice_base::{ClusterId, EndpointId};
@@ -19,7 +19,7 @@ use crate::value::{Value, enumerate};
 pub(crate) struct Clusters {
     names: BTreeMap<String, Known>,
     /// Where each endpoint is written.
-    pub(crate) endpoints: Vec<At<SocketAddrV4>>,
+    pub(crate) endpoints: Vec<At<SocketAddr>>,
     count: u32,
     /// A cluster has no readable name, so that a reference may be to it.
     incomplete: bool,
@@ -145,7 +145,7 @@ fn endpoints_of(value: Value<'_>, known: &mut Clusters, report: &mut Report<'_>)
     let mut endpoints = Vec::new();
     for entry in value.list(room, report) {
         let Some(at) = address::socket(entry, report) else { continue };
-        let ip = *at.value.ip();
+        let ip = at.value.ip();
         if ip.is_loopback() {
             report
                 .error(at.span, format!("{} cannot be reached: loopback belongs to the kernel", at.value))

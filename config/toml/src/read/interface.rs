@@ -1,11 +1,11 @@
 //! `[[interface]]` and `[[ip_route]]`.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use sluice_base::InterfaceId;
-use sluice_config_model::{DeviceSpec, Interface, IpRoute, Ipv4Cidr, defaults};
+use sluice_config_model::{DeviceSpec, Interface, IpCidr, IpRoute, defaults};
 use toml::de::DeValue;
 
 use super::impairment::impairment;
@@ -24,27 +24,27 @@ pub(crate) struct Interfaces {
     /// By name: what a VLAN must know of its parent.
     parents: BTreeMap<String, Parent>,
     /// Our addresses, with the name of their interface.
-    pub(crate) ours: Vec<(At<Ipv4Cidr>, String)>,
+    pub(crate) ours: Vec<(At<IpCidr>, String)>,
     /// The kernel's addresses, with the name of their interface.
-    pub(crate) hosts: Vec<(At<Ipv4Cidr>, String)>,
+    pub(crate) hosts: Vec<(At<IpCidr>, String)>,
     /// An interface had an error, so that what is not found here may be what was wrong there.
     pub(crate) incomplete: bool,
 }
 
 impl Interfaces {
     /// Whether some interface is in the network of `address`.
-    pub(crate) fn reach(&self, address: Ipv4Addr) -> bool {
+    pub(crate) fn reach(&self, address: IpAddr) -> bool {
         self.ours.iter().any(|(at, _)| at.value.contains(address))
     }
 
     /// The interface that has `address` itself.
-    pub(crate) fn owner(&self, address: Ipv4Addr) -> Option<&str> {
+    pub(crate) fn owner(&self, address: IpAddr) -> Option<&str> {
         let found = self.ours.iter().find(|(at, _)| at.value.address == address);
         found.map(|(_, name)| name.as_str())
     }
 
     /// The interface whose kernel end has `address`.
-    pub(crate) fn host_owner(&self, address: Ipv4Addr) -> Option<&str> {
+    pub(crate) fn host_owner(&self, address: IpAddr) -> Option<&str> {
         let found = self.hosts.iter().find(|(at, _)| at.value.address == address);
         found.map(|(_, name)| name.as_str())
     }
@@ -132,6 +132,12 @@ pub(super) fn interface(
         report
             .error(mtu.span, format!("`mtu` is above that of the parent, {most}"))
             .hint("the tags have room beside it, but not more payload");
+    }
+    let has_v6 = addresses.iter().any(|at| at.value.address.is_ipv6());
+    if let Some(at) = mtu.as_ref().filter(|at| has_v6 && at.value < MTU_MIN_V6) {
+        report
+            .error(at.span, format!("`mtu` is too small for IPv6: {}", at.value))
+            .hint("IPv6 needs links of at least 1280 bytes (RFC 8200, 5)");
     }
     let mtu = mtu.map(|at| at.value).or(parent_mtu).unwrap_or(defaults::MTU);
     let impairment = section
@@ -246,8 +252,8 @@ fn tags(value: Value<'_>, report: &mut Report<'_>) -> Option<(u16, Option<u16>)>
 /// Adds addresses to the known ones; an address exists once, on our side or the kernel's.
 fn keep_unique(
     known: &mut Interfaces,
-    ours: Vec<At<Ipv4Cidr>>,
-    hosts: Vec<At<Ipv4Cidr>>,
+    ours: Vec<At<IpCidr>>,
+    hosts: Vec<At<IpCidr>>,
     name: &str,
     report: &mut Report<'_>,
 ) {
@@ -282,7 +288,7 @@ fn keep_unique(
     }
 }
 
-fn addresses(value: Value<'_>, required: bool, report: &mut Report<'_>) -> Vec<At<Ipv4Cidr>> {
+fn addresses(value: Value<'_>, required: bool, report: &mut Report<'_>) -> Vec<At<IpCidr>> {
     let (key, span) = (value.key, value.span());
     let is_list = matches!(value.value.get_ref(), DeValue::Array(_));
     let entries = value.list(ADDRESSES_MAX, report);
@@ -295,42 +301,50 @@ fn addresses(value: Value<'_>, required: bool, report: &mut Report<'_>) -> Vec<A
 }
 
 /// An address that a host can have, with its network.
-fn own_address(value: Value<'_>, report: &mut Report<'_>) -> Option<At<Ipv4Cidr>> {
+fn own_address(value: Value<'_>, report: &mut Report<'_>) -> Option<At<IpCidr>> {
     let at = address::cidr(value, report)?;
     let cidr = at.value;
     // RFC 3021: in a network of 31 bits both addresses are hosts.
-    let has_ends = cidr.prefix_len < 31;
+    let has_ends = cidr.address.is_ipv4() && cidr.prefix_len < 31;
+    let is_link_local = matches!(cidr.address, IpAddr::V6(a) if a.is_unicast_link_local());
     let reason = if let Some(kind) = not_a_host(cidr.address) {
         kind
+    } else if is_link_local {
+        "link-local, and those Sluice makes itself"
     } else if cidr.prefix_len == 0 {
         "in a network of every address"
     } else if has_ends && cidr.address == cidr.network() {
         "the network itself"
-    } else if has_ends && cidr.address == cidr.broadcast() {
+    } else if has_ends && cidr.address == cidr.last() {
         "the broadcast address of its network"
     } else {
         return Some(at);
     };
     report
         .error(at.span, format!("{cidr} cannot be the address of an interface: it is {reason}"))
-        .hint("give the address of this host in the network, as in \"10.9.0.2/24\"");
+        .hint(
+            "give the address of this host in the network, as in \"10.9.0.2/24\" or \"fd09::2/64\"",
+        );
     None
 }
 
 /// Why no single host answers to `address`.
-pub(super) fn not_a_host(address: Ipv4Addr) -> Option<&'static str> {
-    if address.octets()[0] == 0 {
-        Some("unspecified")
-    } else if address.is_loopback() {
-        Some("a loopback address")
-    } else if address.is_multicast() {
-        Some("a multicast address")
-    } else if address.octets()[0] >= 240 {
-        Some("reserved")
-    } else {
-        None
+pub(super) fn not_a_host(address: IpAddr) -> Option<&'static str> {
+    match address {
+        IpAddr::V4(address) if address.octets()[0] == 0 => Some("unspecified"),
+        IpAddr::V4(address) if address.octets()[0] >= 240 => Some("reserved"),
+        IpAddr::V6(address) if address.is_unspecified() => Some("unspecified"),
+        IpAddr::V6(address) if address.to_ipv4_mapped().is_some() => {
+            Some("an IPv4 address in the clothes of IPv6")
+        }
+        address if address.is_loopback() => Some("a loopback address"),
+        address if address.is_multicast() => Some("a multicast address"),
+        IpAddr::V4(_) | IpAddr::V6(_) => None,
     }
 }
+
+/// Bytes of an IP packet that every link of IPv6 carries (RFC 8200, 5).
+const MTU_MIN_V6: u16 = 1_280;
 
 const DEVICES: &str = "\"tap:sl0\", \"pci:0000:3b:00.0\", \"af_packet:eth1\", \"af_xdp:eth1\", \
                        \"pcap:in.pcap,out.pcap\", \"memif:/run/x.sock\" or \"vdev:net_null0\"";
@@ -423,7 +437,7 @@ fn pci_address(text: &str) -> Option<String> {
 pub(super) fn ip_route(
     mut section: Section<'_>,
     interfaces: &Interfaces,
-    seen: &mut BTreeMap<Ipv4Cidr, Span>,
+    seen: &mut BTreeMap<IpCidr, Span>,
     report: &mut Report<'_>,
 ) -> Option<IpRoute> {
     let to = section.require("to", report).and_then(|value| address::cidr(value, report));
@@ -441,12 +455,19 @@ pub(super) fn ip_route(
                 .hint(format!("add the next hop to `via` of line {line} for equal-cost paths"));
         }
     }
-    let via = section.require("via", report).map(|value| next_hops(value, interfaces, report));
+    let network = to.as_ref().map(|at| at.value);
+    let via = section.require("via", report);
+    let via = via.map(|value| next_hops(value, network, interfaces, report));
     section.close(report);
     Some(IpRoute { to: to?.value, via: via? })
 }
 
-fn next_hops(value: Value<'_>, interfaces: &Interfaces, report: &mut Report<'_>) -> Vec<Ipv4Addr> {
+fn next_hops(
+    value: Value<'_>,
+    to: Option<IpCidr>,
+    interfaces: &Interfaces,
+    report: &mut Report<'_>,
+) -> Vec<IpAddr> {
     let span = value.span();
     let is_list = matches!(value.value.get_ref(), DeValue::Array(_));
     let entries = if is_list { value.list(NEXT_HOPS_MAX, report) } else { vec![value] };
@@ -455,8 +476,14 @@ fn next_hops(value: Value<'_>, interfaces: &Interfaces, report: &mut Report<'_>)
     }
     let mut hops = Vec::new();
     for entry in entries {
-        let Some(at) = address::ipv4(entry, report) else { continue };
+        let Some(at) = address::ip(entry, report) else { continue };
         let hop = at.value;
+        if let Some(to) = to.filter(|to| to.address.is_ipv4() != hop.is_ipv4()) {
+            report
+                .error(at.span, format!("{hop} cannot be the next hop towards {to}"))
+                .hint("both are IPv4, or both are IPv6");
+            continue;
+        }
         if let Some(name) = interfaces.owner(hop) {
             report
                 .error(at.span, format!("{hop} is our own address, on interface `{name}`"))

@@ -1,7 +1,7 @@
 //! `[[listener]]`.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 
 use sluice_base::ListenerId;
 use sluice_config_model::{HttpListener, Listener, Protocol, defaults};
@@ -18,7 +18,7 @@ use crate::value::Value;
 #[derive(Default)]
 pub(super) struct Listeners {
     names: BTreeMap<String, Span>,
-    addresses: BTreeMap<SocketAddrV4, (String, Span)>,
+    addresses: BTreeMap<SocketAddr, (String, Span)>,
     /// Routes over all virtual hosts of all listeners.
     pub(super) routes: usize,
 }
@@ -90,13 +90,13 @@ fn protocol(value: Value<'_>, report: &mut Report<'_>) -> Option<Kind> {
 }
 
 fn check_address(
-    at: &At<SocketAddrV4>,
+    at: &At<SocketAddr>,
     name: &str,
     known: &mut Listeners,
     interfaces: &Interfaces,
     report: &mut Report<'_>,
 ) {
-    let ip = *at.value.ip();
+    let ip = at.value.ip();
     if let Some((other, first)) = known.addresses.get(&at.value) {
         let line = report.line(*first);
         report

@@ -23,16 +23,19 @@ fn router(pool: &Pool) -> Stack {
         id: InterfaceId(at as u16),
         mac: MAC[at],
         mtu: 1_500,
-        addresses: vec![(OURS[at], 24)],
+        addresses: vec![(OURS[at].into(), 24)],
         capabilities: Capabilities { tx_l4_checksum: true, ..Capabilities::default() },
     };
     let config = StackConfig {
         interfaces: vec![interface(0), interface(1)],
-        routes: vec![RouteConfig { to: (Ipv4Addr::new(10, 99, 0, 0), 16), via: vec![GATEWAY] }],
+        routes: vec![RouteConfig {
+            to: (Ipv4Addr::new(10, 99, 0, 0).into(), 16),
+            via: vec![GATEWAY.into()],
+        }],
         ..StackConfig::default()
     };
     let mut stack = Stack::new(config, pool.share(), pool.share(), 1);
-    let key = stack.neighbor(1, GATEWAY, NOW).expect("room for a neighbour");
+    let key = stack.neighbor(1, GATEWAY.into(), NOW).expect("room for a neighbour");
     stack.reach(key, NOW);
     stack.learn(key, PEER_MAC, crate::neighbor::Learned::Answer, NOW);
     output(&mut stack);

@@ -7,7 +7,7 @@
 #![allow(dead_code, reason = "every test file uses another part")]
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use sluice_base::{ConnId, Instant, InterfaceId, ListenerId, WorkerId};
@@ -81,7 +81,7 @@ pub(crate) fn ip(text: &str) -> Ipv4Addr {
     text.parse().expect("an address")
 }
 
-pub(crate) fn at(text: &str) -> SocketAddrV4 {
+pub(crate) fn at(text: &str) -> SocketAddr {
     text.parse().expect("an address and a port")
 }
 
@@ -95,7 +95,7 @@ pub(crate) fn interface(host: u8, id: u16, address: &str) -> InterfaceConfig {
         id: InterfaceId(id),
         mac: mac(host, id as u8),
         mtu: 1500,
-        addresses: vec![(ip(address), 24)],
+        addresses: vec![(ip(address).into(), 24)],
         capabilities: Capabilities { multi_segment: true, ..Capabilities::default() },
     }
 }
@@ -111,7 +111,7 @@ pub(crate) fn config(interfaces: Vec<InterfaceConfig>) -> StackConfig {
 }
 
 pub(crate) fn route(to: &str, len: u8, via: &str) -> RouteConfig {
-    RouteConfig { to: (ip(to), len), via: vec![ip(via)] }
+    RouteConfig { to: (ip(to).into(), len), via: vec![ip(via).into()] }
 }
 
 /// A frame that carries `payload` to the host that ends in the last byte of `to`.

@@ -127,6 +127,7 @@ fn echo_of(datagram: Packet, len: usize, device: &QueuePair, tx: &Pool) -> (Pack
         l3_len: 20,
         l4_len: 8,
         segment_size: 0,
+        is_v6: false,
         ipv4_checksum: capabilities.tx_ipv4_checksum,
         l4_checksum: if capabilities.tx_l4_checksum { L4Checksum::Udp } else { L4Checksum::None },
     });

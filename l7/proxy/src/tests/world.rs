@@ -1,6 +1,6 @@
 //! Fake streams around a proxy: bytes and virtual time in, verbs out.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ pub(crate) enum Behaviour {
 /// One fake connection, seen from its far end.
 pub(crate) struct Stream {
     pub(crate) conn: ConnId,
-    pub(crate) remote: Option<SocketAddrV4>,
+    pub(crate) remote: Option<SocketAddr>,
     /// Bytes the proxy wrote and the test has not taken.
     pub(crate) received: Vec<u8>,
     /// Bytes the test sent.
@@ -61,14 +61,14 @@ pub(crate) struct World {
     pub(crate) registry: CounterRegistry,
     pub(crate) config: Config,
     snapshot: Arc<Snapshot>,
-    behaviours: Vec<(SocketAddrV4, Behaviour)>,
+    behaviours: Vec<(SocketAddr, Behaviour)>,
     slots: Vec<(u32, bool)>,
     pub(crate) logs: Vec<AccessRecord>,
     pub(crate) retired: usize,
 }
 
-pub(crate) fn endpoint(last: u8) -> SocketAddrV4 {
-    SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, last), 80)
+pub(crate) fn endpoint(last: u8) -> SocketAddr {
+    SocketAddr::new(Ipv4Addr::new(10, 0, 0, last).into(), 80)
 }
 
 pub(crate) fn route(id: u32, prefix: &str, action: RouteAction) -> Route {
@@ -115,7 +115,7 @@ fn listener(id: ListenerId, protocol: Protocol) -> Listener {
     Listener {
         id,
         name: format!("listener-{}", id.0),
-        address: SocketAddrV4::new(Ipv4Addr::new(10, 9, 0, 2), 80 + id.0 as u16),
+        address: SocketAddr::new(Ipv4Addr::new(10, 9, 0, 2).into(), 80 + id.0 as u16),
         protocol,
         idle_timeout: Some(defaults::LISTENER_IDLE_TIMEOUT),
         congestion: Congestion::Cubic,
@@ -223,7 +223,7 @@ impl World {
         ConnId { index: index as u32, generation: slot.0 }
     }
 
-    fn open(&mut self, remote: Option<SocketAddrV4>) -> usize {
+    fn open(&mut self, remote: Option<SocketAddr>) -> usize {
         let conn = self.slot();
         self.streams.push(Stream {
             conn,
@@ -343,7 +343,7 @@ impl World {
         }
     }
 
-    fn connect(&mut self, token: u32, remote: SocketAddrV4) {
+    fn connect(&mut self, token: u32, remote: SocketAddr) {
         let found = self.behaviours.iter().find(|(address, _)| *address == remote);
         let behaviour = found.map_or(Behaviour::Accept, |(_, behaviour)| *behaviour);
         if behaviour == Behaviour::NoPort {
