@@ -8,7 +8,7 @@
 //!   upstream.rs  backends that fail     downstream.rs  clients that misbehave
 //!   reload.rs    SIGHUP     drain.rs  SIGTERM     start.rs  what stops a start     cli.rs  exit statuses
 //!   dpdk.rs      net_tap, af_packet, af_xdp, memif, pci: over DPDK     capture.rs  its PCAP device
-//!   filter.rs  packet rules, fragments     ipv6.rs  both families, and between them
+//!   filter.rs  packet rules, fragments, VLANs     ecmp.rs  two next hops     ipv6.rs  both families, and between them
 //!   impairment.rs  loss, delay, reordering on purpose
 //!   demo.rs      sluice demo, the script of `make run`
 //! ```
@@ -32,6 +32,7 @@ mod downstream;
 #[cfg(any(feature = "dpdk", feature = "dpdk-shared"))]
 mod dpdk;
 mod drain;
+mod ecmp;
 mod filter;
 mod http;
 mod impairment;

@@ -43,7 +43,8 @@ impl Stack {
         match self.fib.find(arp.sender_ip) {
             Some(NextHop::Local { .. }) => return self.defend(arp.sender_ip, frame, now),
             Some(NextHop::Broadcast { .. }) => return Err(DropReason::ArpSender),
-            Some(NextHop::Connected { .. } | NextHop::Via { .. }) | None => {}
+            Some(NextHop::Connected { .. } | NextHop::Via { .. } | NextHop::Group { .. })
+            | None => {}
         }
         if !interface.is_on_link(arp.sender_ip) {
             return Err(DropReason::ArpSender);

@@ -113,7 +113,7 @@ impl Stack {
             Some(NextHop::Via { interface, gateway }) => {
                 self.pass_first(packet, ip, cell, (interface, gateway), vector)
             }
-            Some(NextHop::Broadcast { .. }) | None => Err(packet),
+            Some(NextHop::Broadcast { .. } | NextHop::Group { .. }) | None => Err(packet),
         }
     }
 

@@ -89,7 +89,6 @@ drop_reasons! {
     Ipv6ExtensionLimit, "ipv6-extension-limit", "The packet has more extension headers or options than anybody needs.";
     Ipv6Option, "ipv6-option", "An option that must be understood is not known here (RFC 8200, 4.2).";
     Ipv6Routing, "ipv6-routing", "The packet carries a source route (RFC 5095).";
-    Ipv6Fragment, "ipv6-fragment", "The packet is a fragment; reassembly does not exist yet.";
     Ipv6NoNext, "ipv6-no-next", "Nothing follows the packet's headers.";
     Ipv6NextHeader, "ipv6-next-header", "Nobody here speaks the transport protocol.";
     Ipv6Duplicate, "ipv6-duplicate", "The destination was ours until another station claimed it.";

@@ -41,6 +41,11 @@ pub(crate) enum NextHop {
         /// The router.
         gateway: Host,
     },
+    /// To one of several routers, by flow.
+    Group {
+        /// Position among the groups.
+        group: u16,
+    },
 }
 
 /// One row of the table.

@@ -47,6 +47,10 @@ impl Stack {
         let (interface, next_hop) = match route {
             Some(NextHop::Connected { interface }) => (interface, Host::from(info.destination)),
             Some(NextHop::Via { interface, gateway }) => (interface, gateway),
+            Some(NextHop::Group { group }) => {
+                let flow = self.flow_of(header);
+                self.hop_of(group, flow)
+            }
             Some(NextHop::Local { .. } | NextHop::Broadcast { .. }) | None => {
                 let why = IcmpMessage::DestinationUnreachable(Unreachable::Network);
                 self.icmp_error(&packet, l2_len, why, now);

@@ -51,6 +51,11 @@ impl Stack {
         let (interface, gateway) = match route {
             Some(NextHop::Connected { interface }) => (interface, None),
             Some(NextHop::Via { interface, gateway }) => (interface, Some(gateway)),
+            Some(NextHop::Group { group }) => {
+                let flow = self.flow_of_v6(packet.head().get(l2_len..).unwrap_or_default());
+                let (interface, gateway) = self.hop_of(group, flow);
+                (interface, Some(gateway))
+            }
             Some(NextHop::Local { .. } | NextHop::Broadcast { .. }) | None => {
                 let why = Icmpv6Message::DestinationUnreachable(UnreachableV6::NoRoute);
                 self.icmpv6_error(&packet, l2_len, why, now);

@@ -4,6 +4,7 @@
 use sluice_base::Instant;
 use sluice_buf::{Packet, Pressure, RxChecksum};
 use sluice_wire::icmp::{IcmpMessage, TimeExceeded};
+use sluice_wire::icmpv6::{Icmpv6Message, TimeExceededV6};
 use sluice_wire::{Ipv4View, checksum, ipv4};
 
 use crate::drop_reason::DropReason;
@@ -107,8 +108,14 @@ impl Stack {
         }
         while let Some(expired) = self.reassembly.expire(now, &self.counters) {
             let Some((packet, first)) = expired.first else { continue };
-            let why = IcmpMessage::TimeExceeded(TimeExceeded::Reassembly);
-            self.icmp_error(&packet, usize::from(first.l2_len), why, now);
+            let l2_len = usize::from(first.l2_len);
+            if first.key.source.is_ipv6() {
+                let why = Icmpv6Message::TimeExceeded(TimeExceededV6::Reassembly);
+                self.icmpv6_error(&packet, l2_len, why, now);
+            } else {
+                let why = IcmpMessage::TimeExceeded(TimeExceeded::Reassembly);
+                self.icmp_error(&packet, l2_len, why, now);
+            }
         }
     }
 

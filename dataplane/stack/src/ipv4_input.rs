@@ -66,9 +66,7 @@ impl Stack {
             },
             // A gateway answers for what it does not have; a group frame is a host's mistake.
             _ if frame.is_group => Err(DropReason::Ipv4LinkBroadcast),
-            route @ (Some(NextHop::Connected { .. } | NextHop::Via { .. }) | None) => {
-                self.forward(packet, frame, info, route, now)
-            }
+            route => self.forward(packet, frame, info, route, now),
         }
     }
 

@@ -102,7 +102,7 @@ impl Stack {
         // Short frames are padded; extension headers must not reach into that.
         packet.truncate(l2_len + info.total_len());
         let mut pointer = 6;
-        let mut is_fragment = false;
+        let mut fragment = None;
         if extension::is_extension(info.next_header) {
             let payload = packet.head().get(l2_len + ipv6::HEADER_LEN..).unwrap_or_default();
             let upper = match extension::walk(info.next_header, payload) {
@@ -112,17 +112,17 @@ impl Stack {
             info.extensions_len = upper.offset;
             info.protocol = upper.protocol;
             pointer = upper.pointer;
-            is_fragment = upper.fragment.is_some_and(|fragment| !fragment.is_atomic());
+            fragment = upper.fragment.filter(|fragment| !fragment.is_atomic());
         }
         if self.workers > 1 {
-            let subject = subject_of(&packet, l2_len, &info, is_fragment);
+            let subject = subject_of(&packet, l2_len, &info, fragment.is_some());
             match self.steer(&subject, packet, &frame) {
                 Some(ours) => packet = ours,
                 None => return Ok(()),
             }
         }
-        if is_fragment {
-            return Err(DropReason::Ipv6Fragment);
+        if let Some(fragment) = fragment {
+            return self.fragment_input_v6(packet, frame, &info, fragment, now);
         }
         match info.protocol {
             IpProtocol::Tcp if info.destination.is_multicast() => Err(DropReason::Ipv6Multicast),

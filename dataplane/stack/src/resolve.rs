@@ -19,8 +19,21 @@ use crate::stack::Stack;
 impl Stack {
     /// Interface and next hop towards a destination that is not ours.
     #[inline]
-    pub(crate) fn route(&self, destination: Host) -> Result<(u16, Host), DropReason> {
+    pub(crate) fn route(&mut self, destination: Host) -> Result<(u16, Host), DropReason> {
+        self.route_flow(destination, u64::from(destination.bits()))
+    }
+
+    /// The same for one of many flows to a destination, which share its next hops.
+    #[inline]
+    pub(crate) fn route_flow(
+        &mut self,
+        destination: Host,
+        flow: u64,
+    ) -> Result<(u16, Host), DropReason> {
         match self.destination(destination) {
+            Some(NextHop::Group { group }) => {
+                Ok(self.hop_of(group, self.spread_key.hash_word(flow)))
+            }
             Some(NextHop::Connected { interface }) => Ok((interface, destination)),
             Some(NextHop::Via { interface, gateway }) => Ok((interface, gateway)),
             Some(NextHop::Local { .. } | NextHop::Broadcast { .. }) | None => {
@@ -143,8 +156,12 @@ impl Stack {
         // timers, the neighbour may come back.
         while let Some(index) = self.neighbors.pop_waiting(key, &mut self.output_links) {
             self.unqueued(index);
+            let key = self.connections.key_at(index);
+            let goes_on = key.is_some_and(|key| self.reroute(key));
             self.want_output(index);
-            self.fail_connecting(index, CloseReason::TimedOut, now);
+            if !goes_on {
+                self.fail_connecting(index, CloseReason::TimedOut, now);
+            }
         }
     }
 

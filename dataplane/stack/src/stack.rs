@@ -12,11 +12,12 @@ use crate::config::{InterfaceConfig, RouteConfig, StackConfig};
 use crate::connection::Entry;
 use crate::counters::StackCounters;
 use crate::drop_reason::DropReason;
+use crate::ecmp::Group;
 use crate::ethernet_input::Arrival;
 use crate::fib::{Fib, NextHop, Route, mask};
 use crate::fib_v6::{self, FibV6, RouteV6};
 use crate::flow::FlowTable;
-use crate::host::{Hosts, zone_of};
+use crate::host::{Host, Hosts, zone_of};
 use crate::interface::Interface;
 use crate::listener::Listeners;
 use crate::message::{Message, Target};
@@ -59,6 +60,9 @@ pub struct Stack {
     pub(crate) owners: Owners,
     pub(crate) neighbors: Neighbors,
     pub(crate) reassembly: Reassembly,
+    /// Next hops that share flows, and what spreads those.
+    pub(crate) groups: Vec<Group>,
+    pub(crate) spread_key: HashKey,
     // Connections: slab, index, and lists threaded through arrays by slot.
     pub(crate) flow_key: HashKey,
     pub(crate) flows: FlowTable,
@@ -108,7 +112,8 @@ impl Stack {
         let flow_key = HashKey::new(config.secrets.flow);
         let egress_max = config.egress_queue_max;
         let mut hosts = Hosts::new(hosts_max(&config), flow_key);
-        let (fib, fib_v6) = routes(&config, &mut hosts);
+        let spread_key = HashKey::new(config.secrets.owner);
+        let (fib, fib_v6, groups) = routes(&config, &mut hosts, &spread_key);
         let ports = Ports::new(&config.upstream_ports, config.worker, config.workers);
         let mut stack = Self {
             worker: config.worker,
@@ -135,6 +140,8 @@ impl Stack {
                 config.parked_max,
                 flow_key,
             ),
+            groups,
+            spread_key,
             reassembly: Reassembly::new(
                 config.reassembly_datagrams_max,
                 config.reassembly_buffers_max.min(rx_pool.capacity() / REASSEMBLY_SHARE),
@@ -314,8 +321,9 @@ fn hosts_max(config: &StackConfig) -> u32 {
 
 /// All routes: our addresses, their subnets and broadcast addresses, and the configured ones, which
 /// come first in so far as they may say something else about a subnet of ours.
-fn routes(config: &StackConfig, hosts: &mut Hosts) -> (Fib, FibV6) {
+fn routes(config: &StackConfig, hosts: &mut Hosts, key: &HashKey) -> (Fib, FibV6, Vec<Group>) {
     let (mut routes, mut routes_v6) = (Vec::new(), Vec::new());
+    let mut groups = Vec::new();
     for (at, interface) in config.interfaces.iter().enumerate() {
         let at = at as u16;
         let (local, connected) =
@@ -337,31 +345,37 @@ fn routes(config: &StackConfig, hosts: &mut Hosts) -> (Fib, FibV6) {
     // An address of ours is local, whatever a subnet's ends say.
     routes.sort_by_key(|route| !matches!(route.next_hop, NextHop::Local { .. }));
     for RouteConfig { to: (prefix, prefix_len), via } in &config.routes {
-        // Several gateways share the load when there is ECMP; until then the first carries it.
-        let Some(gateway) = via.first().copied() else { continue };
-        let best = (0u16..)
-            .zip(&config.interfaces)
-            .filter_map(|(at, interface)| reaches(interface, gateway).map(|len| (len, at)))
-            .max_by_key(|(len, at)| (*len, std::cmp::Reverse(*at)));
-        let Some((_, interface)) = best else { continue };
+        let hops = via.iter().filter(|gateway| gateway.is_ipv4() == prefix.is_ipv4());
+        let hops: Vec<_> = hops.filter_map(|gateway| hop(config, hosts, *gateway)).collect();
+        let next_hop = match hops[..] {
+            [] => continue,
+            [(interface, _, gateway)] => NextHop::Via { interface, gateway },
+            _ => {
+                groups.push(Group::new(hops, key));
+                NextHop::Group { group: groups.len() as u16 - 1 }
+            }
+        };
         let prefix_len = *prefix_len;
-        match (*prefix, gateway) {
-            (IpAddr::V4(prefix), IpAddr::V4(gateway)) => {
-                let next_hop = NextHop::Via { interface, gateway: gateway.into() };
-                routes.push(Route { prefix, prefix_len, next_hop });
-            }
-            (IpAddr::V6(prefix), IpAddr::V6(gateway)) => {
-                // Kept for good: routes do not change.
-                let Some(gateway) = hosts.acquire(gateway, zone_of(gateway, interface)) else {
-                    continue;
-                };
-                let next_hop = NextHop::Via { interface, gateway };
-                routes_v6.push(RouteV6 { prefix, prefix_len, next_hop });
-            }
-            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => {}
+        match *prefix {
+            IpAddr::V4(prefix) => routes.push(Route { prefix, prefix_len, next_hop }),
+            IpAddr::V6(prefix) => routes_v6.push(RouteV6 { prefix, prefix_len, next_hop }),
         }
     }
-    (Fib::new(routes), FibV6::new(routes_v6))
+    (Fib::new(routes), FibV6::new(routes_v6), groups)
+}
+
+/// A router and the interface that reaches it by the longest prefix.
+fn hop(config: &StackConfig, hosts: &mut Hosts, gateway: IpAddr) -> Option<(u16, IpAddr, Host)> {
+    let (_, interface) = (0u16..)
+        .zip(&config.interfaces)
+        .filter_map(|(at, interface)| reaches(interface, gateway).map(|len| (len, at)))
+        .max_by_key(|(len, at)| (*len, std::cmp::Reverse(*at)))?;
+    let host = match gateway {
+        IpAddr::V4(gateway) => gateway.into(),
+        // Kept for good: routes do not change.
+        IpAddr::V6(gateway) => hosts.acquire(gateway, zone_of(gateway, interface))?,
+    };
+    Some((interface, gateway, host))
 }
 
 fn subnet(routes: &mut Vec<Route>, interface: u16, address: Ipv4Addr, prefix_len: u8) {

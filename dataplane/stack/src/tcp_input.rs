@@ -161,7 +161,8 @@ impl Stack {
             // Nobody but us has our addresses, and we do not talk to ourselves over a wire.
             Some(NextHop::Local { .. }) => return Err(DropReason::Ipv4SourceOwn),
             Some(NextHop::Broadcast { .. }) => return Err(DropReason::Ipv4Source),
-            Some(NextHop::Connected { .. } | NextHop::Via { .. }) | None => {}
+            Some(NextHop::Connected { .. } | NextHop::Via { .. } | NextHop::Group { .. })
+            | None => {}
         }
         let is_opening = is_opening(header.flags);
         let remote = self.hosts.ip(tuple.remote);

@@ -200,7 +200,10 @@ impl Stack {
                 Some(neighbor) => Way::Open(neighbor.template),
                 None => Way::Closed(DropReason::NeighborEvicted),
             },
-            Ok((_, Reach::Failed)) => Way::Closed(DropReason::NeighborFailed),
+            Ok((_, Reach::Failed)) => {
+                self.reroute(key);
+                Way::Closed(DropReason::NeighborFailed)
+            }
             Err(reason) => Way::Closed(reason),
             Ok((neighbor, Reach::Waiting)) => {
                 if let Some(entry) = self.connections.get_mut(key) {

@@ -124,7 +124,10 @@ impl Stack {
         token: u32,
         now: Instant,
     ) -> Result<ConnId, ConnectError> {
-        let (interface, next_hop) = self.route(remote).map_err(|_| ConnectError::NoRoute)?;
+        // Connections share the next hops; each keeps the one that it began with.
+        let flow = self.rng.next_u64();
+        let (interface, next_hop) =
+            self.route_flow(remote, flow).map_err(|_| ConnectError::NoRoute)?;
         let local = self.source(interface, next_hop, remote).ok_or(ConnectError::NoRoute)?;
         let tuple_from = |local_port| Tuple { local, remote, local_port, remote_port };
         let random = self.rng.next_u32();

@@ -271,6 +271,60 @@ fn pings_to_an_address_and_to_all_nodes() {
     net.census();
 }
 
+/// Bytes `from..to` of an ICMPv6 message, as a fragment of a packet behind `before`, which are
+/// further extension headers.
+fn fragment(frame: &[u8], before: &[u8], from: usize, to: usize) -> Vec<u8> {
+    let end = to.min(frame.len() - 54);
+    let more = u16::from(end < frame.len() - 54);
+    let mut bytes = frame[..54].to_vec();
+    bytes[20] = if before.is_empty() { 44 } else { 0 };
+    bytes.extend_from_slice(before);
+    let [high, low] = (from as u16 | more).to_be_bytes();
+    bytes.extend_from_slice(&[58, 0, high, low, 0, 0, 0, 7]);
+    bytes.extend_from_slice(&frame[54 + from..54 + end]);
+    let len = (bytes.len() - 54) as u16;
+    bytes[18..20].copy_from_slice(&len.to_be_bytes());
+    bytes
+}
+
+#[test]
+fn fragments_are_put_together_and_large_answers_cut() {
+    let mut net = pair();
+    net.inject(1, IF0, &ping_from("fd00::1", "fd00::2"));
+    net.settle();
+    let packet = Packet::new("fd00::1", "fd00::2", IpProtocol::Icmpv6);
+    let whole = packet.icmp(Icmpv6Message::EchoRequest { ident: 1, sequence: 2 }, &[0x5a; 3000]);
+    for (from, to) in [(2400, 9999), (0, 1200), (1200, 2400)] {
+        net.inject(1, IF0, &fragment(&whole, &[], from, to));
+    }
+    net.settle();
+    let counters = |net: &mut Net, host: usize| {
+        let counters = net.stack(host).counters();
+        (counters.reassembled.value(), counters.icmp_echoes.value(), counters.fragments_out.value())
+    };
+    assert_eq!(counters(&mut net, 1), (1, 2, 3));
+    assert_eq!(counters(&mut net, 0), (1, 0, 0), "the answer was put together as well");
+    // With other headers in front the fragment header stays, and pings with headers are ignored.
+    let padding = [44, 0, 1, 4, 0, 0, 0, 0];
+    for (from, to) in [(0, 1200), (1200, 2400), (2400, 9999)] {
+        net.inject(1, IF0, &fragment(&whole, &padding, from, to));
+    }
+    assert_eq!(counters(&mut net, 1), (2, 2, 3));
+    assert_eq!(net.drops(1, DropReason::IcmpIgnored), 1);
+    // Overlapping ones end their packet, and one that is never completed is told of.
+    net.inject(1, IF0, &fragment(&whole, &[], 0, 1200));
+    net.inject(1, IF0, &fragment(&whole, &[], 1192, 2400));
+    assert_eq!(net.drops(1, DropReason::FragmentOverlap), 2);
+    net.run(Duration::from_secs(31));
+    let errors = net.stack(1).counters().icmp_errors_out.value();
+    net.inject(1, IF0, &fragment(&whole, &[], 0, 1200));
+    net.run(Duration::from_secs(31));
+    assert_eq!(net.drops(1, DropReason::FragmentTimeout), 1);
+    assert_eq!(net.stack(1).counters().icmp_errors_out.value(), errors + 1);
+    net.run(Duration::from_secs(10));
+    net.census_idle();
+}
+
 #[test]
 fn a_packet_goes_through_a_router() {
     let mut net = routed(|_| {});
@@ -494,7 +548,7 @@ fn extension_headers_are_passed_or_refused_by_name() {
     dropped(&mut net, 60, &[6, 0, 0x5e, 4, 0, 0, 0, 0], DropReason::Ipv6Option);
     dropped(&mut net, 60, &[&padding(0)[..], &padding(6)].concat(), DropReason::Ipv6Extension);
     dropped(&mut net, 60, &padding(60).repeat(9), DropReason::Ipv6ExtensionLimit);
-    dropped(&mut net, 44, &[6, 0, 0, 1, 0, 0, 0, 7], DropReason::Ipv6Fragment);
+    dropped(&mut net, 44, &[6, 0, 0, 1, 0, 0, 0, 7], DropReason::FragmentMalformed);
     dropped(&mut net, 59, &[], DropReason::Ipv6NoNext);
     dropped(&mut net, 51, &[0; 16], DropReason::Ipv6NextHeader);
     assert!(has(&net, "ICMP6, parameter problem, next header - octet 6"), "{:#?}", net.log);

@@ -500,11 +500,6 @@ fn next_hops(
         }
         hops.push(hop);
     }
-    if hops.len() > 1 {
-        report
-            .warning(span, "several next hops do not share flows yet: the first carries everything")
-            .hint("equal-cost paths come with a later version");
-    }
     hops
 }
 
