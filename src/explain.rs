@@ -55,7 +55,7 @@ struct Url<'a> {
 
 fn walk(config: &Config, request: &Explain) -> Result<bool, Unclear> {
     let url = parse_url(&request.url)?;
-    let listener = find_listener(config, request.listener.as_deref(), url.port)?;
+    let listener = find_listener(config, request.listener.as_deref(), url.authority, url.port)?;
     println!("listener `{}` on {}", listener.name, listener.address);
     let http = match &listener.protocol {
         Protocol::Http(http) => http,
@@ -104,8 +104,9 @@ fn parse_url(text: &str) -> Result<Url<'_>, Unclear> {
     if authority.is_empty() || authority.contains('@') {
         return Err(bad());
     }
-    let port = match authority.rsplit_once(':') {
-        Some((_, port)) => port.parse().map_err(|_| bad())?,
+    let (_, port) = split_port(authority).ok_or_else(bad)?;
+    let port = match port {
+        Some(port) => port.parse().map_err(|_| bad())?,
         None => default_port,
     };
     let target = if target.is_empty() { "/" } else { target };
@@ -115,9 +116,25 @@ fn parse_url(text: &str) -> Result<Url<'_>, Unclear> {
     Ok(Url { authority, port, target })
 }
 
+/// Host and port of an authority; the colons of an IPv6 address stand in brackets.
+fn split_port(authority: &str) -> Option<(&str, Option<&str>)> {
+    let Some(bracketed) = authority.strip_prefix('[') else {
+        return Some(match authority.rsplit_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (authority, None),
+        });
+    };
+    let (host, rest) = bracketed.split_once(']')?;
+    match rest.strip_prefix(':') {
+        Some(port) => Some((host, Some(port))),
+        None => rest.is_empty().then_some((host, None)),
+    }
+}
+
 fn find_listener<'a>(
     config: &'a Config,
     name: Option<&str>,
+    authority: &str,
     port: u16,
 ) -> Result<&'a Listener, Unclear> {
     let known = || {
@@ -128,7 +145,13 @@ fn find_listener<'a>(
         let missing = || Unclear::NoListener { name: name.to_owned(), known: known() };
         return config.listener_by_name(name).ok_or_else(missing);
     }
-    let mut there = config.listeners.iter().filter(|one| one.address.port() == port);
+    let there = || config.listeners.iter().filter(|one| one.address.port() == port);
+    // Where several have the port, the address that the URL names decides.
+    let ip = split_port(authority).and_then(|(host, _)| host.parse::<std::net::IpAddr>().ok());
+    if let Some(named) = there().find(|one| Some(one.address.ip()) == ip) {
+        return Ok(named);
+    }
+    let mut there = there();
     match (there.next(), there.next()) {
         (Some(only), None) => Ok(only),
         (None, _) => Err(Unclear::NoListenerOnPort { port, known: known() }),
