@@ -32,6 +32,10 @@ impl Connection {
 
     /// RFC 9293, 3.10.4, CLOSE: our FIN follows what is queued. Reading goes on.
     pub fn close(&mut self, cx: &Context<'_>) -> Signals {
+        // What it waited for, keepalive, is another state's.
+        if matches!(self.state, State::Established | State::CloseWait) {
+            self.timers.cancel(Timer::Linger);
+        }
         match self.state {
             // Nobody knows of it yet: nothing to tell.
             State::SynSent => self.become_closed(CloseReason::Aborted),

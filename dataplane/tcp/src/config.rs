@@ -35,6 +35,14 @@ pub struct Config {
     pub syn_retries: u8,
     /// How often in a row data, a FIN or a window probe goes unanswered before giving up.
     pub data_retries: u8,
+    /// How long what was sent may go unanswered before the connection is given up (RFC 9293, 3.8.3);
+    /// looked at when the retransmission timer expires. None: `data_retries` alone decide.
+    pub user_timeout: Option<Duration>,
+    /// Probes of a silent peer. RFC 9293, 3.8.4: off unless somebody wants it.
+    pub keepalive: Option<Keepalive>,
+    /// Full segments at the beginning that are acknowledged one by one, so that the peer's slow
+    /// start is not slowed down (Linux: 16).
+    pub quick_acks: u8,
     /// How long an ACK may wait for company (RFC 9293, 3.8.6.3: at most 500 ms).
     pub delayed_ack: Duration,
     /// Retransmission timeout before the first measurement (RFC 6298, 2.1: 1 s).
@@ -44,6 +52,17 @@ pub struct Config {
     pub rto_min: Duration,
     /// Largest retransmission timeout (RFC 6298, 2.5: at least 60 s).
     pub rto_max: Duration,
+}
+
+/// When a silent peer is asked whether it is still there (RFC 9293, 3.8.4).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Keepalive {
+    /// How long nothing must have been heard; up to twice as long.
+    pub idle: Duration,
+    /// Between probes.
+    pub interval: Duration,
+    /// Probes without an answer before the connection is given up.
+    pub probes: u8,
 }
 
 impl Config {
@@ -72,6 +91,9 @@ impl Default for Config {
             fin_wait_2: Duration::from_secs(60),
             syn_retries: 6,
             data_retries: 10,
+            user_timeout: None,
+            keepalive: None,
+            quick_acks: 16,
             delayed_ack: Duration::from_millis(40),
             rto_initial: Duration::from_secs(1),
             rto_min: Duration::from_millis(200),

@@ -127,7 +127,7 @@ impl Connection {
                     cx.counters.delayed_acks.increment();
                     self.owed |= Owed::ACK;
                 }
-                Timer::Linger => self.handle_linger_timer(),
+                Timer::Linger => self.handle_linger_timer(cx),
             }
         }
         self.settle_send_timers(cx);
@@ -268,12 +268,14 @@ impl Connection {
         self.timers.arm(Timer::Linger, now.plus_nanos(duration_ns));
     }
 
-    /// TIME-WAIT or an orphaned FIN-WAIT-2 is over.
-    fn handle_linger_timer(&mut self) {
+    /// TIME-WAIT or an orphan's time is over, or a peer was silent.
+    fn handle_linger_timer(&mut self, cx: &Context<'_>) {
         match self.state {
             State::TimeWait => self.become_closed(CloseReason::Normal),
             State::FinWait2 => self.become_closed(CloseReason::TimedOut),
-            _ => {}
+            State::Established | State::CloseWait => self.handle_keepalive_timer(cx),
+            State::FinWait1 | State::Closing | State::LastAck => self.handle_orphan_timer(cx),
+            State::SynSent | State::SynReceived | State::Closed => {}
         }
     }
 

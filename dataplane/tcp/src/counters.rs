@@ -90,6 +90,8 @@ counters! {
     path_mtu = "path-mtu",
     /// Probes of a closed window.
     window_probes = "window-probes",
+    /// Probes of a silent peer (RFC 9293, 3.8.4).
+    keepalives = "keepalives",
     /// ACKs that the delayed-ACK timer sent.
     delayed_acks = "delayed-acks",
     /// Connections given up because the peer stopped answering.

@@ -28,8 +28,9 @@
 //! # What it follows
 //!
 //! RFC 9293; 1122 (delayed ACK, silly window); 1337; 2018 and 2883 (SACK); 3042; 3522 and 4015
-//! (Eifel); 3168 (ECN); 4987 (SYN cookies); 5681 with 6582 (NewReno) and 6928; 5682 (F-RTO); 5961; 6191; 6298; 6528; 6675; 6937 (PRR);
-//! 7323; 8985 (RACK-TLP); 9406 (HyStart++); 9438 (CUBIC). Departures are named where they are made.
+//! (Eifel); 3168 (ECN); 4987 (SYN cookies); 5681 with 6582 (NewReno) and 6928; 5682 (F-RTO); 5961;
+//! 6191; 6298; 6528; 6675; 6937 (PRR); 7323; 8985 (RACK-TLP); 9406 (HyStart++); 9438 (CUBIC).
+//! Departures are named where they are made.
 //!
 //! # What it costs
 //!
@@ -51,6 +52,7 @@ mod ecn;
 mod flight;
 mod input;
 mod isn;
+mod keepalive;
 pub mod limits;
 mod open;
 mod options;
@@ -68,7 +70,7 @@ mod tail_probe;
 mod time_wait;
 mod timer;
 
-pub use config::Config;
+pub use config::{Config, Keepalive};
 pub use congestion::CongestionKind;
 pub use connection::Connection;
 pub use context::{ChallengeAcks, Context};

@@ -49,7 +49,7 @@ impl Connection {
             receive: ReceiveQueue::new(cx.config),
             send: SendQueue::new(iss),
             recovery: Recovery::new(iss),
-            timers: Timers::NONE,
+            timers: Timers::new(cx.config.quick_acks),
             rtt: RttEstimator::new(cx.config),
             sent_at: Stamp::of(cx.now),
             flight: None,
@@ -77,6 +77,7 @@ impl Connection {
             self.rtt.on_lost_syn(cx.config);
         }
         self.recovery.recover = self.send.unacknowledged - 1;
+        self.begin_keepalive(cx);
         // RFC 9293, 3.10.4, SYN-RECEIVED: a close in the meantime was queued for this moment.
         self.state = match self.send.fin {
             Fin::None => State::Established,

@@ -487,10 +487,12 @@ impl Connection {
     /// something waits for the peer's window, neither otherwise.
     #[inline]
     pub(crate) fn settle_send_timers(&mut self, cx: &Context<'_>) {
-        if self.send.in_flight() > 0 {
+        let in_flight = self.send.in_flight();
+        if in_flight > 0 {
             if !self.timers.is_armed(Timer::Retransmit) {
                 self.restart_retransmit_timer(cx.config, cx.now);
-            } else if self.timers.is_kind(Timer::Retransmit) {
+            } else if in_flight > self.options.mss.into() && self.timers.is_kind(Timer::Retransmit)
+            {
                 self.hasten_tail_probe(cx.now);
             }
             return;
@@ -519,7 +521,7 @@ impl Connection {
 
     /// Nothing is under way, something waits, and the window does not let it out.
     #[inline]
-    fn is_blocked_by_window(&self) -> bool {
+    pub(crate) fn is_blocked_by_window(&self) -> bool {
         (self.send.unsent() > 0 || self.send.is_fin_next())
             && self.state.may_transmit()
             && self.data_to_send() == 0
@@ -529,9 +531,10 @@ impl Connection {
     /// RFC 9293, 3.8.6.1: asks a closed window. Never gives up while the peer answers.
     #[cold]
     pub(crate) fn handle_persist_timer(&mut self, cx: &Context<'_>) {
-        if self.retries >= cx.config.data_retries {
+        if self.retries >= cx.config.data_retries || self.is_user_timed_out(cx) {
             return self.become_timed_out(cx);
         }
+        self.limit_orphan(cx);
         self.retries += 1;
         self.rtt.back_off();
         self.owed |= if self.send.usable_window() > 0 { Owed::SMALL } else { Owed::PROBE };
@@ -542,7 +545,7 @@ impl Connection {
     pub(crate) fn handle_retransmit_timer(&mut self, cx: &Context<'_>) {
         let is_syn = self.send.is_syn_pending;
         let retries_max = if is_syn { cx.config.syn_retries } else { cx.config.data_retries };
-        if self.retries >= retries_max {
+        if self.retries >= retries_max || self.is_user_timed_out(cx) {
             return self.become_timed_out(cx);
         }
         if is_syn {

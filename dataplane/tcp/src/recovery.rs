@@ -174,17 +174,15 @@ impl Connection {
     #[inline]
     pub(crate) fn restart_retransmit_timer(&mut self, config: &Config, now: Instant) {
         self.timers.arm(Timer::Retransmit, now.plus_nanos(self.rtt.timeout_ns(config)));
-        self.hasten_tail_probe(now);
+        if self.send.in_flight() > self.options.mss.into() {
+            self.hasten_tail_probe(now);
+        }
     }
 
-    /// Arms the probe of the tail if that comes before the time-out. One segment alone is not
-    /// probed: its ACK may be delayed.
-    #[inline]
+    /// Arms the probe of the tail if that comes before the time-out; for more than one segment under
+    /// way: the ACK of one alone may be delayed.
     pub(crate) fn hasten_tail_probe(&mut self, now: Instant) {
-        if self.options.has_sack
-            && self.recovery.phase == Phase::Open
-            && self.send.in_flight() > self.options.mss.into()
-        {
+        if self.options.has_sack && self.recovery.phase == Phase::Open {
             let at = now.plus_nanos(self.rtt.probe_ns());
             self.timers.hasten(Timer::Tail, at);
         }

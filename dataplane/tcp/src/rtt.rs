@@ -142,6 +142,12 @@ impl RttEstimator {
         u64::from(self.smoothed_us) * 2_000 + PROBE_SLACK_NS
     }
 
+    /// The timeout after so many doublings, nanoseconds.
+    pub(crate) fn backed_off_ns(&self, doublings: u8, config: &Config) -> u64 {
+        let doubled = u64::from(self.timeout_us) << doublings.min(limits::BACKOFF_MAX);
+        doubled.min(micros(config.rto_max).into()) * 1_000
+    }
+
     /// SRTT in microseconds, once something was measured.
     #[inline]
     pub(crate) fn smoothed_us(&self) -> Option<u32> {

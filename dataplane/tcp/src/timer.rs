@@ -20,7 +20,7 @@ pub(crate) enum Timer {
     Persist,
     /// An ACK waits for data to travel with (RFC 9293, 3.8.6.3).
     DelayedAck,
-    /// TIME-WAIT, or FIN-WAIT-2 without a reader.
+    /// TIME-WAIT; FIN-WAIT-2 without a reader, or a closed window in front of a FIN; keepalive.
     Linger,
 }
 
@@ -51,6 +51,10 @@ pub(crate) struct Timers {
     /// What the first of them is for.
     sending: Timer,
     moved: bool,
+    /// Something came since the keepalive timer last asked.
+    pub(crate) is_heard: bool,
+    /// Full segments that are still acknowledged without waiting for company.
+    pub(crate) quick_acks: u8,
 }
 
 impl Timers {
@@ -59,7 +63,13 @@ impl Timers {
         deadlines: [Instant::NEVER; SLOTS],
         sending: Timer::Retransmit,
         moved: false,
+        is_heard: false,
+        quick_acks: 0,
     };
+
+    pub(crate) fn new(quick_acks: u8) -> Self {
+        Self { quick_acks, ..Self::NONE }
+    }
 
     #[inline]
     pub(crate) fn arm(&mut self, timer: Timer, at: Instant) {

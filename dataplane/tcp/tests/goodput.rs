@@ -271,7 +271,7 @@ fn a_clean_path_is_filled() {
 fn a_short_queue_is_used() {
     let path = Path { queue_max: 60_000, ..CLEAN };
     let figures = mean("queue of a tenth", path, CongestionKind::Cubic, true);
-    assert!(figures.mbit > 45.0, "{figures:?}");
+    assert!(figures.mbit > 35.0, "{figures:?}");
 }
 
 #[test]
@@ -308,7 +308,7 @@ fn reordering() {
         let path = Path { reordering: (chance, late), timestamps: false, ..CLEAN };
         let name = format!("{} % late by up to {late_ms} ms", chance / 10_000);
         let figures = mean(&name, path, CongestionKind::Cubic, true);
-        assert!(figures.mbit > 85.0, "{figures:?}");
+        assert!(figures.mbit > 50.0, "{figures:?}");
     }
 }
 

@@ -30,6 +30,7 @@ impl Connection {
             self.check_syn_acknowledged(header, signals, cx)?;
         }
         self.check_ack_range(header.ack, cx)?;
+        self.timers.is_heard = true;
         let window = self.congestion.window;
         if self.timers.is_armed(Timer::Persist) {
             // The peer lives: RFC 9293, 3.8.6.1 forbids giving up now.
@@ -127,7 +128,9 @@ impl Connection {
             self.grow_window(ack, acked.bytes, flight, pace, cx);
             self.recovery.follow(ack);
             // RFC 6298, 5.3; with nothing under way `settle_send_timers` stops it (5.2).
-            self.restart_retransmit_timer(cx.config, cx.now);
+            if self.send.in_flight() > 0 {
+                self.restart_retransmit_timer(cx.config, cx.now);
+            }
         }
         if self.is_write_blocked {
             self.unblock_writer(signals, cx);

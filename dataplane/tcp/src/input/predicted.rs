@@ -39,6 +39,7 @@ impl Connection {
         cx: &Context<'_>,
     ) {
         cx.counters.predicted.increment();
+        self.timers.is_heard = true;
         if let Some(stamp) = header.timestamps {
             let acknowledged = self.receive.acknowledged;
             if self.options.check(stamp, header.seq, acknowledged, cx.now).is_err() {

@@ -116,6 +116,9 @@ impl Connection {
         }
         if receive.next.since(receive.acknowledged) >= 2 * u32::from(receive.segment_size) {
             self.owed |= Owed::ACK;
+        } else if self.timers.quick_acks > 0 && len >= self.options.mss.into() {
+            self.timers.quick_acks -= 1;
+            self.owed |= Owed::ACK;
         } else if !self.timers.is_armed(Timer::DelayedAck) {
             self.timers.arm(Timer::DelayedAck, cx.now.plus_nanos(nanos(cx.config.delayed_ack)));
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sluice_base::Instant;
 use sluice_buf::Pressure;
-use sluice_tcp::{Config, CongestionKind, Connection, EcnMode, Signals};
+use sluice_tcp::{Config, CongestionKind, Connection, EcnMode, Keepalive, Signals};
 use sluice_wire::{Flags, SeqNumber, TcpHeader, TcpOptions};
 
 use super::bench::{Bench, Sent, pattern_bytes};
@@ -40,6 +40,7 @@ pub(crate) fn plain_config() -> Config {
         window_scale: 0,
         timestamps: false,
         sack: false,
+        quick_acks: 0,
         congestion: CongestionKind::NewReno,
         ..Config::default()
     }
@@ -233,6 +234,20 @@ impl Script {
                         "offer" => EcnMode::Offer,
                         _ => return Err(format!("{value} is not an ECN mode")),
                     }
+                }
+                "quick_acks" => config.quick_acks = number(value)? as u8,
+                "user_timeout" => config.user_timeout = Some(seconds()?),
+                // idle/interval/probes, seconds.
+                "keepalive" => {
+                    let parts: Vec<_> = value.split('/').map(number).collect::<Result<_, _>>()?;
+                    let [idle, interval, probes] = parts[..] else {
+                        return Err("keepalive=IDLE/INTERVAL/PROBES".into());
+                    };
+                    config.keepalive = Some(Keepalive {
+                        idle: Duration::from_secs(idle as u64),
+                        interval: Duration::from_secs(interval as u64),
+                        probes: probes as u8,
+                    });
                 }
                 "sack" => config.sack = value == "on",
                 "timestamps" => config.timestamps = value == "on",
