@@ -491,8 +491,7 @@ impl Connection {
         if in_flight > 0 {
             if !self.timers.is_armed(Timer::Retransmit) {
                 self.restart_retransmit_timer(cx.config, cx.now);
-            } else if in_flight > self.options.mss.into() && self.timers.is_kind(Timer::Retransmit)
-            {
+            } else if in_flight > self.options.mss.into() {
                 self.hasten_tail_probe(cx.now);
             }
             return;

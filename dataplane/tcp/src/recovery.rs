@@ -181,8 +181,10 @@ impl Connection {
 
     /// Arms the probe of the tail if that comes before the time-out; for more than one segment under
     /// way: the ACK of one alone may be delayed.
+    #[inline(never)]
     pub(crate) fn hasten_tail_probe(&mut self, now: Instant) {
-        if self.options.has_sack && self.recovery.phase == Phase::Open {
+        let is_waiting = self.timers.is_kind(Timer::Retransmit);
+        if is_waiting && self.options.has_sack && self.recovery.phase == Phase::Open {
             let at = now.plus_nanos(self.rtt.probe_ns());
             self.timers.hasten(Timer::Tail, at);
         }

@@ -34,7 +34,7 @@ impl Connection {
     }
 
     /// As above, with something under way already.
-    #[inline]
+    #[inline(never)]
     fn note_sent_behind(&mut self, from: SeqNumber, end: SeqNumber, now: Stamp) {
         let quantum = self.burst_quantum();
         if let Some(flight) = self.flight.as_deref_mut() {
@@ -56,6 +56,7 @@ impl Connection {
 
     /// An ACK in order while nothing is wrong: all that the scoreboard has to learn.
     /// Says at what pace slow start goes on.
+    #[inline(never)]
     pub(crate) fn advance_flight(&mut self, ack: SeqNumber, cx: &Context<'_>) -> Pace {
         let Some(flight) = self.flight.as_deref_mut() else { return Pace::Full };
         let mut news = News::default();
@@ -78,6 +79,7 @@ impl Connection {
     }
 
     /// `bytes` were acknowledged in order, of `in_flight` that were under way.
+    #[cold]
     pub(crate) fn grow_at(&mut self, pace: Pace, bytes: u32, in_flight: u32, cx: &Context<'_>) {
         let step_max = match pace {
             Pace::Full => u32::MAX,
