@@ -166,8 +166,11 @@ impl Stack {
     ) {
         let Some(header) = self.may_answer_v6(about, at, &message) else { return };
         let destination = header.src;
-        let route = self.with_host(interface, destination, |stack, host| stack.route(host));
-        let Ok((interface, _)) = route else { return };
+        let route = self.with_host(interface, destination, |stack, host| {
+            let (interface, _) = stack.route(host)?;
+            Ok(interface)
+        });
+        let Ok(interface) = route else { return };
         let link = &self.interfaces[usize::from(interface)];
         let is_to_us = matches!(self.lookup_v6(interface, header.dst), Some(NextHop::Local { .. }));
         let source = match link.source_for_v6(destination) {

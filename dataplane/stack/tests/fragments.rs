@@ -255,7 +255,7 @@ fn a_router_cuts_what_may_be_cut() {
         net.settle();
         let mut whole = echo_request("10.0.0.1", "10.0.1.2", 7, 1400);
         whole[..6].copy_from_slice(&common::mac(2, 0).0);
-        let whole = raw(&whole, 0, &whole[34..].to_vec(), df);
+        let whole = raw(&whole, 0, &whole[34..], df);
         let (before, forwarded) = (net.stack(2).counters().reassembled.value(), 1);
         net.inject(1, IF0, &whole);
         net.settle();

@@ -249,7 +249,8 @@ fn many_workers_agree_on_owners_and_neighbours() {
     let open = net.ready(0).into_iter().filter(|(.., ready)| ready.connected()).count();
     assert_eq!(open, 24);
     assert_eq!(net.drops(1, DropReason::TcpNoConnection), 0);
-    let counts: Vec<usize> = net.hosts[1].stacks.iter().map(|s| s.connection_count()).collect();
+    let counts: Vec<usize> =
+        net.hosts[1].stacks.iter().map(sluice_stack::Stack::connection_count).collect();
     assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
 }
 
