@@ -15,8 +15,10 @@ use sluice_worker::WorkerLinks;
 /// ```
 ///
 /// A snapshot is freed here and nowhere else: workers send their references back. The ids that it
-/// was the last to name may still be held by connections that began under it, so they are free only
-/// when the gauges of those listeners and clusters say that nothing is left.
+/// was the last to name may still be held by requests and connections that began under it: a plan, a
+/// pool, a relay. So they are free only when every worker has said that what it names is of newer
+/// snapshots ([`WorkerStatus::oldest_named_version`](sluice_worker::WorkerStatus)), and when the
+/// gauges of the listeners and clusters among them say that nothing is left.
 #[derive(Debug)]
 pub struct Publisher {
     registry: IdRegistry,
@@ -27,8 +29,9 @@ pub struct Publisher {
     /// Snapshots that a worker may still hold, by version, with the ids that were retired when
     /// they were replaced.
     outstanding: BTreeMap<u64, Replaced>,
-    /// Ids of snapshots that are gone, of which a connection may still hold some.
-    quarantine: Vec<Retired>,
+    /// Ids of snapshots that are gone, of which a request or connection may still hold some; with
+    /// the version of the last snapshot that had them.
+    quarantine: Vec<(u64, Retired)>,
 }
 
 #[derive(Debug)]
@@ -131,30 +134,32 @@ impl Publisher {
         let in_place = workers.iter().map(|worker| worker.status.listening_version()).min();
         // In order of version: an id retired by a later change may be named by any older snapshot.
         while let Some(oldest) = self.outstanding.first_entry() {
-            let adopted = in_place.is_none_or(|version| version > *oldest.key());
+            let last = *oldest.key();
+            let adopted = in_place.is_none_or(|version| version > last);
             if !adopted || Arc::strong_count(&oldest.get().snapshot) > 1 {
                 break;
             }
             let Replaced { snapshot, retired } = oldest.remove();
             drop(snapshot);
             if !retired.is_empty() {
-                self.quarantine.push(retired);
+                self.quarantine.push((last, retired));
             }
             freed += 1;
         }
         if !self.lent && !self.quarantine.is_empty() {
-            self.release_quiet();
+            let named = workers.iter().map(|worker| worker.status.oldest_named_version()).min();
+            self.release_quiet(named.unwrap_or(u64::MAX));
         }
         freed
     }
 
-    /// Releases ids that no connection can hold any more.
-    fn release_quiet(&mut self) {
+    /// Releases ids that nothing can hold any more; `oldest`: of all snapshots whose ids are named.
+    fn release_quiet(&mut self, oldest: u64) {
         let (quiet, held) = std::mem::take(&mut self.quarantine)
             .into_iter()
-            .partition::<Vec<_>, _>(|retired| self.is_quiet(retired));
+            .partition::<Vec<_>, _>(|(last, retired)| *last < oldest && self.is_quiet(retired));
         self.quarantine = held;
-        for retired in quiet {
+        for (_, retired) in quiet {
             for id in &retired.listeners {
                 self.counters.forget_listener(*id);
             }
@@ -196,7 +201,7 @@ impl Publisher {
         self.outstanding.len()
     }
 
-    /// How many replaced configurations are gone but have ids that connections still hold.
+    /// How many replaced configurations are gone but have ids that requests or connections still hold.
     #[must_use]
     pub fn quarantined(&self) -> usize {
         self.quarantine.len()

@@ -123,6 +123,36 @@ fn ids_are_used_again_only_when_no_connection_holds_them() {
     assert_eq!(house.config.listener_by_name("other").expect("the listener").id, raw);
 }
 
+/// An endpoint goes from a cluster that stays: no gauge says whether a pool still has it.
+#[test]
+fn ids_wait_until_no_worker_names_them() {
+    let with = |port: u16| CONFIG.replace("10.9.0.1:8082", &format!("10.9.0.1:{port}"));
+    let second = |house: &House| house.config.clusters[0].endpoints[1].id.0;
+    let mut house = House::new(2);
+    let name_and_collect = |house: &mut House, oldest: u64| {
+        house.fakes[1].status.proxy.snapshot_oldest_named.set(oldest);
+        house.collect();
+        house.publisher.quarantined()
+    };
+    assert_eq!(second(&house), 1);
+    house.fakes.iter_mut().for_each(|fake| assert!(fake.adopt()));
+    house.publish(&with(8083));
+    house.fakes.iter_mut().for_each(|fake| assert!(fake.adopt()));
+    // The snapshot is home, but a request of worker 1 runs on its plan.
+    assert_eq!(name_and_collect(&mut house, 1), 1);
+    assert_eq!(house.publisher.outstanding(), 0);
+    assert_eq!(second(&house), 2);
+    house.publish(&with(8084));
+    assert_eq!(second(&house), 3, "1 is named, 2 has just been");
+    house.fakes.iter_mut().for_each(|fake| assert!(fake.adopt()));
+    assert_eq!(name_and_collect(&mut house, 1), 2, "what names the first may name the second");
+    assert_eq!(name_and_collect(&mut house, 2), 1, "nobody names the first");
+    house.publish(&with(8085));
+    assert_eq!(second(&house), 1, "and its id is used again");
+    house.fakes.iter_mut().for_each(|fake| assert!(fake.adopt()));
+    assert_eq!(name_and_collect(&mut house, 4), 0);
+}
+
 /// Listeners are put in place a few per heartbeat, so a connection may still arrive on an old one
 /// after its snapshot came home.
 #[test]

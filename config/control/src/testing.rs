@@ -80,6 +80,7 @@ impl FakeWorker {
         let Some(snapshot) = self.snapshots.take() else { return false };
         self.status.set_listening(snapshot.version, 0);
         self.held.push(snapshot);
+        self.name_oldest();
         true
     }
 
@@ -88,6 +89,13 @@ impl FakeWorker {
         while self.held.len() > 1 {
             self.home.push(self.held.remove(0)).expect("the ring home has room");
         }
+        self.name_oldest();
+    }
+
+    /// As if what it holds were what it names.
+    fn name_oldest(&self) {
+        let oldest = self.held.first().map_or(0, |snapshot| snapshot.version);
+        self.status.proxy.snapshot_oldest_named.set(oldest);
     }
 
     /// Takes the newest snapshot and sends the older one home.

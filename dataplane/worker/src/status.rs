@@ -126,6 +126,12 @@ impl WorkerStatus {
         self.listening.load(Ordering::Relaxed)
     }
 
+    /// Version of the oldest snapshot whose ids a request, a relay or a connection of this worker
+    /// still names; 0 before the first. Newer than a snapshot: its ids are nobody's here.
+    pub fn oldest_named_version(&self) -> u64 {
+        self.proxy.snapshot_oldest_named.value()
+    }
+
     /// Listeners of that snapshot that could not be put in place.
     pub fn listen_failures(&self) -> u64 {
         self.listen_failures.load(Ordering::Relaxed)

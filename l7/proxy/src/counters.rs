@@ -121,6 +121,7 @@ counters! {
         Counter log_text_cut: "Access records with a text that was cut.",
         Counter snapshot_adopted: "Snapshots adopted.",
         Counter snapshot_skipped: "Snapshots skipped because 64 were pinned.",
+        Gauge snapshot_oldest_named: "Version of the oldest snapshot whose ids are still named; 0 before the first.",
         Counter linger_timeout: "Half-closed connections reset because the peer kept them.",
     }
 }

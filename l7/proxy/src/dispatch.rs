@@ -143,7 +143,9 @@ impl Proxy {
         remote: SocketAddr,
     ) {
         let made_with = self.pools.cluster(cluster).map_or(0, |state| state.made_with);
-        let attempt = Attempt { exchange: Some(key), cluster, endpoint, remote, made_with };
+        let named = self.exchanges.get(key).map_or(0, |exchange| exchange.named);
+        self.named.note(named);
+        let attempt = Attempt { exchange: Some(key), cluster, endpoint, remote, made_with, named };
         let Ok(attempt) = self.pools.attempts.insert(attempt) else {
             self.give_connection_back(cluster);
             self.fail_upstream(key, Failure::Connect);

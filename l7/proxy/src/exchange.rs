@@ -70,6 +70,8 @@ pub(crate) struct Exchanges {
     free: u32,
     used: u32,
     limit: u32,
+    /// Of the newest snapshot.
+    version: u64,
 }
 
 /// What an exchange that is over leaves to be given back.
@@ -82,7 +84,18 @@ pub(crate) struct Ended {
 impl Exchanges {
     /// Room for `limit` exchanges; memory is touched when a slot is first used.
     pub(crate) fn new(limit: u32) -> Self {
-        Self { slots: Vec::with_capacity(limit as usize), free: NO_SLOT, used: 0, limit }
+        Self {
+            slots: Vec::with_capacity(limit as usize),
+            free: NO_SLOT,
+            used: 0,
+            limit,
+            version: 0,
+        }
+    }
+
+    /// What begins from now on names ids of this version.
+    pub(crate) fn adopt(&mut self, version: u64) {
+        self.version = version;
     }
 
     /// Begins an exchange; None: the table is full. Its plan is the caller's to set.
@@ -100,6 +113,7 @@ impl Exchanges {
         let index = self.free;
         let exchange = &mut self.slots[index as usize];
         exchange.begin(kind, downstream, stream, now);
+        exchange.named = self.version;
         self.free = exchange.next_free;
         self.used += 1;
         Some((ExchangeKey { index, generation: exchange.generation }, exchange))
@@ -152,6 +166,11 @@ impl Exchanges {
         (generation % 2 == 1).then_some(ExchangeKey { index, generation })
     }
 
+    /// Slots that have ever been used.
+    pub(crate) fn slots(&self) -> u32 {
+        self.slots.len() as u32
+    }
+
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
         self.used as usize
@@ -195,6 +214,8 @@ pub(crate) struct Exchange {
     /// Body bytes already sent, by reference, for a retry.
     pub(crate) replay: Chain,
     pub(crate) plan: Plan,
+    /// Version of the snapshot whose ids it names, or of a newer one that has them all.
+    pub(crate) named: u64,
     pub(crate) tried: Tried,
     pub(crate) started: Instant,
     pub(crate) last_activity: Instant,
@@ -235,6 +256,7 @@ impl Exchange {
             filters: FilterStates::default(),
             replay: Chain::new(),
             plan: Plan::default(),
+            named: 0,
             tried: Tried::default(),
             started: Instant::ZERO,
             last_activity: Instant::ZERO,
@@ -277,6 +299,7 @@ impl Exchange {
             filters,
             replay,
             plan: _,
+            named: _,
             tried,
             started,
             last_activity,

@@ -19,7 +19,8 @@
 //!   the only thing that knows both sides.
 //! * A *pool* ([`pool`]) keeps the connections to endpoints, by id, over reloads.
 //! * A [`Snapshot`] is the compiled configuration. A request pins one ([`pins`]) until its response
-//!   head is out, and then lives on its plan ([`plan`]).
+//!   head is out, and then lives on its plan ([`plan`]). Which snapshots' ids are still named is
+//!   found out by a walk ([`named`]).
 //!
 //! # Order of calls
 //!
@@ -64,6 +65,7 @@ mod exchange;
 mod flags;
 mod limits;
 mod log;
+mod named;
 mod pins;
 mod plan;
 mod pool;

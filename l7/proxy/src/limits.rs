@@ -21,6 +21,9 @@ pub(crate) const REQUESTS_PER_CALL: u32 = 64;
 /// Clusters or sessions looked at per call after a snapshot was adopted.
 pub(crate) const SWEEP_PER_CALL: usize = 256;
 
+/// How long ids of an older snapshot that are still named are left before they are looked for again.
+pub(crate) const NAMED_POLL: Duration = Duration::from_secs(1);
+
 /// How long a connection that we closed may stay half open while its peer neither closes nor takes
 /// bytes. Answers clients that keep the slot of a connection we are done with.
 pub(crate) const LINGER: Duration = Duration::from_secs(30);

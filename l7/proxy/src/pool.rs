@@ -69,6 +69,8 @@ pub(crate) struct Attempt {
     pub(crate) endpoint: EndpointId,
     pub(crate) remote: SocketAddr,
     pub(crate) made_with: u32,
+    /// Stamp of the exchange that asked.
+    pub(crate) named: u64,
 }
 
 /// All pools of a worker.

@@ -15,6 +15,7 @@ use crate::events::{ConnectRefused, StreamEvent};
 use crate::exchange::Exchanges;
 use crate::limits::{LOG_RING, PENDING_POLL, REQUESTS_PER_CALL};
 use crate::log::AccessRecord;
+use crate::named::Named;
 use crate::pins::Pins;
 use crate::pool::Pools;
 use crate::sessions::{Role, Sessions};
@@ -79,6 +80,7 @@ pub struct Proxy {
     pub(crate) load: LoadTable,
     pub(crate) pins: Pins,
     pub(crate) sweep: Sweep,
+    pub(crate) named: Named,
     pub(crate) rng: Rng,
     pub(crate) scratch: sluice_l7_route::PathScratch,
     /// A Location, or a path before it was rewritten.
@@ -114,6 +116,7 @@ impl Proxy {
             load: LoadTable::new(),
             pins: Pins::new(),
             sweep: Sweep::default(),
+            named: Named::new(),
             rng: Rng::new(config.seed),
             scratch: sluice_l7_route::PathScratch::default(),
             text: Vec::with_capacity(1_024),
@@ -132,6 +135,7 @@ impl Proxy {
     /// Gives it back when 64 snapshots are still in use: offer a newer one later.
     pub fn adopt(&mut self, snapshot: Arc<Snapshot>, now: Instant) -> Result<(), Arc<Snapshot>> {
         self.wires.now = now;
+        let version = snapshot.version;
         if let Err(snapshot) = self.pins.adopt(snapshot) {
             self.counters.snapshot_skipped.increment();
             return Err(snapshot);
@@ -142,6 +146,8 @@ impl Proxy {
             self.load.grow(snapshot.endpoints_bound(), snapshot.clusters_bound());
         }
         self.sweep.start();
+        self.exchanges.adopt(version);
+        self.named.adopt(version);
         Ok(())
     }
 
@@ -226,6 +232,7 @@ impl Proxy {
         self.budget = REQUESTS_PER_CALL;
         self.run_ready();
         self.run_sweep();
+        self.walk_named();
         while let Some(index) = self.session_timers.pop_due(now) {
             self.handle_session_timer(index);
         }
@@ -245,7 +252,7 @@ impl Proxy {
             return Instant::ZERO;
         }
         let timers = self.session_timers.next_deadline().min(self.exchange_timers.next_deadline());
-        timers.min(self.poll_at)
+        timers.min(self.poll_at).min(self.named.next_deadline())
     }
 
     /// Takes no new requests on connections that are open: idle ones close now, others after the

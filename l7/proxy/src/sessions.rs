@@ -43,6 +43,8 @@ pub(crate) struct Upstream {
     pub(crate) remote: SocketAddr,
     /// What the connection was made with; a pool takes back only its own kind.
     pub(crate) made_with: u32,
+    /// Version of the snapshot whose ids it names, or of a newer one that has them all.
+    pub(crate) named: u64,
     /// A response has been received on it: it is a connection that was reused from then on.
     pub(crate) used: bool,
     /// The neighbours in the endpoint's idle list.

@@ -21,6 +21,7 @@ impl Proxy {
             self.wires.verbs.push_back(Verb::Abort { conn });
             return;
         };
+        self.named.note(attempt.named);
         if let Some(old) = self.sessions.at(conn.index) {
             self.handle_closed(old, CloseReason::Aborted);
         }
@@ -29,6 +30,7 @@ impl Proxy {
             endpoint: attempt.endpoint,
             remote: attempt.remote,
             made_with: attempt.made_with,
+            named: attempt.named,
             used: false,
             endpoint_links: Links::NONE,
             cluster_links: Links::NONE,

@@ -108,6 +108,9 @@ pub fn run(seed: u64, trims: &[Trim], folder: Option<&Path>) -> Result<Report, B
             version += 1;
             world.sluice.reload(&scenario.config(version));
         }
+        if version > 0 && broken.is_empty() {
+            broken.extend(world.sluice.misnamed());
+        }
         let limit = reloads.first().copied().unwrap_or(BOUND).min(BOUND);
         if !world.advance(limit) {
             broken.push(format!("the world does not come to rest at {:?}", world.now));
@@ -165,6 +168,7 @@ fn aftermath(world: &mut World, broken: &mut Vec<String>) {
         (world.sluice.active(), "requests or relays still run"),
         (world.sluice.connections(), "connections still exist"),
         (world.sluice.outstanding(), "replaced snapshots did not come home"),
+        (world.sluice.quarantined(), "replaced configurations still have ids"),
     ] {
         if count > 0 {
             broken.push(format!("{count} {what} when everything has ended"));

@@ -148,8 +148,8 @@ impl Scenario {
              [[listener.virtual_host]]\ndomains = [\"sim.test\"]\n",
             self.socket(FRONT, 1, 80)
         );
-        // A reload adds routes in front, and moves nothing that is in use.
-        for extra in 0..version {
+        // A reload adds and removes routes in front; ids move with them.
+        for extra in 0..version % 3 {
             let _ = write!(
                 text,
                 "[[listener.virtual_host.route]]\npath = \"/extra/{extra}\"\n\
@@ -169,7 +169,12 @@ impl Scenario {
             self.socket(FRONT, 1, crate::backend::ECHO_PORT)
         );
         for (name, port) in [("app", 80), ("echo", crate::backend::ECHO_PORT)] {
+            // Each takes an endpoint from one cluster, under requests and relays that are at it, and
+            // gives the other one back what it had.
+            let gone = (version > 0 && self.backends > 1 && (version % 2 == 1) == (name == "app"))
+                .then_some(version % self.backends);
             let endpoints: Vec<String> = (0..self.backends)
+                .filter(|backend| Some(*backend) != gone)
                 .map(|backend| format!("\"{}\"", self.socket(BACK, backend as u8 + 2, port)))
                 .collect();
             let _ = write!(

@@ -1,5 +1,6 @@
 //! The product as a host: the real workers, stack and proxy.
 
+use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -122,6 +123,22 @@ impl Sluice {
         self.config = config;
     }
 
+    /// Endpoints by whose id something running means one address and the newest configuration
+    /// another: an id that was used again too early.
+    #[must_use]
+    pub fn misnamed(&self) -> Vec<String> {
+        let endpoints = self.config.clusters.iter().flat_map(|cluster| &cluster.endpoints);
+        let meant: HashMap<_, _> =
+            endpoints.map(|endpoint| (endpoint.id, endpoint.address)).collect();
+        let named = self.workers.iter().flat_map(|worker| worker.proxy().named_endpoints());
+        named
+            .filter_map(|(id, address)| {
+                let other = meant.get(&id).filter(|other| **other != address)?;
+                Some(format!("{id:?} is {address} to a connection and {other} to the newest file"))
+            })
+            .collect()
+    }
+
     /// Stops taking connections.
     pub fn drain(&self) {
         for link in &self.links {
@@ -159,6 +176,12 @@ impl Sluice {
     #[must_use]
     pub fn outstanding(&self) -> usize {
         self.publisher.outstanding()
+    }
+
+    /// Replaced configurations whose ids are not free.
+    #[must_use]
+    pub fn quarantined(&self) -> usize {
+        self.publisher.quarantined()
     }
 
     /// Connections of all workers.

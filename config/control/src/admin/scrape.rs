@@ -169,7 +169,7 @@ fn process_families(state: &State, out: &mut Vec<Family>) {
     put(
         "sluice_snapshots_quarantined",
         Gauge,
-        "Replaced configurations that are gone but have ids that connections still hold.",
+        "Replaced configurations that are gone but have ids that requests or connections still hold.",
         &[],
         state.publisher.quarantined() as u64,
     );

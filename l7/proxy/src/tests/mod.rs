@@ -3,6 +3,7 @@
 mod bodies;
 mod failures;
 mod hostile;
+mod named;
 mod pooling;
 mod relays;
 mod reloads;
