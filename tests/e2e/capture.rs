@@ -308,7 +308,8 @@ fn ipv6_neighbours_are_answered_pinged_and_joined() {
     }
     let through = without_solicitations(through);
     let passed = Frame::ipv6([RIGHT, ours[1]], here, there, (8, UDP), &datagram);
-    assert_eq!(through.last(), Some(&passed), "{through:?}");
+    // Before or after the answer to the host on the right.
+    assert!(through.contains(&passed), "{through:?}");
 }
 
 /// Frames that are cut, changed and made up at every layer: nothing to answer, nothing to fall over,
