@@ -169,10 +169,14 @@ impl Scenario {
             self.socket(FRONT, 1, crate::backend::ECHO_PORT)
         );
         for (name, port) in [("app", 80), ("echo", crate::backend::ECHO_PORT)] {
-            // Each takes an endpoint from one cluster, under requests and relays that are at it, and
-            // gives the other one back what it had.
-            let gone = (version > 0 && self.backends > 1 && (version % 2 == 1) == (name == "app"))
-                .then_some(version % self.backends);
+            // The first reload takes an endpoint from both clusters, under requests and relays that are
+            // at it; the second gives one back, which could get the other's id; the third both.
+            let gone = match version % 3 {
+                1 => true,
+                2 => name == "app",
+                _ => false,
+            };
+            let gone = (gone && self.backends > 1).then_some(version / 3 % self.backends);
             let endpoints: Vec<String> = (0..self.backends)
                 .filter(|backend| Some(*backend) != gone)
                 .map(|backend| format!("\"{}\"", self.socket(BACK, backend as u8 + 2, port)))
