@@ -2,6 +2,7 @@
 //! with 0 when every input file has ended.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::slice::from_ref;
 
 use crate::lab::{Frame, Lab, Mac, Sluice, core, read_pcap, write_pcap};
 
@@ -263,7 +264,7 @@ fn ipv6_neighbours_are_answered_pinged_and_joined() {
     let lab = Lab::new();
     let addresses = [LEFT_V6, RIGHT_V6].map(|[ours, _]| format!("{ours}/64"));
     let (ask_left, ask_right) = (solicitation(LEFT_V6, LEFT), solicitation(RIGHT_V6, RIGHT));
-    let outputs = run_with(&lab, &addresses, &[ask_left.clone()], &[ask_right.clone()]);
+    let outputs = run_with(&lab, &addresses, from_ref(&ask_left), from_ref(&ask_right));
     // RFC 4862, 5.4.2: each address is asked for first, from no address.
     for output in &outputs {
         let probes = output.iter().filter_map(Frame::icmpv6_fields);

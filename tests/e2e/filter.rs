@@ -56,7 +56,7 @@ fn packet_rules_hold_from_the_start_and_change_on_sighup() {
     wait_until(5, "the configuration without rules", || version() == 2);
     assert_eq!(lab.fetch(&["http://10.9.0.2:81/"]), "inner");
     // The kernel's SYN of the connection that was given up may still have been sent again.
-    sluice.reload(&with_rules(&base, &format!("[[interface.rule]]\naction = \"deny\"\n")));
+    sluice.reload(&with_rules(&base, "[[interface.rule]]\naction = \"deny\"\n"));
     wait_until(5, "the configuration that denies", || version() == 3);
     lab.curl(&["--max-time", "1.5", "http://10.9.0.2/"]).expect_code(28);
     sluice.reload(&base);

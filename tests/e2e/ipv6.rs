@@ -153,7 +153,7 @@ fn bodies_pass_over_ipv6_whatever_the_mtu() {
         let _backend = Backend::http("[fd09::1]:8080", |request, stream| {
             respond(stream, "200 OK", &[], &request.body)
         });
-        let body: Vec<u8> = (0..2_000_000u32).map(|n| (n * 7 >> 3) as u8).collect();
+        let body: Vec<u8> = (0..2_000_000u32).map(|n| ((n * 7) >> 3) as u8).collect();
         lab.write("body", body);
         lab.fetch(&["-g", "-T", "body", "-o", "back", "http://[fd09::2]/"]);
         lab.run(20, "cmp body back").expect_success();
