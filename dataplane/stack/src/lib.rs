@@ -51,10 +51,10 @@
 //! # What it follows
 //!
 //! RFC 791, 792, 826, 1122, 1812, 3021, 5227, 5927, 6056, 6191, 6528; 4291, 4429, 4443, 4861, 4862,
-//! 5095, 6724, 6946, 8200, 8201; neighbour states of both families as in 4861. Fragments of IPv4 are
-//! put together in bounded memory (RFC 5722), and made where DF is clear; those of IPv6 are dropped by
-//! name. A router's word that a segment was too large makes the segments
-//! of that connection smaller (RFC 1191, checked as in 5927, 7).
+//! 5095, 6724, 6946, 8200, 8201; neighbour states of both families as in 4861. Fragments are put
+//! together in bounded memory (RFC 5722), and made of IPv4 where DF is clear. A router's
+//! word that a segment was too large makes the segments of that connection smaller (RFC 1191, 8201,
+//! checked as in 5927, 7).
 
 mod addresses;
 mod arp;
