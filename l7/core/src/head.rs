@@ -22,11 +22,11 @@ pub use start::{Scheme, Start};
 /// One text and an index into it. The text is the received buffer itself ([`Slice`]) or, for a head
 /// that straddled buffers or came out of HPACK, a copy in `own`; what is added later goes behind
 /// `own`. Nothing is allocated once the vectors have grown to what traffic needs: heads are recycled
-/// through a [`HeadPool`].
+/// through a [`HeadPool`](crate::HeadPool).
 ///
 /// What every protocol says in its own way is said here once: the authority of a request is
 /// [`Head::authority`] (Host, `:authority`, or the target's), never a field, though `get` and
-/// `append` of [`NameId::HOST`] reach it. Transfer-Encoding never appears; Content-Length does, and
+/// `append` of [`NameId::HOST`](crate::NameId::HOST) reach it. Transfer-Encoding never appears; Content-Length does, and
 /// encoders replace it where it is not true.
 pub struct Head {
     start: Start,

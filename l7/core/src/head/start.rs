@@ -2,7 +2,7 @@
 
 use crate::{Method, Span};
 
-/// What a head starts with; text by [`Head::text`].
+/// What a head starts with; text by [`Head::text`](super::Head::text).
 #[derive(Clone, Copy, Debug)]
 pub enum Start {
     /// A request line, or the pseudo-header fields of a request.
