@@ -246,7 +246,6 @@ fn buffers_freed_by_many_threads_are_all_found_again() {
 }
 
 #[test]
-#[cfg_attr(miri, ignore = "the memory is kept on purpose, which Miri reports as a leak")]
 fn a_pool_outlives_its_handle_while_buffers_are_out() {
     let pool = Pool::heap(1);
     let packet = packet(&pool, b"late");

@@ -348,7 +348,8 @@ mod tests {
     fn what_is_received_arrives_late() {
         let mut world = World::new(LATE, Impairment::default());
         world.device.rx_burst(&mut world.batch);
-        let mut packet = Pool::heap(1).alloc().expect("a buffer");
+        let wire = Pool::heap(1);
+        let mut packet = wire.alloc().expect("a buffer");
         assert!(packet.append_bytes(&[7; 60]));
         let mut sent = Batch::burst();
         sent.push(packet);
