@@ -6,6 +6,9 @@ use super::plan::Impairment;
 
 const MILLION: u64 = 1_000_000;
 const NANOS: u64 = 1_000_000_000;
+/// A silence that ends a burst of losses: retransmissions that back off would else be all that it
+/// lasts for.
+const BURST_NANOS: u64 = 100_000_000;
 
 /// Decides what a cable does to each packet, in order, from a plan and a random source.
 #[derive(Clone, Debug)]
@@ -14,6 +17,8 @@ pub struct Judge {
     rng: Rng,
     /// The channel is in its bad state (`loss_burst`).
     bad: bool,
+    /// When it was asked last.
+    last: Instant,
     /// When the bottleneck has sent what it was given.
     free_at: Instant,
 }
@@ -53,7 +58,7 @@ impl Judge {
     /// A judge of one direction.
     #[must_use]
     pub fn new(plan: Impairment, rng: Rng) -> Self {
-        Self { plan, rng, bad: false, free_at: Instant::ZERO }
+        Self { plan, rng, bad: false, last: Instant::ZERO, free_at: Instant::ZERO }
     }
 
     /// What this judge goes by.
@@ -72,7 +77,7 @@ impl Judge {
         if self.plan.bytes_max > 0 && bytes > self.plan.bytes_max {
             return Verdict::Lost(Loss::TooLarge);
         }
-        if self.loses() {
+        if self.loses(now) {
             return Verdict::Lost(Loss::Random);
         }
         let Some(sent) = self.pass_bottleneck(bytes, now) else {
@@ -87,8 +92,10 @@ impl Judge {
 
     /// Gilbert's channel: in the bad state everything is lost, and the two states alternate such
     /// that bursts have the mean length and all packets the mean loss.
-    fn loses(&mut self) -> bool {
+    fn loses(&mut self, now: Instant) -> bool {
         let Impairment { loss, loss_burst, .. } = self.plan;
+        self.bad &= now.nanos_since(self.last) < BURST_NANOS;
+        self.last = now;
         if loss_burst <= 1 {
             return self.rng.chance(loss);
         }
@@ -168,6 +175,19 @@ mod tests {
             let length = f64::from(total) / f64::from(bursts);
             assert!((length - f64::from(burst)).abs() < 0.15 * f64::from(burst), "{length}");
         }
+    }
+
+    #[test]
+    fn a_burst_ends_with_silence() {
+        let plan = Impairment { loss: 10_000, loss_burst: 1_000, ..Impairment::default() };
+        let mut judge = judge(plan);
+        let mut now = Instant::ZERO;
+        while !lost(judge.judge(100, now)) {
+            now = now.plus_nanos(1_000);
+        }
+        assert!(lost(judge.judge(100, now.plus_nanos(BURST_NANOS - 1))));
+        let later = now.plus_nanos(3 * BURST_NANOS);
+        assert!(!lost(judge.judge(100, later)));
     }
 
     /// 8 Mbit/s are a byte per microsecond.
