@@ -54,6 +54,8 @@ counters! {
     nd_out,
     /// Addresses of ours that another station had first.
     duplicate_addresses,
+    /// Neighbours asked whether they are still there, because what was sent to them was in vain.
+    neighbors_suspected,
     /// Neighbours that stopped answering or never did.
     neighbors_failed,
     /// Neighbour entries given to others.

@@ -26,6 +26,13 @@ pub enum Message {
         /// Whom.
         address: IpAddr,
     },
+    /// To worker 0: what is sent through this neighbour is in vain, is it still there?
+    Suspect {
+        /// On which link.
+        interface: InterfaceId,
+        /// Whom.
+        address: IpAddr,
+    },
     /// From worker 0: what is known about a neighbour now.
     Neighbor {
         /// On which link.

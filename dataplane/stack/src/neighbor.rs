@@ -14,7 +14,9 @@
 //! ```
 //!
 //! `reachable` becomes `stale` by looking at the clock when it is used; only `incomplete` and
-//! `probe` hold a timer. In `stale` and `probe` packets go to the address known so far.
+//! `probe` hold a timer. In `stale` and `probe` packets go to the address known so far. Who sends in
+//! vain makes `probe` of `reachable` and `stale` at once. The last try of `probe` asks all: what is
+//! known may be wrong, as after an answer that was damaged under way.
 //!
 //! What a stranger can do is bounded: a packet of ARP or neighbour discovery changes an entry that exists, or makes one when
 //! it asks for one of our addresses; the table has a fixed size, and the entry that gives way is
@@ -35,6 +37,9 @@ const REACHABLE_NS: u64 = 30_000_000_000;
 const RETRY_NS: u64 = 1_000_000_000;
 /// RFC 4861, 10: MAX_MULTICAST_SOLICIT and MAX_UNICAST_SOLICIT.
 const TRIES_MAX: u8 = 3;
+/// How long an answer is believed whatever is sent in vain: behind a gateway that is well there may
+/// be many who do not answer.
+const BELIEVED_NS: u64 = 2_000_000_000;
 /// How long a silent neighbour is not asked again.
 const FAILED_NS: u64 = 1_000_000_000;
 /// An entry that packets went by so lately does not give way: strangers' addresses, however many,
@@ -331,7 +336,9 @@ impl Neighbors {
         neighbor.tries += 1;
         neighbor.deadline = now.plus_nanos(RETRY_NS);
         self.wheel.arm(key.index, neighbor.deadline);
-        let mac = (state == NeighborState::Probe).then_some(neighbor.mac);
+        // RFC 7048, 3: it may be at another address than the one that does not answer.
+        let asks_it_alone = state == NeighborState::Probe && neighbor.tries < TRIES_MAX;
+        let mac = asks_it_alone.then_some(neighbor.mac);
         Some(Ask { interface: neighbor.interface, address: neighbor.address, mac })
     }
 
@@ -377,6 +384,20 @@ impl Neighbors {
         {
             neighbor.state = NeighborState::Stale;
         }
+    }
+
+    /// RFC 4861, 7.3.1: somebody sends through it in vain. It is asked whether it is still there,
+    /// unless it has just said so.
+    #[cold]
+    pub(crate) fn suspect(&mut self, key: SlabKey, now: Instant) -> Option<Ask> {
+        let neighbor = self.slab.get(key)?;
+        let is_known = matches!(neighbor.state, NeighborState::Reachable | NeighborState::Stale);
+        let has_just_answered = neighbor.state == NeighborState::Reachable
+            && now.plus_nanos(REACHABLE_NS - BELIEVED_NS) < neighbor.deadline;
+        if !is_known || has_just_answered {
+            return None;
+        }
+        self.ask(key, NeighborState::Probe, now)
     }
 
     /// Questions about a link that may be asked now: addresses that nobody answered for yet.
@@ -467,110 +488,4 @@ impl Neighbors {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::Ipv4Addr;
-
-    use super::*;
-
-    const MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 9]);
-    const OTHER: MacAddress = MacAddress([2, 0, 0, 0, 0, 8]);
-    const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 9);
-
-    fn neighbors() -> (Neighbors, SlabKey) {
-        let mut neighbors = Neighbors::new(4, 2, 8, HashKey::new([1, 2]));
-        let key =
-            neighbors.insert(0, MacAddress([2, 0, 0, 0, 0, 1]), ADDRESS.into()).expect("room");
-        (neighbors, key)
-    }
-
-    fn seconds(seconds: u64) -> Instant {
-        Instant::from_millis(seconds * 1000 + 10)
-    }
-
-    fn state(neighbors: &Neighbors, key: SlabKey) -> NeighborState {
-        neighbors.get(key).expect("an entry").state
-    }
-
-    #[test]
-    fn silence_is_asked_three_times_and_then_fails() {
-        let (mut neighbors, key) = neighbors();
-        let ask = Ask { interface: 0, address: ADDRESS.into(), mac: None };
-        assert_eq!(neighbors.reach(key, seconds(10)), (Reach::Waiting, Some(ask)));
-        assert_eq!(neighbors.reach(key, seconds(10)), (Reach::Waiting, None), "asked once");
-        for ms in [11_100, 12_200] {
-            let now = Instant::from_millis(ms);
-            neighbors.advance(now);
-            assert_eq!(neighbors.next_event(now), Some(NeighborEvent::Ask(ask)));
-            assert_eq!(neighbors.next_event(now), None);
-        }
-        neighbors.advance(seconds(14));
-        assert_eq!(neighbors.next_event(seconds(14)), Some(NeighborEvent::Failed(key)));
-        assert_eq!(neighbors.reach(key, seconds(14)), (Reach::Failed, None), "not asked at once");
-        assert_eq!(neighbors.reach(key, seconds(16)), (Reach::Waiting, Some(ask)), "but again");
-    }
-
-    #[test]
-    fn an_answer_counts_for_thirty_seconds() {
-        let (mut neighbors, key) = neighbors();
-        neighbors.reach(key, seconds(1));
-        assert!(neighbors.learn(key, MAC, Learned::Answer, seconds(1)), "packets can go");
-        assert_eq!(neighbors.reach(key, seconds(30)), (Reach::Usable, None));
-        assert_eq!(neighbors.next_deadline(), Instant::NEVER, "reachable holds no timer");
-        let probe = Ask { interface: 0, address: ADDRESS.into(), mac: Some(MAC) };
-        assert_eq!(neighbors.reach(key, seconds(32)), (Reach::Usable, Some(probe)));
-        assert_eq!(state(&neighbors, key), NeighborState::Probe);
-        assert!(neighbors.learn(key, MAC, Learned::Answer, seconds(33)));
-        assert_eq!(state(&neighbors, key), NeighborState::Reachable);
-        let template = neighbors.get(key).expect("an entry").template;
-        assert_eq!(template, [2, 0, 0, 0, 0, 9, 2, 0, 0, 0, 0, 1, 8, 0]);
-    }
-
-    /// A question from a station shows where it is but not that it hears us (RFC 4861, 7.2.3).
-    #[test]
-    fn a_question_makes_it_stale() {
-        let (mut neighbors, key) = neighbors();
-        assert!(neighbors.learn(key, MAC, Learned::Question, seconds(1)));
-        assert_eq!(state(&neighbors, key), NeighborState::Stale);
-        let (reach, ask) = neighbors.reach(key, seconds(1));
-        assert_eq!((reach, ask.and_then(|ask| ask.mac)), (Reach::Usable, Some(MAC)));
-    }
-
-    #[test]
-    fn a_moved_address_is_used_and_doubted() {
-        let (mut neighbors, key) = neighbors();
-        neighbors.reach(key, seconds(1));
-        neighbors.learn(key, MAC, Learned::Answer, seconds(1));
-        assert!(!neighbors.learn(key, MAC, Learned::Announcement, seconds(2)), "nothing new");
-        assert_eq!(state(&neighbors, key), NeighborState::Reachable);
-        assert!(neighbors.learn(key, OTHER, Learned::Announcement, seconds(2)));
-        assert_eq!(state(&neighbors, key), NeighborState::Stale);
-        assert_eq!(neighbors.get(key).map(|neighbor| neighbor.mac), Some(OTHER));
-    }
-
-    #[test]
-    fn the_entry_unused_for_longest_gives_way() {
-        let (mut neighbors, first) = neighbors();
-        let mac = MacAddress([2, 0, 0, 0, 0, 1]);
-        let more: Vec<SlabKey> = (1..4)
-            .map(|last| {
-                neighbors.insert(0, mac, Ipv4Addr::new(10, 0, 0, last).into()).expect("room")
-            })
-            .collect();
-        assert!(neighbors.is_full());
-        assert!(neighbors.insert(0, mac, Ipv4Addr::new(10, 0, 0, 200).into()).is_none());
-        neighbors.reach(first, seconds(9));
-        neighbors.reach(more[0], seconds(8));
-        neighbors.reach(more[1], seconds(3));
-        neighbors.reach(more[2], seconds(7));
-        assert_eq!(neighbors.victim(seconds(9)), Some(more[1]));
-        neighbors.remove(more[1]);
-        assert_eq!(neighbors.find(0, Ipv4Addr::new(10, 0, 0, 2).into()), None);
-        for last in [1, 3, 9] {
-            assert!(
-                neighbors.find(0, Ipv4Addr::new(10, 0, 0, last).into()).is_some(),
-                "others stay"
-            );
-        }
-        assert!(neighbors.find(1, ADDRESS.into()).is_none(), "another link is another neighbour");
-    }
-}
+mod tests;

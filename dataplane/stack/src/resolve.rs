@@ -86,6 +86,27 @@ impl Stack {
         reach
     }
 
+    /// RFC 9293, 3.8.3: a connection that sends in vain says so, and its neighbour is asked whether
+    /// it is still there. Without this a wrong address is believed as long as a right one.
+    #[cold]
+    pub(crate) fn doubt_path(&mut self, index: u32, now: Instant) {
+        let Some(entry) = self.connections.at_mut(index) else { return };
+        let (interface, next_hop) = (entry.interface, entry.next_hop);
+        let Some(key) = self.neighbors.find(interface, next_hop) else { return };
+        self.suspect(key, now);
+    }
+
+    fn suspect(&mut self, key: SlabKey, now: Instant) {
+        let Some(ask) = self.neighbors.suspect(key, now) else { return };
+        self.counters.neighbors_suspected.increment();
+        if self.speaks_arp() {
+            return self.ask(&ask);
+        }
+        let interface = self.interfaces[usize::from(ask.interface)].id;
+        let address = self.hosts.ip(ask.address);
+        self.send_message(Target::Worker(WorkerId(0)), Message::Suspect { interface, address });
+    }
+
     /// Sends an IP packet, or lets it wait until the next hop's address is known.
     pub(crate) fn send_ip(
         &mut self,
@@ -184,6 +205,11 @@ impl Stack {
         match message {
             Message::Resolve { worker, interface, address } => {
                 self.handle_resolve(worker, interface.0, address, now);
+            }
+            Message::Suspect { interface, address } => {
+                let Some(host) = self.find_host(address, interface.0) else { return };
+                let Some(key) = self.neighbors.find(interface.0, host) else { return };
+                self.suspect(key, now);
             }
             Message::Neighbor { interface, address, mac } => {
                 let Some(host) = self.find_host(address, interface.0) else { return };

@@ -212,8 +212,10 @@ impl Stack {
         while let Some(index) = self.timers.pop_expired() {
             self.drive(index, now, Connection::handle_timer);
             let entry = self.connections.key_at(index).and_then(|key| self.connections.get(key));
-            if let Some(entry) = entry {
-                self.timers.arm(index, entry.tcp.next_deadline());
+            let Some(entry) = entry else { continue };
+            self.timers.arm(index, entry.tcp.next_deadline());
+            if entry.tcp.doubts_path() {
+                self.doubt_path(index, now);
             }
         }
         self.handle_neighbor_timers(now);

@@ -19,6 +19,9 @@ use crate::timer::{Timer, Timers};
 
 use sluice_wire::SeqNumber;
 
+/// Time-outs in a row that make the way to the peer doubtful.
+const PATH_DOUBTED_AFTER: u8 = 2;
+
 /// One TCP connection: plain data and chains. See the crate's tour.
 ///
 /// The fields that a predicted segment touches come first.
@@ -133,6 +136,14 @@ impl Connection {
         self.settle_send_timers(cx);
         self.timers.settle();
         self.finish(Signals::NONE, cx)
+    }
+
+    /// Whether the peer has been silent for so long that the way to it may be broken: the same was
+    /// sent three times. That is one less than R1 of RFC 9293, 3.8.3, so that an opening with the
+    /// usual time limit of five seconds can still be saved.
+    #[must_use]
+    pub fn doubts_path(&self) -> bool {
+        self.retries >= PATH_DOUBTED_AFTER && self.state != State::Closed
     }
 
     /// When [`handle_timer`](Self::handle_timer) wants to be called; may be earlier than needed.
