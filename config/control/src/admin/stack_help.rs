@@ -20,6 +20,11 @@ const STACK: &[(&str, MetricKind, &str)] = &[
         Counter,
         "IPv6 addresses of ours that another station had first, and that are not used therefore.",
     ),
+    (
+        "neighbors_suspected",
+        Counter,
+        "Neighbours asked whether they are still there, because what was sent to them was in vain.",
+    ),
     ("neighbors_failed", Counter, "Neighbours that stopped answering or never did."),
     ("neighbors_evicted", Counter, "Neighbour entries given to others."),
     ("icmp_echoes", Counter, "Pings answered."),
