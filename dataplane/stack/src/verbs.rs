@@ -242,7 +242,7 @@ impl Stack {
         let mut room = 0;
         self.verb(id, now, |tcp, cx| {
             let signals = tcp.write(bytes, cx);
-            room = tcp.send_room(cx.config);
+            room = tcp.send_room(cx);
             signals
         });
         drop(std::mem::take(bytes));
@@ -266,7 +266,7 @@ impl Stack {
     #[must_use]
     pub fn send_room(&self, id: ConnId) -> usize {
         let entry = self.connections.get(id.into()).filter(|entry| !entry.closed_said);
-        entry.map_or(0, |entry| entry.tcp.send_room(self.configs.get(entry.config)))
+        entry.map_or(0, |entry| entry.tcp.send_room(&context!(self, entry.config, self.now)))
     }
 
     /// Sends a FIN behind what was written. What the peer still sends can be read.

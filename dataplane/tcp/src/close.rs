@@ -21,7 +21,7 @@ impl Connection {
             return Signals::NONE;
         }
         self.send.queue.append(bytes);
-        self.is_write_blocked = self.send_room(cx.config) == 0;
+        self.is_write_blocked = self.send_room(cx) == 0;
         if self.sendable() > 0 && !self.timers.is_armed(Timer::Persist) {
             // Timed when it leaves; nothing else has changed.
             return Signals::OUTPUT;

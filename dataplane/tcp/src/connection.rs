@@ -7,6 +7,7 @@ use crate::config::{Config, nanos};
 use crate::congestion::Congestion;
 use crate::context::Context;
 use crate::flight::{Flight, Stamp};
+use crate::limits;
 use crate::options::Negotiated;
 use crate::output::Owed;
 use crate::recovery::{Phase, Recovery};
@@ -46,16 +47,26 @@ pub struct Connection {
     pub(crate) send: SendQueue,
     pub(crate) options: Negotiated,
     pub(crate) recovery: Recovery,
+    /// RCV.NXT when the receive window was last measured.
+    pub(crate) tuned_from: SeqNumber,
     pub(crate) timers: Timers,
     pub(crate) rtt: RttEstimator,
     /// When the last burst of data began to leave.
     pub(crate) sent_at: Stamp,
+    /// When that was.
+    pub(crate) tuned_at: Stamp,
     /// The scoreboard: with SACK, and more than one burst under way or a loss.
     pub(crate) flight: Option<Box<Flight>>,
     pub(crate) congestion: Congestion,
 }
 
 const _: () = assert!(size_of::<Connection>() <= 256, "four cache lines, and idle under 400 bytes");
+
+/// What a send queue may hold while receive memory is scarce.
+#[cold]
+fn limited_queue(least: u32, pressure: Pressure) -> u32 {
+    if pressure >= Pressure::Scarce { least / limits::SCARCE_QUEUE_SHARE } else { least }
+}
 
 impl Connection {
     /// RFC 9293, 3.10.3, RECEIVE: takes up to `max` in-order bytes. They stay charged to the
@@ -77,7 +88,7 @@ impl Connection {
     pub fn credit(&mut self, bytes: usize, cx: &Context<'_>) -> Signals {
         self.receive.credit(bytes);
         let shift = self.options.receive_shift;
-        if self.state.may_receive() && self.receive.is_update_due(shift, cx.config, cx.pressure) {
+        if self.state.may_receive() && self.receive.is_update_due(shift, cx.pressure) {
             self.owed |= Owed::ACK;
             return self.finish(Signals::NONE, cx);
         }
@@ -164,8 +175,20 @@ impl Connection {
     /// [`WRITABLE`](Signals::WRITABLE).
     #[inline]
     #[must_use]
-    pub fn send_room(&self, config: &Config) -> usize {
-        (config.send_queue_max as usize).saturating_sub(self.send.queue.len())
+    pub fn send_room(&self, cx: &Context<'_>) -> usize {
+        (self.send_limit(cx) as usize).saturating_sub(self.send.queue.len())
+    }
+
+    /// Bytes that the send queue takes: what is under way, as much again for the round trip in which
+    /// the window doubles, and some for the application's own pace. Written bytes often lie in
+    /// receive buffers, so less when those are scarce.
+    #[inline]
+    pub(crate) fn send_limit(&self, cx: &Context<'_>) -> u32 {
+        let (least, most) = (cx.config.send_queue_min, cx.config.send_queue_max);
+        if cx.pressure != Pressure::None {
+            return limited_queue(least, cx.pressure).min(most);
+        }
+        self.congestion.window.saturating_mul(2).saturating_add(least).min(most)
     }
 
     /// Bytes written and not yet acknowledged.

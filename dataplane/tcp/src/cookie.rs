@@ -70,7 +70,7 @@ pub fn cookie_answer(
         seq,
         ack: syn.seq + 1,
         flags: Flags::SYN | Flags::ACK,
-        window: ReceiveQueue::new(config).initial_window(config) as u16,
+        window: ReceiveQueue::new(config).initial_window() as u16,
         options,
         ..TcpHeader::default()
     }

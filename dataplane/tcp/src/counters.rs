@@ -58,6 +58,8 @@ counters! {
     reassembly_dropped = "reassembly-dropped",
     /// Dropped: in order, but the connection's buffers are used up.
     receive_budget = "receive-budget",
+    /// Receive windows doubled because a peer filled them within a round trip.
+    receive_windows_grown = "receive-windows-grown",
     /// Payloads copied behind queued bytes.
     coalesced = "coalesced",
     /// Bytes sent again.

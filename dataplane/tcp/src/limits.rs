@@ -5,8 +5,9 @@
 /// slow start loses every second segment: a hundred holes are honest.
 pub const REASSEMBLY_RANGES_MAX: usize = 256;
 
-/// The part of the receive budget that out-of-order data may hold is one in this many. Attack: the
-/// window filled behind a hole that is never sent would leave no buffer for the data that fills it.
+/// The part of the receive budget that out-of-order data may hold, while receive memory is scarce,
+/// is one in this many. Attack: the window filled behind a hole that is never sent would leave no
+/// buffer for the data that fills it. While there is plenty, that data may exceed the budget.
 pub const REASSEMBLY_SHARE: u32 = 2;
 
 /// Payloads below this many bytes are copied behind the queued bytes instead of keeping their
@@ -28,6 +29,13 @@ pub const TIGHT_WINDOW_SEGMENTS: u32 = 4;
 
 /// As above at 12 % free.
 pub const SCARCE_WINDOW_SEGMENTS: u32 = 1;
+
+/// Below 12 % free receive memory a send queue takes this part of its least size.
+pub const SCARCE_QUEUE_SHARE: u32 = 4;
+
+/// The part of the receive pool that one connection's window may grow to. Attack: a peer that sends
+/// fast to an application that stops reading.
+pub const RECEIVE_POOL_SHARE: u32 = 8;
 
 /// Least segment size that a peer can ask for, bytes. Attack: a tiny MSS makes us send, and keep
 /// count of, a packet per few bytes.

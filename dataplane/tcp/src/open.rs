@@ -1,6 +1,6 @@
 //! Opening (RFC 9293, 3.10.1 and 3.10.7.2).
 
-use sluice_wire::TcpHeader;
+use sluice_wire::{SeqNumber, TcpHeader};
 
 use crate::congestion::Congestion;
 use crate::connection::Connection;
@@ -52,6 +52,8 @@ impl Connection {
             timers: Timers::new(cx.config.quick_acks),
             rtt: RttEstimator::new(cx.config),
             sent_at: Stamp::of(cx.now),
+            tuned_from: SeqNumber::ZERO,
+            tuned_at: Stamp::of(cx.now),
             flight: None,
             congestion: Congestion::new(cx.config.congestion, options.mss.into()),
             options,
@@ -60,7 +62,8 @@ impl Connection {
 
     /// Takes over what the peer's SYN says: IRS, options, window.
     pub(crate) fn take_syn(&mut self, syn: &TcpHeader, cx: &Context<'_>) {
-        self.receive.start(syn.seq, cx.config);
+        self.receive.start(syn.seq);
+        self.tuned_from = self.receive.next;
         self.options.agree(&syn.options, cx.config, cx.now);
         self.agree_on_ecn(syn.flags, cx);
         // RFC 7323, 2.2: the window of a SYN is not scaled.

@@ -370,7 +370,7 @@ impl Connection {
         }
         self.send.next = self.send.max;
         // RFC 7323, 2.2: not scaled.
-        let window = self.receive.initial_window(cx.config) as u16;
+        let window = self.receive.initial_window() as u16;
         let (flags, ack) = if self.state == State::SynReceived {
             (Flags::SYN | Flags::ACK, self.receive.next)
         } else {
@@ -469,7 +469,10 @@ impl Connection {
         self.owed = self.owed.without(Owed::ACK);
         self.timers.cancel(Timer::DelayedAck);
         let shift = self.options.receive_shift;
-        let window = self.receive.announce(shift, cx.config, cx.pressure);
+        if self.receive.next.since(self.tuned_from) >= self.receive.tuning_step() {
+            self.tune_window(cx);
+        }
+        let window = self.receive.announce(shift, cx.pressure);
         let timestamps = self.options.has_timestamps.then(|| self.options.stamp(cx.now));
         PlainHeader { seq, ack: self.receive.next, flags, window, timestamps }
     }

@@ -10,9 +10,11 @@
 //! application has read and not credited. The window offered is the free part of the budget times
 //! the bytes that a buffer of this connection carried lately. It is never withdrawn: `edge` only
 //! moves forward, and what was promised under a better fill ratio is kept by copying payloads
-//! together. Buffers held therefore never exceed the budget, whatever arrives.
+//! together. Buffers held exceed the budget only for such a promise, and never twice the budget,
+//! whatever arrives.
 
 mod reassembly;
+mod tuning;
 
 use sluice_buf::{Chain, Pool, Pressure};
 use sluice_wire::{SackBlocks, SeqNumber};
@@ -35,7 +37,9 @@ pub(crate) struct ReceiveQueue {
     /// Bytes that the application read and has not let go of.
     charged_bytes: u32,
     /// Buffers that hold them.
-    charged_buffers: u32,
+    charged_buffers: u16,
+    /// Buffers that the connection may hold altogether.
+    budget: u16,
     /// Bytes per buffer, a moving average.
     fill: u16,
     /// Largest payload seen, at most the announced MSS: what "full-sized" means for ACKs.
@@ -64,6 +68,7 @@ impl ReceiveQueue {
             acknowledged: SeqNumber::ZERO,
             charged_bytes: 0,
             charged_buffers: 0,
+            budget: config.receive_buffers.clamp(limits::RECEIVE_BUFFERS_MIN, BUDGET_MAX) as u16,
             fill: config.mss.clamp(limits::FILL_MIN, limits::FILL_MAX),
             segment_size: limits::PEER_MSS_DEFAULT.min(config.mss),
             reassembly: None,
@@ -71,15 +76,40 @@ impl ReceiveQueue {
     }
 
     /// The peer's SYN came: numbers begin. Our SYN told, or will tell, the window `edge` stands for.
-    pub(crate) fn start(&mut self, irs: SeqNumber, config: &Config) {
+    pub(crate) fn start(&mut self, irs: SeqNumber) {
         self.next = irs + 1;
         self.acknowledged = self.next;
-        self.edge = self.next + self.initial_window(config);
+        self.edge = self.next + self.initial_window();
     }
 
     /// The window of a SYN, which is not scaled (RFC 7323, 2.2).
-    pub(crate) fn initial_window(&self, config: &Config) -> u32 {
-        (budget(config) * u32::from(self.fill)).min(u32::from(u16::MAX))
+    pub(crate) fn initial_window(&self) -> u32 {
+        self.whole().min(u32::from(u16::MAX))
+    }
+
+    /// The window when nothing is held, bytes.
+    #[inline]
+    fn whole(&self) -> u32 {
+        u32::from(self.budget) * u32::from(self.fill)
+    }
+
+    /// Bytes after which to look whether the window is too small: half of it.
+    #[inline]
+    pub(crate) fn tuning_step(&self) -> u32 {
+        self.whole() / 2
+    }
+
+    /// Doubles what may be held, up to `max` buffers, unless the application leaves a quarter of it
+    /// unread or uncredited; true if it grew.
+    pub(crate) fn grow(&mut self, max: u32) -> bool {
+        let budget = u32::from(self.budget);
+        let grown = (2 * budget).min(max.min(BUDGET_MAX));
+        let lazy = self.queue.buffers() as u32 + u32::from(self.charged_buffers);
+        if grown <= budget || lazy > budget / 4 {
+            return false;
+        }
+        self.budget = grown as u16;
+        true
     }
 
     /// RCV.WND.
@@ -92,7 +122,7 @@ impl ReceiveQueue {
     #[inline]
     pub(crate) fn held(&self) -> u32 {
         let ahead = self.reassembly.as_ref().map_or(0, |reassembly| reassembly.buffers());
-        self.queue.buffers() as u32 + self.charged_buffers + ahead
+        self.queue.buffers() as u32 + u32::from(self.charged_buffers) + ahead
     }
 
     /// Appends bytes whose first is RCV.NXT and advances it. They lie in the window.
@@ -100,7 +130,7 @@ impl ReceiveQueue {
     pub(crate) fn push(&mut self, mut payload: Chain, cx: &Context<'_>) -> Push {
         let len = payload.len();
         let after = self.held() + payload.buffers() as u32;
-        let budget = budget(cx.config);
+        let budget = u32::from(self.budget);
         let promised = self.window().saturating_sub(len as u32);
         // The common case first: nothing is queued, and the promise is covered by free buffers.
         let is_covered = after <= budget
@@ -122,6 +152,9 @@ impl ReceiveQueue {
         if self.held() + payload.buffers() as u32 > budget && self.drop_reassembly() {
             cx.counters.reassembly_dropped.increment();
         }
+        // What was promised to full buffers may come in half-full ones, and what the application has
+        // read cannot be copied together any more.
+        let limit = if cx.pressure == Pressure::None { OVERDRAFT * budget } else { budget };
         let copied = append_copy(&mut self.queue, &payload, cx.pool);
         if copied && self.held() <= budget {
             self.next += len as u32;
@@ -129,7 +162,7 @@ impl ReceiveQueue {
             return Push::Coalesced;
         }
         self.queue.truncate(before);
-        if self.held() + payload.buffers() as u32 > budget {
+        if self.held() + payload.buffers() as u32 > limit {
             return Push::Refused;
         }
         self.measure(len, payload.buffers());
@@ -141,7 +174,9 @@ impl ReceiveQueue {
     /// Moves the average fill an eighth of the way.
     #[inline]
     fn measure(&mut self, len: usize, buffers: usize) {
-        let sample = if buffers <= 1 { len } else { len / buffers };
+        // Merged segments fill their buffers better than the next ones may.
+        let merged = || (len / buffers).min(self.fill.max(self.segment_size).into());
+        let sample = if buffers <= 1 { len } else { merged() };
         let sample = sample.clamp(limits::FILL_MIN.into(), limits::FILL_MAX.into()) as i32;
         let fill = i32::from(self.fill);
         let step = (sample - fill) / 8;
@@ -173,9 +208,10 @@ impl ReceiveQueue {
         is_fin: bool,
         cx: &Context<'_>,
     ) -> Insert {
-        let budget = budget(cx.config);
+        let budget = u32::from(self.budget);
         let free = budget.saturating_sub(self.held());
-        let share = budget / limits::REASSEMBLY_SHARE;
+        let part = if cx.pressure == Pressure::None { 1 } else { limits::REASSEMBLY_SHARE };
+        let share = budget / part;
         let held = self.reassembly.as_ref().map_or(0, |reassembly| reassembly.buffers());
         let room = free.min(share.saturating_sub(held));
         let reassembly = self.reassembly.get_or_insert_default();
@@ -214,7 +250,7 @@ impl ReceiveQueue {
         let chain = self.queue.split_to(max);
         self.charged_bytes += chain.len() as u32;
         // A slice that is cut in two goes on counting once, where its rest is.
-        self.charged_buffers += (before - self.queue.buffers()) as u32;
+        self.charged_buffers += (before - self.queue.buffers()) as u16;
         chain
     }
 
@@ -226,15 +262,15 @@ impl ReceiveQueue {
         } else {
             // In proportion, rounded up: which buffers went is not known.
             let buffers = u64::from(self.charged_buffers) * left;
-            buffers.div_ceil(u64::from(self.charged_bytes)) as u32
+            buffers.div_ceil(u64::from(self.charged_bytes)) as u16
         };
         self.charged_bytes = left as u32;
     }
 
     /// The window that free memory allows now, bytes.
     #[inline]
-    fn allowed(&self, config: &Config, pressure: Pressure) -> u32 {
-        let free = budget(config).saturating_sub(self.held());
+    fn allowed(&self, pressure: Pressure) -> u32 {
+        let free = u32::from(self.budget).saturating_sub(self.held());
         let allowed = free.saturating_mul(u32::from(self.fill));
         if pressure == Pressure::None { allowed } else { self.allowed_under(pressure, allowed) }
     }
@@ -253,19 +289,18 @@ impl ReceiveQueue {
     /// Silly window avoidance (RFC 9293, 3.8.6.2.2): the edge moves by a segment, or by half of
     /// all there is, or not at all.
     #[inline]
-    fn step_min(&self, config: &Config) -> u32 {
-        let half = budget(config).saturating_mul(u32::from(self.fill)) / 2;
-        half.min(u32::from(self.segment_size))
+    fn step_min(&self) -> u32 {
+        (self.whole() / 2).min(u32::from(self.segment_size))
     }
 
     /// Moves the edge as far as memory allows and gives the window field for a segment that leaves
     /// now.
     #[inline]
-    pub(crate) fn announce(&mut self, shift: u8, config: &Config, pressure: Pressure) -> u16 {
+    pub(crate) fn announce(&mut self, shift: u8, pressure: Pressure) -> u16 {
         let largest = u32::from(u16::MAX) << shift;
-        let allowed = self.allowed(config, pressure).min(largest);
+        let allowed = self.allowed(pressure).min(largest);
         let window = self.window();
-        if allowed >= window.saturating_add(self.step_min(config)) {
+        if allowed >= window.saturating_add(self.step_min()) {
             self.edge = self.next + allowed;
         }
         self.acknowledged = self.next;
@@ -277,15 +312,15 @@ impl ReceiveQueue {
     /// Whether the peer should be told of room without waiting for a segment to carry it: half of
     /// the window is used up and at least a segment has become free.
     #[inline]
-    pub(crate) fn is_update_due(&self, shift: u8, config: &Config, pressure: Pressure) -> bool {
+    pub(crate) fn is_update_due(&self, shift: u8, pressure: Pressure) -> bool {
         let largest = u32::from(u16::MAX) << shift;
-        let all = budget(config).saturating_mul(u32::from(self.fill)).min(largest);
+        let all = self.whole().min(largest);
         let window = self.window();
         if window > all / 2 {
             return false;
         }
-        let allowed = self.allowed(config, pressure).min(largest);
-        allowed >= window.saturating_add(self.step_min(config).max(1))
+        let allowed = self.allowed(pressure).min(largest);
+        allowed >= window.saturating_add(self.step_min().max(1))
     }
 
     /// Copies what is queued into as few buffers as it fits; true if that freed any.
@@ -307,7 +342,9 @@ impl ReceiveQueue {
     pub(crate) fn invariants(&self, config: &Config) {
         debug_assert!(self.next.at_or_before(self.edge), "the window is never withdrawn");
         debug_assert!(self.acknowledged.at_or_before(self.next), "nothing is ACKed in advance");
-        debug_assert!(self.held() <= budget(config), "the budget holds");
+        debug_assert!(self.held() <= OVERDRAFT * u32::from(self.budget), "the budget holds");
+        let most = config.receive_buffers.max(config.receive_buffers_max);
+        debug_assert!(u32::from(self.budget) <= most.max(limits::RECEIVE_BUFFERS_MIN));
         debug_assert!((limits::FILL_MIN..=limits::FILL_MAX).contains(&self.fill));
         if let Some(reassembly) = &self.reassembly {
             reassembly.invariants(self.next);
@@ -327,7 +364,9 @@ fn append_copy(to: &mut Chain, from: &Chain, pool: &Pool) -> bool {
     true
 }
 
-#[inline]
-fn budget(config: &Config) -> u32 {
-    config.receive_buffers.max(limits::RECEIVE_BUFFERS_MIN)
-}
+/// Most buffers of one connection, 64 MB of full ones.
+const BUDGET_MAX: u32 = u16::MAX as u32 / OVERDRAFT;
+
+/// How many times its budget a connection may hold, while receive memory is plentiful, rather than
+/// refuse what lies in the window. Refusing costs the peer a time-out.
+const OVERDRAFT: u32 = 2;

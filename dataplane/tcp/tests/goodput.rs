@@ -47,6 +47,9 @@ const CLEAN: Path = Path {
 /// Bytes of Ethernet, IPv4 and TCP headers around a segment's data.
 const OVERHEAD: u64 = 14 + 20 + 32;
 
+/// Time between two lines of `TRACE=1`.
+const TRACE_EVERY: Duration = Duration::from_millis(50);
+
 struct World {
     rng: Rng,
     path: Path,
@@ -73,9 +76,6 @@ struct Figures {
 impl World {
     fn new(seed: u64, path: Path, congestion: CongestionKind, sack: bool) -> Self {
         let config = Config {
-            receive_buffers: 4_096,
-            window_scale: 10,
-            send_queue_max: 4 << 20,
             congestion,
             sack,
             timestamps: path.timestamps,
@@ -137,7 +137,7 @@ impl World {
 
     fn fill(&mut self) {
         let bench = &mut self.benches[0];
-        let room = bench.connection().send_room(&bench.config);
+        let room = bench.send_room();
         if room >= 256 * 1024 {
             bench.write_any(256 * 1024);
         }
@@ -169,18 +169,43 @@ impl World {
         self.carry(0);
     }
 
+    /// A line of what the sender thinks of the path, for `TRACE=1`.
+    fn trace(&self, start: Instant) {
+        let connection = self.benches[0].connection();
+        let (window, queued) = (connection.congestion_window(), connection.queued());
+        println!(
+            "{:6} ms  cwnd {window:8}  sent {:8}  queued {queued:8}  rtt {:6} us  read {:9}  \
+             recoveries {} undone {} duplicates {}",
+            (self.now - start).as_millis(),
+            queued - connection.unsent(),
+            connection.round_trip_us().unwrap_or(0),
+            self.benches[1].read,
+            self.counter("fast-retransmits") + self.counter("timeouts"),
+            self.counter("reductions-undone"),
+            self.counter("duplicates-reported"),
+        );
+    }
+
+    fn counter(&self, name: &str) -> u64 {
+        let counters = &self.benches[0].counters;
+        counters.iter().find(|(it, _)| *it == name).map_or(0, |(_, value)| value)
+    }
+
     /// Sends for so long after the handshake.
     fn run(mut self, duration: Duration) -> Figures {
         self.benches[0].connect();
         self.carry(0);
         let start = self.now;
+        let trace = std::env::var_os("TRACE").is_some();
+        let mut next_line = start;
         while self.now - start < duration {
             self.step();
+            if trace && self.now >= next_line {
+                next_line = next_line + TRACE_EVERY;
+                self.trace(start);
+            }
         }
-        let counter = |name: &str| {
-            let counters = &self.benches[0].counters;
-            counters.iter().find(|(it, _)| *it == name).map_or(0, |(_, value)| value)
-        };
+        let counter = |name: &str| self.counter(name);
         let read = self.benches[1].read;
         let figures = Figures {
             mbit: read as f64 * 8.0 / duration.as_secs_f64() / 1e6,
@@ -265,6 +290,14 @@ fn one_percent_of_random_loss_newreno() {
 fn a_clean_path_is_filled() {
     let figures = mean("clean", CLEAN, CongestionKind::Cubic, true);
     assert!(figures.mbit > 85.0, "{figures:?}");
+}
+
+/// Windows and queues grow to what a long path needs, from what short ones do.
+#[test]
+fn a_long_path_is_filled() {
+    let path = Path { one_way: Duration::from_millis(100), queue_max: 2_500_000, ..CLEAN };
+    let figures = mean("200 ms", path, CongestionKind::Cubic, true);
+    assert!(figures.mbit > 75.0, "{figures:?}");
 }
 
 #[test]

@@ -160,7 +160,7 @@ impl World {
         let (bench, application) = (&mut self.benches[side], &mut self.applications[side]);
         bench.pressure = Pressure::None;
         let rng = &mut self.rng;
-        let room = bench.connection().send_room(&bench.config) as u64;
+        let room = bench.send_room() as u64;
         let len = u64::from(rng.below(40_000)).min(application.to_write).min(room);
         if len > 0 {
             bench.write(len as usize);

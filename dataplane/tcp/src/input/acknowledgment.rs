@@ -158,11 +158,14 @@ impl Connection {
         self.congestion.on_acknowledged(bytes, flight, step_max, path);
     }
 
-    /// Half of the room must be back, else a writer would be woken for every segment.
+    /// Half of what may wait beyond the congestion window must have gone: a writer is not woken for
+    /// every segment, and has time to write before there is nothing left to send.
     #[cold]
     pub(crate) fn unblock_writer(&mut self, signals: &mut Signals, cx: &Context<'_>) {
-        let half = cx.config.send_queue_max as usize / 2;
-        if self.send.queue.len() <= half && self.state.may_write() {
+        let limit = self.send_limit(cx);
+        let window = self.congestion.window.min(limit);
+        let low = limit / 2 + window / 2;
+        if self.send.queue.len() <= low as usize && self.state.may_write() {
             self.is_write_blocked = false;
             *signals |= Signals::WRITABLE;
         }

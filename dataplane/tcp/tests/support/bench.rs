@@ -239,6 +239,10 @@ impl Bench {
         self.run_until(until);
     }
 
+    pub(crate) fn send_room(&mut self) -> usize {
+        self.with(|connection, cx| connection.send_room(cx))
+    }
+
     /// When a timer is due next.
     pub(crate) fn wheel(&self) -> Instant {
         self.wheel

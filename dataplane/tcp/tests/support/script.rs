@@ -37,6 +37,7 @@ pub(crate) fn plain_config() -> Config {
     Config {
         mss: 1_460,
         receive_buffers: 44,
+        receive_buffers_max: 0,
         window_scale: 0,
         timestamps: false,
         sack: false,
@@ -172,7 +173,7 @@ impl Script {
             }
             "readable" => (rest.to_owned(), connection.readable().to_string()),
             "queued" => (rest.to_owned(), connection.queued().to_string()),
-            "room" => (rest.to_owned(), connection.send_room(&self.bench.config).to_string()),
+            "room" => (rest.to_owned(), self.bench.send_room().to_string()),
             "held" => (rest.to_owned(), connection.buffers_held().to_string()),
             "cwnd" => (rest.to_owned(), connection.congestion_window().to_string()),
             "rtt" => (rest.to_owned(), format!("{:?}", connection.round_trip_us())),
@@ -220,6 +221,7 @@ impl Script {
                 "buffers" => config.receive_buffers = number(value)? as u32,
                 "wscale" => config.window_scale = number(value)? as u8,
                 "send_queue" => config.send_queue_max = number(value)? as u32,
+                "send_queue_min" => config.send_queue_min = number(value)? as u32,
                 "syn_retries" => config.syn_retries = number(value)? as u8,
                 "data_retries" => config.data_retries = number(value)? as u8,
                 "time_wait" => config.time_wait = seconds()?,

@@ -1,0 +1,31 @@
+//! Receive window auto-tuning: a window that a peer fills within a round trip is too small.
+//!
+//! The rate of a sender is at most one window per round trip. When half of ours arrived within less
+//! than one, the window is what limits it, or soon will be; it doubles then, up to a bound, as long as
+//! the application keeps up and receive memory is plentiful. The round trip is what our own segments
+//! measured, the handshake's at least: queues that the sender fills do not count.
+
+use sluice_buf::Pressure;
+
+use crate::connection::Connection;
+use crate::context::Context;
+use crate::flight::{Stamp, ticks_of_us};
+use crate::limits;
+
+impl Connection {
+    /// Half of the window arrived since this was last asked.
+    #[cold]
+    pub(crate) fn tune_window(&mut self, cx: &Context<'_>) {
+        let now = Stamp::of(cx.now);
+        let took = now.since(self.tuned_at);
+        (self.tuned_from, self.tuned_at) = (self.receive.next, now);
+        let round_trip = ticks_of_us(self.rtt.smoothed_us().unwrap_or(0));
+        if cx.pressure != Pressure::None || took > round_trip {
+            return;
+        }
+        let share = cx.pool.capacity() / limits::RECEIVE_POOL_SHARE;
+        if self.receive.grow(cx.config.receive_buffers_max.min(share)) {
+            cx.counters.receive_windows_grown.increment();
+        }
+    }
+}
