@@ -49,12 +49,10 @@ pub struct Connection {
     pub(crate) recovery: Recovery,
     /// RCV.NXT when the receive window was last measured.
     pub(crate) tuned_from: SeqNumber,
-    pub(crate) timers: Timers,
-    pub(crate) rtt: RttEstimator,
-    /// When the last burst of data began to leave.
-    pub(crate) sent_at: Stamp,
     /// When that was.
     pub(crate) tuned_at: Stamp,
+    pub(crate) timers: Timers,
+    pub(crate) rtt: RttEstimator,
     /// The scoreboard: with SACK, and more than one burst under way or a loss.
     pub(crate) flight: Option<Box<Flight>>,
     pub(crate) congestion: Congestion,
@@ -188,7 +186,7 @@ impl Connection {
         if cx.pressure != Pressure::None {
             return limited_queue(least, cx.pressure).min(most);
         }
-        self.congestion.window.saturating_mul(2).saturating_add(least).min(most)
+        (2 * self.congestion.window + least).min(most)
     }
 
     /// Bytes written and not yet acknowledged.

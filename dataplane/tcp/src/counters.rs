@@ -26,6 +26,8 @@ counters! {
     outside_window = "outside-window",
     /// Dropped: a timestamp from the past (RFC 7323, 5.3).
     old_timestamp = "old-timestamp",
+    /// Segments with a timestamp from the past that had only been overtaken.
+    overtaken = "overtaken",
     /// Dropped: no timestamp although they were agreed on (RFC 7323, 3.2).
     missing_timestamp = "missing-timestamp",
     /// Dropped: no ACK bit.

@@ -37,6 +37,11 @@ pub const SCARCE_QUEUE_SHARE: u32 = 4;
 /// fast to an application that stops reading.
 pub const RECEIVE_POOL_SHARE: u32 = 8;
 
+/// Bytes received since the window was last measured beyond which no old timestamp is good: with what
+/// was received while the floor of timestamps lagged behind, and the largest window, less than half of
+/// the sequence space.
+pub const OVERTAKEN_BYTES_MAX: u32 = 1 << 28;
+
 /// Least segment size that a peer can ask for, bytes. Attack: a tiny MSS makes us send, and keep
 /// count of, a packet per few bytes.
 pub const PEER_MSS_MIN: u16 = 64;

@@ -35,6 +35,8 @@ pub(crate) struct Negotiated {
     recent: u32,
     /// When `recent` was stored, in ticks of 2^20 ns (wraps in 52 days).
     recent_at: u32,
+    /// What the peer's clock showed no more than a few windows ago.
+    floor: u32,
     /// Added to our clock, so that it does not tell how long we run (RFC 7323, 5.4).
     offset: u32,
 }
@@ -51,6 +53,7 @@ impl Negotiated {
             ecn: Ecn::default(),
             recent: 0,
             recent_at: 0,
+            floor: 0,
             offset,
         }
     }
@@ -91,6 +94,7 @@ impl Negotiated {
         if let (true, Some(stamp)) = (config.timestamps, peer.timestamps) {
             self.has_timestamps = true;
             self.remember(stamp.value, now);
+            self.floor = stamp.value;
             // RFC 6691, 3: the announced size does not count options, a segment's payload does.
             self.mss -= TIMESTAMPS_LEN;
         }
@@ -123,6 +127,20 @@ impl Negotiated {
             self.remember(stamp.value, now);
         }
         Ok(())
+    }
+
+    /// Whether a segment that [`check`](Self::check) finds old was only overtaken, by its own
+    /// retransmission perhaps. What was sent since the peer's clock showed `floor` is less than half
+    /// of the sequence space, so its numbers mean what they say.
+    pub(crate) fn is_overtaken(&self, stamp: Timestamps) -> bool {
+        stamp.value.wrapping_sub(self.floor).cast_signed() >= 0
+    }
+
+    /// Another part of the window arrived: the floor follows TS.Recent, half of the way, so that it
+    /// stays behind what may still be on its way.
+    pub(crate) fn raise_floor(&mut self) {
+        let behind = self.recent.wrapping_sub(self.floor);
+        self.floor = self.recent.wrapping_sub(behind / 2);
     }
 
     /// Our clock, and the peer's as last heard.

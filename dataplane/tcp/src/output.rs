@@ -293,7 +293,7 @@ impl Connection {
     /// RFC 5681, 4.1.
     #[inline]
     fn restart_if_idle(&mut self, cx: &Context<'_>) {
-        let idle_ns = nanos_of(Stamp::of(cx.now).since(self.sent_at));
+        let idle_ns = nanos_of(Stamp::of(cx.now).since(self.timers.sent_at));
         if idle_ns > self.rtt.timeout_ns(cx.config) && self.retries == 0 {
             self.congestion.on_idle(self.options.mss.into());
         }
@@ -469,10 +469,11 @@ impl Connection {
         self.owed = self.owed.without(Owed::ACK);
         self.timers.cancel(Timer::DelayedAck);
         let shift = self.options.receive_shift;
-        if self.receive.next.since(self.tuned_from) >= self.receive.tuning_step() {
+        let edge = self.receive.edge;
+        let window = self.receive.announce(shift, cx.pressure);
+        if edge != self.receive.edge {
             self.tune_window(cx);
         }
-        let window = self.receive.announce(shift, cx.pressure);
         let timestamps = self.options.has_timestamps.then(|| self.options.stamp(cx.now));
         PlainHeader { seq, ack: self.receive.next, flags, window, timestamps }
     }

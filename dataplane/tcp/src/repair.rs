@@ -5,7 +5,7 @@ use sluice_wire::SeqNumber;
 
 use crate::connection::Connection;
 use crate::context::Context;
-use crate::flight::{Flight, GROWTH_DIVISOR, News, Pace, Stamp, Undo, ticks_of_us};
+use crate::flight::{Flight, GROWTH_DIVISOR, News, Pace, Stamp, ticks_of_us};
 use crate::output::Owed;
 use crate::recovery::Phase;
 
@@ -19,11 +19,11 @@ impl Connection {
     pub(crate) fn note_sent(&mut self, from: SeqNumber, end: SeqNumber, now: Instant) {
         let stamp = Stamp::of(now);
         if from == self.send.unacknowledged {
-            self.sent_at = stamp;
+            self.timers.sent_at = stamp;
         } else if self.options.has_sack {
             self.note_sent_behind(from, end, stamp);
         } else {
-            self.sent_at = stamp;
+            self.timers.sent_at = stamp;
         }
     }
 
@@ -40,17 +40,17 @@ impl Connection {
         if let Some(flight) = self.flight.as_deref_mut() {
             flight.board.extend(end, now, quantum);
             flight.reduction.on_sent(end.since(from));
-            self.sent_at = now;
-        } else if now.since(self.sent_at) > quantum {
+            self.timers.sent_at = now;
+        } else if now.since(self.timers.sent_at) > quantum {
             self.begin_flight(from).board.extend(end, now, quantum);
-            self.sent_at = now;
+            self.timers.sent_at = now;
         }
     }
 
     /// The scoreboard, from now on: up to `end` everything was sent in one burst.
     #[cold]
     pub(crate) fn begin_flight(&mut self, end: SeqNumber) -> &mut Flight {
-        let flight = Flight::new(self.send.unacknowledged, end, self.sent_at);
+        let flight = Flight::new(self.send.unacknowledged, end, self.timers.sent_at);
         self.flight.insert(Box::new(flight))
     }
 
@@ -163,7 +163,7 @@ impl Connection {
             }
             flight.detect_at_timeout(window, Stamp::of(cx.now));
             if is_new || flight.undo.is_none() {
-                flight.undo = Some(Undo::new(saved, unacknowledged));
+                flight.begin_undo(saved, unacknowledged);
             }
         }
         self.owed = self.owed.without(Owed::REPAIRS);

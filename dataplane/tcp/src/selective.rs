@@ -9,7 +9,7 @@ use sluice_wire::{SackBlocks, SeqNumber, TcpHeader};
 use crate::congestion::initial_window;
 use crate::connection::Connection;
 use crate::context::Context;
-use crate::flight::{News, Reduction, Stamp, Undo, nanos_of, ticks_of_us};
+use crate::flight::{News, Reduction, Stamp, nanos_of, ticks_of_us};
 use crate::output::Owed;
 use crate::recovery::Phase;
 use crate::signals::Signals;
@@ -118,14 +118,41 @@ impl Connection {
     fn handle_duplicate_report(&mut self, left: SeqNumber, right: SeqNumber, cx: &Context<'_>) {
         cx.counters.duplicates_reported.increment();
         let Some(flight) = self.flight.as_deref_mut() else { return };
-        let Some(undo) = flight.undo.as_mut() else { return };
-        if undo.is_of_it(left) && self.send.unacknowledged.at_or_after(flight.widened_until) {
+        let is_of_last = flight.undo.as_ref().is_some_and(|undo| undo.is_of_it(left));
+        if !is_of_last {
+            return self.undo_earlier(left, right, cx);
+        }
+        self.widen_reordering();
+        let Some(flight) = self.flight.as_deref_mut() else { return };
+        if flight.undo.as_mut().is_some_and(|undo| undo.on_duplicate(left, right)) {
+            self.undo(cx);
+        }
+    }
+
+    /// Something was sent again for nothing: the reordering window widens, once per round trip.
+    fn widen_reordering(&mut self) {
+        let Some(flight) = self.flight.as_deref_mut() else { return };
+        if self.send.unacknowledged.at_or_after(flight.widened_until) {
             flight.widened_until = self.send.max;
             self.recovery.reordering.on_needless();
         }
-        if undo.on_duplicate(left, right) {
-            self.undo(cx);
+    }
+
+    /// As [`undo`](Self::undo), if the duplicate was the last one of an earlier reduction's.
+    #[cold]
+    fn undo_earlier(&mut self, left: SeqNumber, right: SeqNumber, cx: &Context<'_>) {
+        let Some(flight) = self.flight.as_deref_mut() else { return };
+        let Some((saved, replaced)) = flight.undo_before(left, right) else { return };
+        cx.counters.reductions_undone.increment();
+        match replaced {
+            Some(wrong) => self.congestion.raise(&saved, &wrong),
+            None => self.congestion.restore(saved, self.room_after_undo()),
         }
+    }
+
+    /// Up to where the window opens at once when it is restored (RFC 4015, 3.2).
+    fn room_after_undo(&self) -> u32 {
+        self.send.in_flight() + initial_window(self.options.mss.into())
     }
 
     /// RFC 6298, 3 and RFC 7323, 4: what was sent once measures the round trip; of what was sent
@@ -168,6 +195,8 @@ impl Connection {
             && news.is_original
             && header.ack.at_or_before(self.recovery.recover);
         if is_echo_older || is_original {
+            // RFC 8985, 6.2 asks for a D-SACK; this tells as much, and sooner.
+            self.widen_reordering();
             self.undo(cx);
         }
         is_echo_older || is_original
@@ -180,8 +209,7 @@ impl Connection {
         let Some(undo) = flight.undo.take() else { return };
         cx.counters.reductions_undone.increment();
         flight.board.forget_lost();
-        let room = self.send.in_flight() + initial_window(self.options.mss.into());
-        self.congestion.restore(undo.saved, room);
+        self.congestion.restore(undo.saved, self.room_after_undo());
         self.rtt.backoff = 0;
         self.recovery.phase = Phase::Disorder;
         self.recovery.recover = self.send.unacknowledged - 1;
@@ -240,7 +268,7 @@ impl Connection {
         let (unacknowledged, under_way) = (self.send.unacknowledged, self.send.in_flight());
         if let Some(flight) = self.flight.as_deref_mut() {
             flight.reduction = Reduction::new(under_way - flight.board.sacked() + news.bytes);
-            flight.undo = Some(Undo::new(saved, unacknowledged));
+            flight.begin_undo(saved, unacknowledged);
             flight.probe = None;
         }
         self.rtt.on_retransmitted();

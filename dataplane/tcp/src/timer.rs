@@ -6,6 +6,8 @@
 
 use sluice_base::Instant;
 
+use crate::flight::Stamp;
+
 /// What may be waited for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u8)]
@@ -53,6 +55,8 @@ pub(crate) struct Timers {
     moved: bool,
     /// Something came since the keepalive timer last asked.
     pub(crate) is_heard: bool,
+    /// When the last burst of data began to leave.
+    pub(crate) sent_at: Stamp,
     /// Full segments that are still acknowledged without waiting for company.
     pub(crate) quick_acks: u8,
 }
@@ -64,11 +68,12 @@ impl Timers {
         sending: Timer::Retransmit,
         moved: false,
         is_heard: false,
+        sent_at: Stamp(0),
         quick_acks: 0,
     };
 
-    pub(crate) fn new(quick_acks: u8) -> Self {
-        Self { quick_acks, ..Self::NONE }
+    pub(crate) fn new(quick_acks: u8, now: Instant) -> Self {
+        Self { quick_acks, sent_at: Stamp::of(now), ..Self::NONE }
     }
 
     #[inline]

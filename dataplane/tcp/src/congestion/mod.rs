@@ -164,6 +164,15 @@ impl Congestion {
         self.algorithm = saved.algorithm;
     }
 
+    /// A reduction was none, but a later one stands: as if that had come alone. It began from `wrong`
+    /// instead of from `saved`.
+    pub(crate) fn raise(&mut self, saved: &Saved, wrong: &Saved) {
+        let threshold = u64::from(self.slow_start_threshold) * u64::from(saved.window);
+        let raised = threshold / u64::from(wrong.window.max(1));
+        let raised = u32::try_from(raised).unwrap_or(u32::MAX).min(saved.window);
+        self.slow_start_threshold = self.slow_start_threshold.max(raised);
+    }
+
     /// The timer says that something is lost (RFC 5681, 3.1): begin again with one segment.
     /// `is_first` is false when the same data was sent again before: ssthresh falls once.
     pub(crate) fn on_timeout(&mut self, flight: u32, is_first: bool, path: Path) {
@@ -186,7 +195,7 @@ impl Congestion {
 }
 
 /// What a reduction changes.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Saved {
     window: u32,
     slow_start_threshold: u32,

@@ -24,6 +24,8 @@ mod undo;
 
 use sluice_wire::SeqNumber;
 
+use crate::congestion::Saved;
+
 pub(crate) use board::{Board, Delivered, Fate, Verdict};
 pub(crate) use hystart::{GROWTH_DIVISOR, HyStart, Pace};
 pub(crate) use rack::{Rack, Reordering};
@@ -37,7 +39,10 @@ pub(crate) struct Flight {
     pub(crate) rack: Rack,
     pub(crate) reduction: Reduction,
     pub(crate) hystart: HyStart,
+    /// What takes the last reduction back.
     pub(crate) undo: Option<Undo>,
+    /// Those before it whose duplicates may still come, the latest first.
+    pub(crate) undo_before: [Option<Undo>; 2],
     /// The probe of a silent tail that is under way (RFC 8985, 7).
     pub(crate) probe: Option<TailProbe>,
     /// Above it the next D-SACK widens the reordering window again: once per round trip.
@@ -78,6 +83,7 @@ impl Flight {
             reduction: Reduction::default(),
             hystart: HyStart::new(end),
             undo: None,
+            undo_before: [None, None],
             probe: None,
             widened_until: start,
         }
@@ -123,6 +129,36 @@ impl Flight {
     /// Everything that the peer does not have is lost.
     pub(crate) fn lose_all(&mut self) {
         self.board.judge(|_, _| Verdict::Lose);
+    }
+
+    /// A reduction begins: what `saved` was before it can be restored.
+    pub(crate) fn begin_undo(&mut self, saved: Saved, unacknowledged: SeqNumber) {
+        let last = self.undo.replace(Undo::new(saved, unacknowledged));
+        if last.as_ref().is_some_and(Undo::is_waiting) {
+            let [before, _] = &mut self.undo_before;
+            self.undo_before = [last, before.take()];
+        }
+    }
+
+    /// Everything that one of the reductions before the last sent again arrived twice: nothing had
+    /// been lost then. Gives what was before it, and if a later one still stands, what was before
+    /// that, which from now on restores all of it.
+    pub(crate) fn undo_before(
+        &mut self,
+        left: SeqNumber,
+        right: SeqNumber,
+    ) -> Option<(Saved, Option<Saved>)> {
+        let of_it = |undo: &Option<Undo>| undo.as_ref().is_some_and(|undo| undo.is_of_it(left));
+        let index = self.undo_before.iter().position(of_it)?;
+        let undo = self.undo_before[index].as_mut()?;
+        if !undo.on_duplicate(left, right) {
+            return None;
+        }
+        let saved = self.undo_before[index].take()?.saved;
+        let (newer, _) = self.undo_before.split_at_mut(index);
+        let newer = newer.iter_mut().rev().chain([&mut self.undo]).flatten().next();
+        let replaced = newer.map(|newer| std::mem::replace(&mut newer.saved, saved.clone()));
+        Some((saved, replaced))
     }
 
     /// RFC 8985, 6.3: the retransmission timer expired.

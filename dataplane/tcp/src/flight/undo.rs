@@ -30,6 +30,11 @@ impl Undo {
         left.at_or_after(self.marker)
     }
 
+    /// Whether duplicates of it may still come.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.outstanding > 0
+    }
+
     pub(crate) fn on_sent_again(&mut self, seq: SeqNumber, bytes: u32, stamp: Option<u32>) {
         self.outstanding = self.outstanding.saturating_add(bytes);
         if self.first.is_none() {

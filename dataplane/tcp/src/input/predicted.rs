@@ -42,7 +42,8 @@ impl Connection {
         self.timers.is_heard = true;
         if let Some(stamp) = header.timestamps {
             let acknowledged = self.receive.acknowledged;
-            if self.options.check(stamp, header.seq, acknowledged, cx.now).is_err() {
+            let checked = self.options.check(stamp, header.seq, acknowledged, cx.now);
+            if checked.is_err() && !self.take_overtaken(stamp, cx) {
                 cx.counters.old_timestamp.increment();
                 self.owed |= Owed::ACK;
                 return;

@@ -1,16 +1,17 @@
 //! RFC 9293, 3.10.7.4, first: check the sequence number. Timestamps are looked at before.
 
-use sluice_wire::{Flags, TcpHeader};
+use sluice_wire::{Flags, TcpHeader, Timestamps};
 
 use super::{Done, Step};
 use crate::connection::Connection;
 use crate::context::Context;
+use crate::limits;
 use crate::output::Owed;
 use crate::state::State;
 
 impl Connection {
-    /// RFC 7323, 5.3, R1: a segment from before the last one is acknowledged and dropped. A RST is
-    /// never judged by its timestamp (RFC 7323, 5.2).
+    /// RFC 7323, 5.3, R1: a segment from before the last one is acknowledged and dropped, unless it
+    /// was only overtaken. A RST is never judged by its timestamp (RFC 7323, 5.2).
     pub(super) fn check_timestamps(
         &mut self,
         header: &TcpHeader,
@@ -32,12 +33,27 @@ impl Connection {
         let is_current = self.is_in_window(header, segment_len);
         let acknowledged = self.receive.acknowledged;
         let seq = if is_current { header.seq } else { acknowledged + 1 };
-        if self.options.check(stamp, seq, acknowledged, cx.now).is_err() {
+        let checked = self.options.check(stamp, seq, acknowledged, cx.now);
+        if checked.is_err() && !self.take_overtaken(stamp, cx) {
             cx.counters.old_timestamp.increment();
             self.answer_unacceptable(segment_len > 0, cx);
             return Err(Done);
         }
         Ok(())
+    }
+
+    /// Whether a segment with an old timestamp is good all the same. RFC 7323, 5.3 drops them all,
+    /// which on a path that reorders costs a round trip for each: a retransmission renews TS.Recent,
+    /// and originals that were sent before it come after it. They can be told from those of another
+    /// turn of the sequence numbers while less than half a turn was received since `floor`.
+    #[cold]
+    pub(super) fn take_overtaken(&mut self, stamp: Timestamps, cx: &Context<'_>) -> bool {
+        let received = self.receive.next.since(self.tuned_from);
+        let is_good = received < limits::OVERTAKEN_BYTES_MAX && self.options.is_overtaken(stamp);
+        if is_good {
+            cx.counters.overtaken.increment();
+        }
+        is_good
     }
 
     /// RFC 9293, 3.10.7.4, first: a segment outside the window is acknowledged and dropped.

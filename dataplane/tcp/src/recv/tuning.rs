@@ -13,12 +13,21 @@ use crate::flight::{Stamp, ticks_of_us};
 use crate::limits;
 
 impl Connection {
+    /// The edge of the window moved: is it time to ask whether the window is large enough?
+    #[inline(never)]
+    pub(crate) fn tune_window(&mut self, cx: &Context<'_>) {
+        if self.receive.next.since(self.tuned_from) >= self.receive.tuning_step() {
+            self.measure_window(cx);
+        }
+    }
+
     /// Half of the window arrived since this was last asked.
     #[cold]
-    pub(crate) fn tune_window(&mut self, cx: &Context<'_>) {
+    fn measure_window(&mut self, cx: &Context<'_>) {
         let now = Stamp::of(cx.now);
         let took = now.since(self.tuned_at);
         (self.tuned_from, self.tuned_at) = (self.receive.next, now);
+        self.options.raise_floor();
         let round_trip = ticks_of_us(self.rtt.smoothed_us().unwrap_or(0));
         if cx.pressure != Pressure::None || took > round_trip {
             return;
