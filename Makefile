@@ -153,6 +153,15 @@ bench: ## criterion micro benches, then the whole path over in-memory links
 	@$(STEP) 1200 "build the path bench" $(CARGO) build --quiet --release -p sluice-bench --bins
 	@$(STEP) 600 "whole path" $(TARGET_DIR)/release/path
 
+.PHONY: scale
+scale: ## a million connections: memory, instructions, cycles; a flood of a million SYNs; a day of virtual time
+	@$(STEP) 900 "build the scale bench" $(CARGO) build --quiet --profile ci -p sluice-bench --bin scale
+	@$(STEP) 900 "a million connections" $(TARGET_DIR)/ci/scale
+	@$(STEP) 900 "build the long tests" $(CARGO) test --quiet -p sluice-bench -p sluice-stack \
+		--test syn_flood --test day --no-run
+	@$(STEP) 300 "a million spoofed SYNs" $(CARGO) test --quiet -p sluice-bench --test syn_flood -- --ignored
+	@$(STEP) 300 "a day of virtual time" $(CARGO) test --quiet -p sluice-stack --test day -- --ignored
+
 .PHONY: goodput
 goodput: build ## downloads over a bad cable, ours beside the kernel's: GOODPUT='--loss 1% --rtt 50 --pairs 5'
 	@$(STEP) 1200 "goodput" tests/scripts/netns tests/scripts/goodput $(GOODPUT) $(SLUICE)
@@ -163,6 +172,7 @@ nightly: ## the long run: everything, NIGHTLY_MINUTES= of seeds, NIGHTLY_TIME= s
 	@$(MAKE) sim MINUTES=$(NIGHTLY_MINUTES)
 	@$(MAKE) fuzz TIME=$(NIGHTLY_TIME)
 	@$(MAKE) goodput
+	@$(MAKE) scale
 	@$(MAKE) bench
 
 .PHONY: clean

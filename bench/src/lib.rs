@@ -19,13 +19,16 @@
 //! * `path` (binary): requests per second of the proxy's core, cycles by stage, latency, memory.
 //! * `icount` (binary): instructions per unit under callgrind, beside the table `icount.toml`.
 
+pub mod crowd;
 pub mod flood;
 pub mod host;
 pub mod load;
 pub mod machine;
 pub mod origin;
+pub mod pairs;
 pub mod rules;
 pub mod scenario;
+pub mod server;
 pub mod sluice;
 pub mod world;
 

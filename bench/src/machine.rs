@@ -29,8 +29,18 @@ pub fn description() -> String {
 /// Bytes of memory that the process has touched.
 #[must_use]
 pub fn resident_bytes() -> u64 {
+    status_bytes("VmRSS:")
+}
+
+/// Bytes of private memory that the process has asked for, whether it has touched it or not.
+#[must_use]
+pub fn allocated_bytes() -> u64 {
+    status_bytes("VmData:")
+}
+
+fn status_bytes(name: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
     let kibibytes = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
     kibibytes.unwrap_or(0) * 1024
 }

@@ -29,6 +29,8 @@ pub struct SluiceConfig {
     pub routes: Vec<RouteConfig>,
     /// Connections of both sides together.
     pub connections_max: u32,
+    /// Requests and relays in flight.
+    pub exchanges_max: u32,
     /// Buffers of each of its two pools.
     pub buffers: u32,
     /// The largest frame with segmentation left to the device; 0 for none.
@@ -94,7 +96,9 @@ impl Sluice {
             ..StackConfig::default()
         };
         let connections_max = config.connections_max;
-        let proxy_config = ProxyConfig { connections_max, seed: 5, ..ProxyConfig::default() };
+        let exchanges_max = config.exchanges_max;
+        let proxy_config =
+            ProxyConfig { connections_max, exchanges_max, seed: 5, ..ProxyConfig::default() };
         let proxy = Proxy::new(proxy_config, tx.share());
         let pools = [rx.share(), tx.share()];
         let reserve = tx.capacity() / 8;

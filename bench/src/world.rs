@@ -129,6 +129,7 @@ impl World {
                 via: vec![ORIGIN.into()],
             }],
             connections_max,
+            exchanges_max: 65_536,
             buffers: 16_384 + 4 * connections,
             segmentation_max: scenario.segmentation_max(),
         };
@@ -279,7 +280,7 @@ impl World {
 
 /// What heartbeats take when nobody takes the processor away, all together, and how many were
 /// interrupted.
-fn without_interruptions(beats: &mut [u64]) -> (f64, u64) {
+pub(crate) fn without_interruptions(beats: &mut [u64]) -> (f64, u64) {
     beats.sort_unstable();
     let limit = beats.get(beats.len() / 2).copied().unwrap_or(0).saturating_mul(8);
     let kept = beats.partition_point(|cycles| *cycles <= limit);

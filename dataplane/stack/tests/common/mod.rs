@@ -73,6 +73,7 @@ pub(crate) struct Net {
     sequence: u64,
     /// Every frame, as tcpdump prints it, with who sent it.
     pub(crate) log: Vec<String>,
+    pub(crate) keeps_log: bool,
     /// Whether a frame arrives; may change it.
     pub(crate) filter: Option<Filter>,
 }
@@ -196,6 +197,7 @@ impl Net {
             in_flight: BTreeMap::new(),
             sequence: 0,
             log: Vec::new(),
+            keeps_log: true,
             filter: None,
         }
     }
@@ -315,7 +317,9 @@ impl Net {
         }
         any |= !sent.is_empty();
         for (wire, end, number, mut frame) in sent {
-            self.log.push(format!("{number} {}", Frame(&frame.bytes)));
+            if self.keeps_log {
+                self.log.push(format!("{number} {}", Frame(&frame.bytes)));
+            }
             if self.filter.as_mut().is_some_and(|filter| !filter(&mut frame)) {
                 continue;
             }

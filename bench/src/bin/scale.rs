@@ -1,0 +1,312 @@
+//! What a million connections cost: memory of each, and how much harder they make the work on one.
+//!
+//! Every run is a process of its own, so that nothing is left over from another: this program
+//! starts itself with `--play`, under valgrind where instructions are counted. Bytes and
+//! instructions depend on the code alone: each has a gate, which is what was reached last and a
+//! little, and a goal, which is what the project promises and may not hold yet. Cycles depend on
+//! the machine and are shown.
+
+use std::process::{Command, ExitCode, Stdio};
+
+use clap::{Parser, ValueEnum};
+use sluice_bench::machine;
+use sluice_bench::pairs::Pairs;
+use sluice_bench::server::{Server, Stopped, Unit};
+use sluice_tcp::Config;
+
+/// Connections between which slopes and ratios are taken.
+const FEW: u32 = 10_000;
+const FEWEST: u32 = 1_000;
+const MANY: u32 = 1_000_000;
+/// What a figure may be, and what it shall be.
+#[derive(Clone, Copy)]
+struct Limit {
+    gate: f64,
+    goal: f64,
+}
+
+/// Bytes of state per idle established connection, and per proxied pair.
+const CONNECTION: Limit = Limit { gate: 412.0, goal: 400.0 };
+const PAIR: Limit = Limit { gate: 1_800.0, goal: 1_000.0 };
+/// Instructions among many, of those among few.
+const AMONG_MANY: Limit = Limit { gate: 1.12, goal: 1.1 };
+const PAIR_AMONG_MANY: Limit = Limit { gate: 1.35, goal: 1.1 };
+/// Cycles among many, of those among few.
+const CYCLES_GOAL: f64 = 1.3;
+/// Cycles of the server per connection.
+const CONNECTION_CYCLES_GOAL: f64 = 4_600.0;
+
+impl Limit {
+    fn verdict(self, figure: f64) -> String {
+        match figure {
+            figure if figure > self.gate => format!("MORE than the {} of the gate", self.gate),
+            figure if figure > self.goal => format!("above the goal of {}", self.goal),
+            _ => format!("at most {}, holds", self.goal),
+        }
+    }
+}
+
+#[derive(Debug, Parser)]
+struct Options {
+    /// Which questions; all if none is named.
+    questions: Vec<Question>,
+    /// The larger number of connections.
+    #[arg(long, default_value_t = MANY)]
+    many: u32,
+    /// Units per run in which cycles are taken.
+    #[arg(long, default_value_t = 400_000)]
+    count: u64,
+    /// Runs of each kind in which cycles are taken, in turn.
+    #[arg(long, default_value_t = 5)]
+    rounds: u32,
+    /// One run: what is played.
+    #[arg(long)]
+    play: Option<Play>,
+    /// One run: the unit of a server.
+    #[arg(long, default_value = "exchange")]
+    unit: String,
+    /// One run: connections, or pairs.
+    #[arg(long, default_value_t = FEW)]
+    connections: u32,
+    /// One run: how many units, in turn; the last ones count.
+    #[arg(long, default_value_t = 0)]
+    units: u64,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+enum Question {
+    /// Bytes per idle connection and per pair.
+    Memory,
+    /// Instructions among many and among few.
+    Instructions,
+    /// Cycles among many and among few.
+    Cycles,
+    /// Cycles of a connection from SYN to FIN.
+    Connections,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+enum Play {
+    Server,
+    Pairs,
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    let result = match options.play {
+        Some(what) => play(what, &options),
+        None => ask(&options),
+    };
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(message) => {
+            eprintln!("scale: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// One run: prints bytes allocated and resident before and after the connections were opened, and
+/// cycles per unit.
+fn play(what: Play, options: &Options) -> Result<bool, String> {
+    let Options { connections, units, .. } = *options;
+    let stopped = |stopped: Stopped| format!("nothing happened after {} units", stopped.done);
+    let unit = Unit::ALL.into_iter().find(|(name, _)| *name == options.unit);
+    let (_, unit) = unit.ok_or_else(|| format!("no unit {:?}", options.unit))?;
+    let (cycles, interrupted, failures) = match what {
+        Play::Server => {
+            let mut server = Server::new(connections + 8_192, connections, &Config::default());
+            server.fill().map_err(stopped)?;
+            say_memory();
+            let (cycles, interrupted) = if units == 0 {
+                (0.0, 0)
+            } else {
+                // The TIME-WAIT table is full before it counts.
+                let warm_up = if unit == Unit::ConnectionTimeWait { 50_000 } else { units / 10 };
+                server.play(unit, warm_up).map_err(stopped)?;
+                server.play(unit, units).map_err(stopped)?
+            };
+            (cycles, interrupted, server.crowd.failures)
+        }
+        Play::Pairs => {
+            let mut pairs = Pairs::new(connections + 4_096, connections, 0);
+            pairs.fill().map_err(stopped)?;
+            say_memory();
+            let (cycles, interrupted) = if units == 0 {
+                (0.0, 0)
+            } else {
+                pairs.play(units / 10).map_err(stopped)?;
+                pairs.play(units).map_err(stopped)?
+            };
+            (cycles, interrupted, pairs.crowd.failures)
+        }
+    };
+    println!("cycles {cycles}\ninterrupted {interrupted}");
+    if failures > 0 {
+        return Err(format!("{failures} segments were not as expected"));
+    }
+    Ok(true)
+}
+
+fn say_memory() {
+    println!("allocated {}", machine::allocated_bytes());
+    println!("resident {}", machine::resident_bytes());
+}
+
+fn ask(options: &Options) -> Result<bool, String> {
+    let all = [Question::Memory, Question::Instructions, Question::Cycles, Question::Connections];
+    let chosen = if options.questions.is_empty() { &all[..] } else { &options.questions };
+    println!("{}, TSC {:.3} GHz", machine::description(), machine::cycles_per_nano());
+    let mut holds = true;
+    for question in chosen {
+        holds &= match question {
+            Question::Memory => memory(options)?,
+            Question::Instructions => instructions(options)?,
+            Question::Cycles => cycles(options)?,
+            Question::Connections => connections(options)?,
+        };
+    }
+    Ok(holds)
+}
+
+/// What one run said.
+struct Said {
+    lines: String,
+    instructions: Option<u64>,
+}
+
+impl Said {
+    fn value(&self, name: &str) -> Result<f64, String> {
+        let value =
+            self.lines.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+        value.ok_or_else(|| format!("a run said nothing of {name}: {:?}", self.lines))
+    }
+}
+
+fn run(what: &str, unit: &str, connections: u32, units: u64, count: bool) -> Result<Said, String> {
+    let program = std::env::current_exe().map_err(|error| error.to_string())?;
+    let file = std::env::temp_dir().join(format!("callgrind.scale.{}", std::process::id()));
+    let mut command = if count {
+        let mut command = Command::new("valgrind");
+        command
+            .args(["--tool=callgrind", "--quiet", "--collect-atstart=no"])
+            .args(["--toggle-collect=*serve_vector*", "--toggle-collect=*proxy_heartbeat*"])
+            .arg(format!("--callgrind-out-file={}", file.display()))
+            .arg(program);
+        command
+    } else {
+        Command::new(program)
+    };
+    let output = command
+        .args(["--play", what, "--unit", unit])
+        .args(["--connections", &connections.to_string(), "--units", &units.to_string()])
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(|error| format!("{what}: {error}"))?;
+    if !output.status.success() {
+        return Err(format!("{what} {unit} of {connections} ended with {}", output.status));
+    }
+    let lines = String::from_utf8_lossy(&output.stdout).into_owned();
+    let instructions = if count {
+        let text = std::fs::read_to_string(&file).map_err(|error| error.to_string())?;
+        let _ = std::fs::remove_file(&file);
+        let totals = text.lines().rev().find_map(|line| line.strip_prefix("totals: "));
+        Some(totals.and_then(|total| total.trim().parse().ok()).ok_or("no totals")?)
+    } else {
+        None
+    };
+    Ok(Said { lines, instructions })
+}
+
+fn memory(options: &Options) -> Result<bool, String> {
+    println!("\nbytes of state, slope from {FEW} to {} (allocated, resident)", options.many);
+    let mut holds = true;
+    for (what, name, limit) in
+        [("server", "idle established connection", CONNECTION), ("pairs", "proxied TCP pair", PAIR)]
+    {
+        let few = run(what, "exchange", FEW, 0, false)?;
+        let many = run(what, "exchange", options.many, 0, false)?;
+        let slope = |name: &str| -> Result<f64, String> {
+            Ok((many.value(name)? - few.value(name)?) / f64::from(options.many - FEW))
+        };
+        let (allocated, resident) = (slope("allocated")?, slope("resident")?);
+        let most = allocated.max(resident);
+        holds &= most <= limit.gate;
+        let verdict = limit.verdict(most);
+        println!("  {name:<28} {allocated:>7.1} {resident:>7.1}   {verdict}");
+    }
+    Ok(holds)
+}
+
+const UNITS: [(&str, &str, &str); 4] = [
+    ("server", "exchange", "server: exchange on a random connection"),
+    ("server", "connection", "server: new connection, SYN to FIN"),
+    ("server", "connection-time-wait", "server: the same, closing first"),
+    ("pairs", "exchange", "proxy: exchange on a random pair"),
+];
+
+fn instructions(options: &Options) -> Result<bool, String> {
+    println!("\ninstructions per unit among {FEWEST} and among {}", options.many);
+    let mut holds = true;
+    for (what, unit, name) in UNITS {
+        let count = |connections: u32| -> Result<f64, String> {
+            let (low, high) = (2_000, 12_000);
+            let low_run = run(what, unit, connections, low, true)?;
+            let high_run = run(what, unit, connections, high, true)?;
+            let taken = [low_run, high_run].map(|said| said.instructions.unwrap_or(0) as f64);
+            // A tenth more of each is played before, except where a table is filled.
+            let tenth = if unit == "connection-time-wait" { 1.0 } else { 1.1 };
+            Ok((taken[1] - taken[0]) / ((high - low) as f64 * tenth))
+        };
+        let (few, many) = (count(FEWEST)?, count(options.many)?);
+        let limit = if what == "pairs" { PAIR_AMONG_MANY } else { AMONG_MANY };
+        let ratio = many / few;
+        holds &= ratio <= limit.gate;
+        let verdict = limit.verdict(ratio);
+        println!("  {name:<42} {few:>7.0} {many:>7.0}   x {ratio:.3}, {verdict}");
+    }
+    Ok(holds)
+}
+
+fn cycles(options: &Options) -> Result<bool, String> {
+    println!("\nbusy cycles per unit among {FEWEST} and among {}, medians", options.many);
+    for (what, unit, name) in UNITS {
+        let (mut few, mut many) = (Vec::new(), Vec::new());
+        for _ in 0..options.rounds {
+            few.push(run(what, unit, FEWEST, options.count, false)?.value("cycles")?);
+            many.push(run(what, unit, options.many, options.count, false)?.value("cycles")?);
+        }
+        let (few, many) = (median(&mut few), median(&mut many));
+        println!(
+            "  {name:<42} {few:>7.0} {many:>7.0}   x {:.2}, the goal is {CYCLES_GOAL}",
+            many / few
+        );
+    }
+    Ok(true)
+}
+
+fn connections(options: &Options) -> Result<bool, String> {
+    println!(
+        "\nbusy cycles of the server per connection with one exchange of 64 bytes, SYN to FIN"
+    );
+    for (what, unit, name) in &UNITS[1..3] {
+        let mut all = Vec::new();
+        for _ in 0..options.rounds {
+            all.push(run(what, unit, FEWEST, options.count, false)?.value("cycles")?);
+        }
+        let middle = median(&mut all);
+        println!(
+            "  {name:<42} {middle:>7.0} ({:.0} .. {:.0}), the goal is {CONNECTION_CYCLES_GOAL}",
+            all[0],
+            all[all.len() - 1]
+        );
+    }
+    Ok(true)
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
