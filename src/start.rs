@@ -15,7 +15,9 @@ use sluice_config_control::{
     ControlError, ControlParts, Exit, InterfaceInfo, LogLevels, Publisher, SampleBackendError,
     SampleBackends,
 };
-use sluice_config_model::{Config, DeviceSpec, IdRegistry, Idle, Interface, Rule, RuleAction};
+use sluice_config_model::{
+    Config, DeviceSpec, IdRegistry, Idle, Interface, RouterAdvertisements, Rule, RuleAction,
+};
 use sluice_config_toml::Style;
 use sluice_l7_proxy::{Proxy, ProxyConfig};
 use sluice_rules::RuleTable;
@@ -205,6 +207,8 @@ struct WorkerSeed {
     /// SYNs and connections per source and second.
     limits: Vec<(InterfaceId, u32, u32)>,
     vlans: Vec<(InterfaceId, Vlan)>,
+    /// Interfaces that listen to routers, and whether they make addresses of their prefixes.
+    listening: Vec<(InterfaceId, bool)>,
     mesh: Mesh,
     waker: Arc<Waker>,
     clock: MonotonicClock,
@@ -213,12 +217,16 @@ struct WorkerSeed {
 impl WorkerSeed {
     fn grow(self) -> (Worker, WorkerLinks) {
         let WorkerSeed { id, stack, proxy, pools, ports, closed, limits, vlans, .. } = self;
+        let listening = self.listening;
         let (mesh, waker) = (self.mesh, self.waker);
         let proxy = Proxy::new(proxy, pools.tx.share());
         let seed = proxy_independent(stack.secrets.flow[0]);
         let mut stack = Stack::new(stack, pools.rx, pools.tx, seed);
         for (interface, vlan) in vlans {
             stack.set_vlan(interface, vlan);
+        }
+        for (interface, forms_addresses) in listening {
+            stack.discover_routers(interface, forms_addresses);
         }
         for (interface, syns, connections) in limits {
             stack.set_source_limits(interface, syns, connections);
@@ -286,12 +294,26 @@ fn worker_seeds(
             closed,
             limits,
             vlans: vlans(config),
+            listening: listening(config),
             mesh,
             waker,
             clock,
         });
     }
     Ok(seeds)
+}
+
+/// The interfaces that listen to routers.
+fn listening(config: &Config) -> Vec<(InterfaceId, bool)> {
+    let listens = config.interfaces.iter().filter_map(|interface| {
+        let forms_addresses = match interface.router_advertisements {
+            RouterAdvertisements::Ignore => return None,
+            RouterAdvertisements::Accept => false,
+            RouterAdvertisements::FormAddresses => true,
+        };
+        Some((interface.id, forms_addresses))
+    });
+    listens.collect()
 }
 
 /// The interfaces without a device of their own.
@@ -340,6 +362,7 @@ fn stack_config(config: &Config, opened: &[Opened]) -> Result<StackConfig, Start
     let routes = config.ip_routes.iter().map(|route| RouteConfig {
         to: (route.to.address, route.to.prefix_len),
         via: route.via.clone(),
+        interface: route.interface,
     });
     Ok(StackConfig {
         workers: config.runtime.cores.len() as u16,

@@ -84,8 +84,11 @@ impl<A: App> Host<A> {
         pool: &Pool,
         device: LinkPeer,
     ) -> Self {
-        let route =
-            RouteConfig { to: (Ipv4Addr::UNSPECIFIED.into(), 0), via: vec![gateway.into()] };
+        let route = RouteConfig {
+            to: (Ipv4Addr::UNSPECIFIED.into(), 0),
+            via: vec![gateway.into()],
+            interface: None,
+        };
         let config = StackConfig {
             interfaces: vec![InterfaceConfig {
                 id: PORT,

@@ -62,6 +62,7 @@ impl Pairs {
             routes: vec![RouteConfig {
                 to: (Ipv4Addr::UNSPECIFIED.into(), 0),
                 via: vec![CLIENTS.into()],
+                interface: None,
             }],
             connections_max: 2 * pairs_max,
             exchanges_max: pairs_max,

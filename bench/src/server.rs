@@ -140,6 +140,7 @@ impl Server {
             routes: vec![RouteConfig {
                 to: (Ipv4Addr::UNSPECIFIED.into(), 0),
                 via: vec![ROUTER.into()],
+                interface: None,
             }],
             secrets: Secrets { flow: [3, 1], iss: [3, 2], owner: [3, 3] },
             connections_max,

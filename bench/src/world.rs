@@ -127,6 +127,7 @@ impl World {
             routes: vec![RouteConfig {
                 to: (Ipv4Addr::new(10, 99, 0, 0).into(), 16),
                 via: vec![ORIGIN.into()],
+                interface: None,
             }],
             connections_max,
             exchanges_max: 65_536,

@@ -30,8 +30,22 @@ pub struct Interface {
     pub source_syn_rate: Option<u32>,
     /// Connections that each source address may begin per second; none: any number.
     pub source_connection_rate: Option<u32>,
+    /// What it does with router advertisements (RFC 4861, 6.3).
+    pub router_advertisements: RouterAdvertisements,
     /// What may come in by it; the first rule that matches decides. May change while running.
     pub rules: Vec<Rule>,
+}
+
+/// What an interface does with router advertisements.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum RouterAdvertisements {
+    /// It does not listen to them.
+    #[default]
+    Ignore,
+    /// `accept_ra`: routers of last resort, prefixes on the link, MTU and timers are taken from them.
+    Accept,
+    /// `slaac`: addresses are made of their prefixes too (RFC 4862).
+    FormAddresses,
 }
 
 /// Which device, and how to open it.
@@ -215,6 +229,8 @@ pub struct IpRoute {
     pub to: IpCidr,
     /// The next hops, at least one, each in the network of an interface.
     pub via: Vec<IpAddr>,
+    /// The interface of the next hops, where it was named: it must be for link-local ones.
+    pub interface: Option<InterfaceId>,
 }
 
 #[cfg(test)]

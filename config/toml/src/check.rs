@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use sluice_config_model::{Config, IpCidr};
+use sluice_config_model::{Config, Interface, IpCidr, RouterAdvertisements};
 
 use crate::read::{Clusters, Interfaces};
 use crate::report::Report;
@@ -27,13 +27,17 @@ pub(crate) fn across_sections(
     let owners: BTreeMap<_, _> = ours.clone().map(|(cidr, name)| (cidr.address, name)).collect();
     let routed = config.ip_routes.iter().map(|route| route.to);
     let reachable = Ranges::new(ours.map(|(cidr, _)| cidr).chain(routed));
+    let listens =
+        |interface: &Interface| interface.router_advertisements != RouterAdvertisements::Ignore;
+    // A router may turn up that leads everywhere.
+    let may_learn = config.interfaces.iter().any(listens);
     for at in &clusters.endpoints {
         let ip = at.value.ip();
         if let Some(interface) = owners.get(&ip) {
             report
                 .warning(at.span, format!("endpoint {} is an address of Sluice itself", at.value))
                 .hint(format!("interface `{interface}` has it; connections to it stay unanswered"));
-        } else if !reachable.contain(ip) {
+        } else if !(reachable.contain(ip) || may_learn && ip.is_ipv6()) {
             report
                 .warning(at.span, format!("no interface and no [[ip_route]] leads to {}", at.value))
                 .hint("add an [[ip_route]], for everything else with to = \"0.0.0.0/0\"");

@@ -134,6 +134,8 @@ pub const INTERFACE: Schema = Schema {
         value("host_addresses", "list of IP addresses with prefix length", "[]"),
         phrase("mtu", "bytes", "1500, or the parent's"),
         phrase("impairment", "section", "a cable without faults"),
+        value("accept_ra", "boolean", "false"),
+        value("slaac", "boolean", "false"),
         value("source_syn_rate", "number per second or \"unlimited\"", "\"unlimited\""),
         value("source_connection_rate", "number per second or \"unlimited\"", "\"unlimited\""),
         phrase("rule", "sections", "everything is allowed"),
@@ -181,6 +183,7 @@ pub const IP_ROUTE: Schema = Schema {
     keys: &[
         required("to", "IP network", "to = \"0.0.0.0/0\""),
         required("via", "IP address, or a list of them", "via = \"10.9.0.1\""),
+        phrase("interface", "name of an interface", "the one in whose network `via` is"),
     ],
     later: &[],
 };

@@ -116,8 +116,8 @@ fn the_examples_of_the_reference_are_valid() {
         .map(|rest| rest.split("```").next().expect("an end of the block"))
         .collect();
     assert!(blocks.len() >= 8, "only {} examples", blocks.len());
-    let interface =
-        "[[interface]]\nname = \"n\"\ndevice = \"tap:s\"\naddresses = [\"10.9.0.2/24\"]\n";
+    let interface = "[[interface]]\nname = \"net0\"\ndevice = \"tap:s\"\n\
+                     addresses = [\"10.9.0.2/24\", \"fd09::2/64\"]\n";
     let clusters: String = ["app", "api-v1", "api-v2", "postgres"]
         .iter()
         .map(|name| format!("[[cluster]]\nname = \"{name}\"\nendpoints = [\"10.9.0.1:80\"]\n"))

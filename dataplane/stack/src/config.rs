@@ -108,6 +108,8 @@ pub struct RouteConfig {
     pub to: (IpAddr, u8),
     /// Routers, each on one of our links. The first is used.
     pub via: Vec<IpAddr>,
+    /// The link that they are on, where it cannot be told from their addresses: of link-local ones.
+    pub interface: Option<InterfaceId>,
 }
 
 /// Keys that a peer must not know.

@@ -52,6 +52,16 @@ counters! {
     nd_ignored,
     /// Messages of neighbour discovery sent.
     nd_out,
+    /// Router advertisements read.
+    router_advertisements_in,
+    /// Router solicitations sent.
+    router_solicitations_out,
+    /// Whether a router of last resort is known by advertisement.
+    default_routers,
+    /// Prefixes that routers say are on our links.
+    learned_prefixes,
+    /// Addresses of ours made of routers' prefixes.
+    formed_addresses,
     /// Addresses of ours that another station had first.
     duplicate_addresses,
     /// Neighbours asked whether they are still there, because what was sent to them was in vain.

@@ -28,15 +28,20 @@ impl Stack {
             self.interfaces[usize::from(interface)].nonce = nonce;
             for at in 0..self.interfaces[usize::from(interface)].addresses_v6.len() {
                 let target = self.interfaces[usize::from(interface)].addresses_v6[at].address;
-                let options = NdpOptions { nonce: Some(nonce), ..NdpOptions::default() };
-                let message = NdpMessage::NeighborSolicitation { target, options };
-                let group = ipv6::solicited_node(target);
-                let mac = MacAddress::for_multicast_v6(group);
-                let from = Ipv6Addr::UNSPECIFIED;
-                let sent = self.send_nd(interface, mac, from, group, &message);
-                self.note(sent);
+                self.ask_for_duplicate(interface, target);
             }
         }
+    }
+
+    /// Asks a link whether somebody has an address of ours.
+    pub(crate) fn ask_for_duplicate(&mut self, interface: u16, target: Ipv6Addr) {
+        let nonce = Some(self.interfaces[usize::from(interface)].nonce);
+        let options = NdpOptions { nonce, ..NdpOptions::default() };
+        let message = NdpMessage::NeighborSolicitation { target, options };
+        let group = ipv6::solicited_node(target);
+        let mac = MacAddress::for_multicast_v6(group);
+        let sent = self.send_nd(interface, mac, Ipv6Addr::UNSPECIFIED, group, &message);
+        self.note(sent);
     }
 
     /// Workers beside the first leave the question to it.
@@ -47,7 +52,7 @@ impl Stack {
         self.next_detection = Instant::NEVER;
     }
 
-    /// Begins to wait, or takes silence as consent.
+    /// Begins to wait, or takes silence as consent; and does what is due about routers.
     #[cold]
     pub(crate) fn handle_detection(&mut self, now: Instant) {
         self.next_detection = Instant::NEVER;
@@ -79,6 +84,7 @@ impl Stack {
                 self.ask_again(interface);
             }
         }
+        self.handle_discovery(now);
     }
 
     /// Asks what could not be asked before.

@@ -96,11 +96,14 @@ drop_reasons! {
     // Neighbour discovery.
     NdMalformed, "nd-malformed", "The message of neighbour discovery is cut off or says what it may not.";
     NdHopLimit, "nd-hop-limit", "A router passed on what is for one link alone: its hop limit is not 255.";
+    NdFragmented, "nd-fragmented", "Neighbour discovery came in a fragment (RFC 6980).";
     NdSender, "nd-sender", "The sender or its link-layer address is no station on this link.";
     NdUnsolicited, "nd-unsolicited", "The advertisement answers what nobody asked.";
     NdConflict, "nd-conflict", "Another station claims one of our addresses.";
     NdDuplicate, "nd-duplicate", "Another station had one of our addresses first; we gave it up.";
-    NdIgnored, "nd-ignored", "Router advertisements, solicitations and redirects are not listened to.";
+    NdIgnored, "nd-ignored", "Router solicitations and redirects are not listened to, nor are advertisements where accept_ra is off.";
+    NdRouterFlood, "nd-router-flood", "More router advertisements came than are read per second.";
+    NdRouterLimit, "nd-router-limit", "A router advertisement told of more routers, prefixes or addresses than are kept.";
     MldIgnored, "mld-ignored", "Multicast listener discovery is for routers of groups.";
     // Forwarding.
     ForwardingOff, "forwarding-off", "The packet is not for us, and we do not forward.";

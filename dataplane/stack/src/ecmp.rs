@@ -10,7 +10,6 @@ use std::net::IpAddr;
 use sluice_base::{HashKey, SlabKey};
 use sluice_wire::{IpProtocol, ipv4, ipv6};
 
-use crate::fib::NextHop;
 use crate::host::Host;
 use crate::neighbor::Reach;
 use crate::stack::Stack;
@@ -79,21 +78,20 @@ impl Stack {
         waiting.unwrap_or(hops[0])
     }
 
-    /// Lets a connection whose next hop is silent go on by another one, if its route has one that is
-    /// not: what it had sent counts as lost. True if it does.
+    /// Lets a connection whose next hop is silent, or is forgotten, go on by another one, if its route
+    /// has one now: what it had sent counts as lost. True if it does.
     pub(crate) fn reroute(&mut self, key: SlabKey) -> bool {
         let Some(entry) = self.connections.get(key) else { return false };
         let (remote, before) = (entry.tuple.remote, (entry.interface, entry.next_hop));
         let flow = entry.tuple.hash(&self.flow_key);
-        if !matches!(self.destination(remote), Some(NextHop::Group { .. })) {
-            return false;
-        }
         let Ok(way) = self.route_flow(remote, flow) else { return false };
         let Some(entry) = self.connections.get_mut(key).filter(|_| way != before) else {
             return false;
         };
         (entry.interface, entry.next_hop) = way;
         entry.neighbor = None;
+        self.hosts.retain(way.1);
+        self.hosts.release(before.1);
         true
     }
 

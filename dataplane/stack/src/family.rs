@@ -33,7 +33,10 @@ impl Stack {
     #[inline]
     pub(crate) fn lookup_v6(&self, interface: u16, address: Ipv6Addr) -> Option<NextHop> {
         if !is_link_local_v6(address) {
-            return self.fib_v6.find(address);
+            return match self.learned.is_empty() {
+                true => self.fib_v6.find(address),
+                false => self.lookup_learned(address),
+            };
         }
         let link = &self.interfaces[usize::from(interface)];
         match link.own_v6(address) {
@@ -87,8 +90,8 @@ impl Stack {
     /// The MTU towards a host, as if its header was IPv4's: what TCP takes for headers is taken
     /// from that.
     pub(crate) fn mtu_for(&self, interface: u16, remote: Host) -> u16 {
-        let mtu = self.interfaces[usize::from(interface)].mtu;
-        if remote.is_v6() { mtu.saturating_sub(HEADER_LEN_MORE) } else { mtu }
+        let link = &self.interfaces[usize::from(interface)];
+        if remote.is_v6() { link.mtu_v6.saturating_sub(HEADER_LEN_MORE) } else { link.mtu }
     }
 
     /// What initial sequence numbers, time stamp offsets and cookies are made of: the addresses

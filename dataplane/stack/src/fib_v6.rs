@@ -23,6 +23,8 @@ pub(crate) struct FibV6 {
     starts: Vec<u128>,
     /// By range: where packets to it go.
     next_hops: Vec<Option<NextHop>>,
+    /// By range: the length of the prefix that says so, bits.
+    lens: Vec<u8>,
 }
 
 impl FibV6 {
@@ -36,14 +38,14 @@ impl FibV6 {
         // others comes before them.
         routes.sort_by_key(|route| (route.prefix, route.prefix_len));
         routes.dedup_by_key(|route| (route.prefix, route.prefix_len));
-        let mut fib = Self { starts: vec![0], next_hops: vec![None] };
+        let mut fib = Self { starts: vec![0], next_hops: vec![None], lens: vec![0] };
         // Prefixes that contain the present point, the longest last, with their last addresses.
-        let mut open: Vec<(u128, NextHop)> = Vec::new();
+        let mut open: Vec<(u128, (NextHop, u8))> = Vec::new();
         for RouteV6 { prefix, prefix_len, next_hop } in routes {
             let first = prefix.to_bits();
             fib.close(&mut open, first);
-            fib.begin(first, Some(next_hop));
-            open.push((first | host_bits(prefix_len), next_hop));
+            fib.begin(first, Some((next_hop, prefix_len)));
+            open.push((first | host_bits(prefix_len), (next_hop, prefix_len)));
         }
         while let Some((last, _)) = open.pop() {
             if let Some(behind) = last.checked_add(1) {
@@ -56,28 +58,41 @@ impl FibV6 {
     /// Where packets to `destination` go.
     #[inline]
     pub(crate) fn find(&self, destination: Ipv6Addr) -> Option<NextHop> {
+        self.next_hops[self.range(destination)]
+    }
+
+    /// The same, and the length of the prefix that says so.
+    pub(crate) fn find_with_len(&self, destination: Ipv6Addr) -> Option<(NextHop, u8)> {
+        let at = self.range(destination);
+        self.next_hops[at].map(|next_hop| (next_hop, self.lens[at]))
+    }
+
+    #[inline]
+    fn range(&self, destination: Ipv6Addr) -> usize {
         let bits = destination.to_bits();
         // The first range begins at 0.
-        let at = self.starts.partition_point(|start| *start <= bits) - 1;
-        self.next_hops[at]
+        self.starts.partition_point(|start| *start <= bits) - 1
     }
 
     /// Ends the prefixes that end before `point`.
-    fn close(&mut self, open: &mut Vec<(u128, NextHop)>, point: u128) {
+    fn close(&mut self, open: &mut Vec<(u128, (NextHop, u8))>, point: u128) {
         while let Some((last, _)) = open.pop_if(|(last, _)| *last < point) {
             self.begin(last + 1, open.last().map(|(_, next_hop)| *next_hop));
         }
     }
 
-    fn begin(&mut self, start: u128, next_hop: Option<NextHop>) {
-        if let (Some(last), Some(hop)) = (self.starts.last(), self.next_hops.last_mut())
+    fn begin(&mut self, start: u128, answer: Option<(NextHop, u8)>) {
+        let (next_hop, len) = (answer.map(|(hop, _)| hop), answer.map_or(0, |(_, len)| len));
+        if let (Some(last), Some(hop), Some(last_len)) =
+            (self.starts.last(), self.next_hops.last_mut(), self.lens.last_mut())
             && *last == start
         {
-            *hop = next_hop;
+            (*hop, *last_len) = (next_hop, len);
             return;
         }
         self.starts.push(start);
         self.next_hops.push(next_hop);
+        self.lens.push(len);
     }
 }
 
@@ -145,6 +160,11 @@ mod tests {
             for bits in probes.iter().map(|p| narrow(*p)).chain(near).chain(probes.clone()) {
                 let address = Ipv6Addr::from_bits(bits);
                 prop_assert_eq!(fib.find(address), naive(&routes, address));
+                let longest = routes.iter().filter(|r| {
+                    mask(address, r.prefix_len) == mask(r.prefix, r.prefix_len)
+                });
+                let longest = longest.map(|r| r.prefix_len).max();
+                prop_assert_eq!(fib.find_with_len(address).map(|(_, len)| len), longest);
             }
         }
     }

@@ -63,7 +63,7 @@ impl Stack {
             }
         };
         walk(&packet, l2_len, &mut info);
-        let mtu = self.interfaces[usize::from(interface)].mtu;
+        let mtu = self.interfaces[usize::from(interface)].mtu_v6;
         if !fits(&packet, &info, l2_len, mtu) {
             let why = Icmpv6Message::PacketTooBig { mtu: mtu.into() };
             self.icmpv6_error(&packet, l2_len, why, now);

@@ -4,6 +4,7 @@
 use sluice_base::Instant;
 use sluice_buf::{Packet, Pressure, RxChecksum};
 use sluice_wire::ipv6::{self, extension};
+use sluice_wire::{IpProtocol, ndp};
 
 use crate::drop_reason::DropReason;
 use crate::ethernet_input::{Arrival, Frame};
@@ -66,6 +67,11 @@ impl Stack {
         let mut len = len.ok_or(DropReason::FragmentMalformed)?;
         let headers = packet.head_mut().get_mut(..payload_at).ok_or(DropReason::Ipv6Truncated)?;
         let fragment_at = payload_at - HEADER_LEN;
+        let next_header = headers[fragment_at];
+        if is_discovery(next_header, packet.head().get(payload_at..).unwrap_or_default()) {
+            return Err(DropReason::NdFragmented);
+        }
+        let headers = packet.head_mut().get_mut(..payload_at).ok_or(DropReason::Ipv6Truncated)?;
         if usize::from(first.headers_len) == HEADER_LEN {
             // The only extension header: the ones in front of it move up to the payload.
             headers[l2_len + NEXT_HEADER_AT] = headers[fragment_at];
@@ -101,7 +107,7 @@ impl Stack {
         let next_header = std::mem::replace(&mut headers[NEXT_HEADER_AT], extension::FRAGMENT);
         headers[ipv6::HEADER_LEN] = next_header;
         headers[HEADERS_LEN - 4..].copy_from_slice(&self.rng.next_u32().to_be_bytes());
-        let mtu = usize::from(self.interfaces[usize::from(interface)].mtu);
+        let mtu = usize::from(self.interfaces[usize::from(interface)].mtu_v6);
         let payload_len = whole.len().saturating_sub(ipv6::HEADER_LEN);
         let mut sent = 0;
         while sent < payload_len {
@@ -125,4 +131,13 @@ impl Stack {
         }
         Ok(())
     }
+}
+
+/// RFC 6980, 5: neighbour discovery never comes in fragments, in which guards on the way could not
+/// look.
+fn is_discovery(next_header: u8, payload: &[u8]) -> bool {
+    let Ok(upper) = extension::walk(next_header, payload) else { return false };
+    let kind = payload.get(usize::from(upper.offset));
+    let kinds = ndp::KIND_ROUTER_SOLICITATION..=ndp::KIND_REDIRECT;
+    upper.protocol == IpProtocol::Icmpv6 && kind.is_some_and(|kind| kinds.contains(kind))
 }

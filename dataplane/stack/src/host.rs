@@ -199,6 +199,27 @@ impl Hosts {
         }
     }
 
+    /// How many need the number of a host; an IPv4 one has none.
+    pub(crate) fn users(&self, host: Host) -> u32 {
+        let record = host.0.checked_sub(FIRST_V6).and_then(|at| self.records.get(at as usize));
+        record.map_or(0, |record| record.users)
+    }
+
+    /// Makes room for more addresses. For the start.
+    pub(crate) fn make_room(&mut self, more: u32) {
+        self.limit = self.limit.saturating_add(more).min(NUMBERS_MAX);
+        self.records.reserve_exact(self.limit as usize - self.records.len());
+        self.buckets = vec![NIL; (self.limit as usize).next_power_of_two()];
+        for at in 0..self.records.len() as u32 {
+            let Record { address, zone, users, .. } = self.records[at as usize];
+            if users > 0 {
+                let bucket = self.bucket(address, zone);
+                self.records[at as usize].next = self.buckets[bucket];
+                self.buckets[bucket] = at;
+            }
+        }
+    }
+
     /// How many addresses have numbers.
     #[cfg(test)]
     pub(crate) const fn len(&self) -> u32 {

@@ -132,7 +132,7 @@ impl Stack {
         self.counters.icmp_echoes.increment();
         self.with_host(frame.interface, info.source, |stack, host| {
             let (interface, next_hop) = stack.route(host)?;
-            if packet.len() > usize::from(stack.interfaces[usize::from(interface)].mtu) {
+            if packet.len() > usize::from(stack.interfaces[usize::from(interface)].mtu_v6) {
                 // The question came in fragments, and so does the answer.
                 return stack.send_fragmented_v6(&packet, (interface, next_hop), now);
             }

@@ -13,6 +13,7 @@ use crate::fib::mask;
 use crate::fib_v6;
 use crate::host::{Host, Hosts, zone_of};
 use crate::queue::Queue;
+use crate::router_discovery::Discovery;
 use crate::source_limit::SourceLimit;
 use crate::vlan::Vlan;
 
@@ -30,6 +31,8 @@ pub(crate) struct Interface {
     pub(crate) syn_limit: Option<SourceLimit>,
     pub(crate) connection_limit: Option<SourceLimit>,
     pub(crate) mtu: u16,
+    /// The largest IPv6 packet: a router may know better.
+    pub(crate) mtu_v6: u16,
     pub(crate) capabilities: Capabilities,
     pub(crate) addresses: Vec<(Ipv4Addr, u8)>,
     /// The link-local one first. None: IPv6 is not spoken here.
@@ -37,6 +40,8 @@ pub(crate) struct Interface {
     /// What our questions about our own addresses carry, so that one that comes back is known
     /// (RFC 7527, 4).
     pub(crate) nonce: [u8; 6],
+    /// What routers say, where they are listened to.
+    pub(crate) discovery: Option<Box<Discovery>>,
     /// When an address of ours may be defended again.
     pub(crate) defend_after: Instant,
     /// Packets with all headers: ARP, ICMP, resets, forwarded ones.
@@ -54,6 +59,8 @@ pub(crate) struct OwnV6 {
     pub(crate) prefix_len: u8,
     pub(crate) host: Host,
     pub(crate) state: AddressState,
+    /// Its time is running out: nothing begins with it any more (RFC 4862, 5.5.4).
+    pub(crate) is_deprecated: bool,
 }
 
 /// How far duplicate address detection is (RFC 4862, 5.4; RFC 4429: an address is used at once, with
@@ -74,6 +81,11 @@ pub(crate) enum AddressState {
 }
 
 impl OwnV6 {
+    /// An address that nobody was asked about yet.
+    pub(crate) fn new(address: Ipv6Addr, prefix_len: u8, host: Host) -> Self {
+        Self { address, prefix_len, host, state: AddressState::Fresh, is_deprecated: false }
+    }
+
     pub(crate) fn is_usable(&self) -> bool {
         self.state != AddressState::Duplicate
     }
@@ -91,10 +103,12 @@ impl Interface {
             syn_limit: None,
             connection_limit: None,
             mtu: config.mtu,
+            mtu_v6: config.mtu,
             capabilities: config.capabilities,
             addresses: Vec::new(),
             addresses_v6: Vec::new(),
             nonce: [0; 6],
+            discovery: None,
             defend_after: Instant::ZERO,
             control: Batch::with_capacity(queue_max as usize),
             output: Queue::new(),
@@ -102,7 +116,7 @@ impl Interface {
         };
         let own = |address, prefix_len, hosts: &mut Hosts| {
             let host = hosts.acquire(address, zone_of(address, at))?;
-            Some(OwnV6 { address, prefix_len, host, state: AddressState::Fresh })
+            Some(OwnV6::new(address, prefix_len, host))
         };
         if config.addresses.iter().any(|(address, _)| address.is_ipv6()) {
             interface.addresses_v6.extend(own(ipv6::link_local(config.mac), 64, hosts));
@@ -153,7 +167,7 @@ impl Interface {
     }
 
     /// The address of ours from which `destination` is spoken to: of the same scope, and with the
-    /// longest common prefix (RFC 6724, 5, rules 2 and 8).
+    /// longest common prefix, a deprecated one last (RFC 6724, 5, rules 2, 3 and 8).
     pub(crate) fn source_for_v6(&self, destination: Ipv6Addr) -> Option<&OwnV6> {
         let is_local = |address| zone_of(address, 0).is_some();
         let wants_local = is_local(destination)
@@ -164,6 +178,6 @@ impl Interface {
             .filter(|own| own.is_usable() && is_local(own.address) == wants_local)
             // The first of equals: `max_by_key` takes the last.
             .rev()
-            .max_by_key(common)
+            .max_by_key(|own| (!own.is_deprecated, common(own)))
     }
 }

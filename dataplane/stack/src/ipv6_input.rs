@@ -102,7 +102,7 @@ impl Stack {
         // Short frames are padded; extension headers must not reach into that.
         packet.truncate(l2_len + info.total_len());
         let mut pointer = 6;
-        let mut fragment = None;
+        let (mut fragment, mut has_fragment_header) = (None, false);
         if extension::is_extension(info.next_header) {
             let payload = packet.head().get(l2_len + ipv6::HEADER_LEN..).unwrap_or_default();
             let upper = match extension::walk(info.next_header, payload) {
@@ -113,6 +113,7 @@ impl Stack {
             info.protocol = upper.protocol;
             pointer = upper.pointer;
             fragment = upper.fragment.filter(|fragment| !fragment.is_atomic());
+            has_fragment_header = upper.fragment.is_some();
         }
         if self.workers > 1 {
             let subject = subject_of(&packet, l2_len, &info, fragment.is_some());
@@ -127,6 +128,9 @@ impl Stack {
         match info.protocol {
             IpProtocol::Tcp if info.destination.is_multicast() => Err(DropReason::Ipv6Multicast),
             IpProtocol::Tcp => self.tcp_enqueue_v6(packet, frame, info),
+            IpProtocol::Icmpv6 if has_fragment_header && is_discovery(&packet, l2_len, &info) => {
+                Err(DropReason::NdFragmented)
+            }
             IpProtocol::Icmpv6 => self.icmpv6_input(packet, frame, info, now),
             IpProtocol::Udp => {
                 let why = Icmpv6Message::DestinationUnreachable(UnreachableV6::Port);
@@ -281,6 +285,13 @@ fn subject_of(packet: &Packet, l2_len: usize, info: &Ipv6Info, is_fragment: bool
         IpProtocol::Icmpv6 => icmpv6_subject(payload).unwrap_or(addresses),
         IpProtocol::Icmp | IpProtocol::Other(_) => addresses,
     }
+}
+
+/// RFC 6980, 5: neighbour discovery has no fragment header, not even one that says that nothing was
+/// cut.
+fn is_discovery(packet: &Packet, l2_len: usize, info: &Ipv6Info) -> bool {
+    let kind = packet.head().get(l2_len + info.headers_len());
+    kind.is_some_and(|kind| (ndp::KIND_ROUTER_SOLICITATION..=ndp::KIND_REDIRECT).contains(kind))
 }
 
 /// Neighbour discovery belongs to whom ARP belongs, an error to whom the packet belongs that it

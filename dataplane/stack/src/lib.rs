@@ -36,6 +36,7 @@
 //!
 //! `host` (hosts of either family in 32 bits), `fib`, `fib_v6` (where to), `neighbor` (who is there), `flow` (4-tuple to connection), the connections
 //! with their intrusive lists (`queue`), the timer `wheel`, `listener`, `ports`, `time_wait`.
+//! `router_discovery` hears routers, `learned` is what came of it.
 //! `owner` says which worker a packet belongs to; neighbours have one writer, worker 0, and the
 //! others ask it by [`Message`].
 //!
@@ -51,7 +52,7 @@
 //! # What it follows
 //!
 //! RFC 791, 792, 826, 1122, 1812, 3021, 5227, 5927, 6056, 6191, 6528; 4291, 4429, 4443, 4861, 4862,
-//! 5095, 6724, 6946, 8200, 8201; neighbour states of both families as in 4861. Fragments are put
+//! 4191, 5095, 5942, 6724, 6946, 7559, 8200, 8201; neighbour states of both families as in 4861. Fragments are put
 //! together in bounded memory (RFC 5722), and made of IPv4 where DF is clear. A router's
 //! word that a segment was too large makes the segments of that connection smaller (RFC 1191, 8201,
 //! checked as in 5927, 7).
@@ -80,6 +81,7 @@ mod icmpv6;
 mod interface;
 mod ipv4_input;
 mod ipv6_input;
+mod learned;
 mod listener;
 mod listing;
 mod message;
@@ -94,6 +96,7 @@ mod rate_limit;
 mod ready;
 mod reassembly;
 mod resolve;
+mod router_discovery;
 mod rules;
 mod segmentation;
 mod shed;
@@ -113,7 +116,7 @@ pub use counters::StackCounters;
 pub use drop_reason::{DropCounters, DropReason};
 pub use listener::ListenError;
 pub use listing::{FlowInfo, ListenerInfo, NeighborInfo};
-pub use message::{Message, Target};
+pub use message::{FormedState, Message, Target};
 pub use neighbor::NeighborState;
 pub use owner::{Owners, Subject};
 pub use ready::{Ready, ReadySignals};

@@ -52,10 +52,13 @@ impl Stack {
                 let claim = Claim { target, mac: options.target_mac, solicited, overrides };
                 self.advertised(&claim, frame, info, now)
             }
-            // We advertise no prefixes, and take no routes from strangers.
-            NdpMessage::RouterSolicitation { .. }
-            | NdpMessage::RouterAdvertisement { .. }
-            | NdpMessage::Redirect { .. } => Err(DropReason::NdIgnored),
+            NdpMessage::RouterAdvertisement { router, options } => {
+                self.router_advertised(&router, &options, frame, info, now)
+            }
+            // We advertise no prefixes, and take no redirections from strangers.
+            NdpMessage::RouterSolicitation { .. } | NdpMessage::Redirect { .. } => {
+                Err(DropReason::NdIgnored)
+            }
         }
     }
 
@@ -99,7 +102,10 @@ impl Stack {
         }
         // Who is on no network of the link has no business to be a neighbour.
         let link = &self.interfaces[usize::from(frame.interface)];
-        if !link.is_on_link_v6(info.source) && !is_link_local_v6(info.source) {
+        let is_on_link = link.is_on_link_v6(info.source)
+            || is_link_local_v6(info.source)
+            || self.learned.is_on_link(frame.interface, info.source);
+        if !is_on_link {
             return Err(DropReason::NdSender);
         }
         let Some(mac) = options.source_mac else {

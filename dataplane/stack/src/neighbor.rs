@@ -160,6 +160,9 @@ pub(crate) struct Neighbors {
     queue_max: u32,
     limit: u32,
     hand: u32,
+    /// By interface, what IPv6 takes in place of [`REACHABLE_NS`] and [`RETRY_NS`]: milliseconds.
+    /// Empty where no router is listened to.
+    timing_v6: Vec<(u32, u32)>,
 }
 
 impl Neighbors {
@@ -173,7 +176,44 @@ impl Neighbors {
             queue_max,
             limit,
             hand: 0,
+            timing_v6: Vec::new(),
         }
+    }
+
+    /// How many entries there may be.
+    pub(crate) fn limit(&self) -> u32 {
+        self.limit
+    }
+
+    /// How long an IPv6 neighbour counts as reachable, and how long an answer may take:
+    /// milliseconds.
+    pub(crate) fn timing(&self, interface: u16) -> (u32, u32) {
+        let usual = ((REACHABLE_NS / 1_000_000) as u32, (RETRY_NS / 1_000_000) as u32);
+        self.timing_v6.get(usize::from(interface)).copied().unwrap_or(usual)
+    }
+
+    /// RFC 4861, 6.3.4: other times, by a router's word.
+    pub(crate) fn set_timing(&mut self, interface: u16, timing: (u32, u32)) {
+        if timing == self.timing(interface) {
+            return;
+        }
+        while self.timing_v6.len() <= usize::from(interface) {
+            self.timing_v6.push(self.timing(u16::MAX));
+        }
+        self.timing_v6[usize::from(interface)] = timing;
+    }
+
+    fn timing_ns(&self, interface: u16, address: Host) -> (u64, u64) {
+        if !address.is_v6() || self.timing_v6.is_empty() {
+            return (REACHABLE_NS, RETRY_NS);
+        }
+        let (reachable, retry) = self.timing(interface);
+        (u64::from(reachable) * 1_000_000, u64::from(retry) * 1_000_000)
+    }
+
+    /// Whether a station is known not to answer.
+    pub(crate) fn is_failed(&self, key: SlabKey) -> bool {
+        self.get(key).is_some_and(|neighbor| neighbor.state == NeighborState::Failed)
     }
 
     pub(crate) fn get(&self, key: SlabKey) -> Option<&Neighbor> {
@@ -328,13 +368,15 @@ impl Neighbors {
 
     #[cold]
     fn ask(&mut self, key: SlabKey, state: NeighborState, now: Instant) -> Option<Ask> {
+        let neighbor = self.slab.get(key)?;
+        let (_, retry_ns) = self.timing_ns(neighbor.interface, neighbor.address);
         let neighbor = self.slab.get_mut(key)?;
         if neighbor.state != state {
             neighbor.state = state;
             neighbor.tries = 0;
         }
         neighbor.tries += 1;
-        neighbor.deadline = now.plus_nanos(RETRY_NS);
+        neighbor.deadline = now.plus_nanos(retry_ns);
         self.wheel.arm(key.index, neighbor.deadline);
         // RFC 7048, 3: it may be at another address than the one that does not answer.
         let asks_it_alone = state == NeighborState::Probe && neighbor.tries < TRIES_MAX;
@@ -351,6 +393,8 @@ impl Neighbors {
         how: Learned,
         now: Instant,
     ) -> bool {
+        let Some(neighbor) = self.slab.get(key) else { return false };
+        let (reachable_ns, _) = self.timing_ns(neighbor.interface, neighbor.address);
         let Some(neighbor) = self.slab.get_mut(key) else { return false };
         let was = neighbor.state;
         let moved = neighbor.mac != mac;
@@ -368,7 +412,7 @@ impl Neighbors {
         neighbor.template[..6].copy_from_slice(&mac.0);
         neighbor.state = next;
         if next == NeighborState::Reachable && how == Learned::Answer {
-            neighbor.deadline = now.plus_nanos(REACHABLE_NS);
+            neighbor.deadline = now.plus_nanos(reachable_ns);
         }
         if next != NeighborState::Probe {
             self.wheel.disarm(key.index);

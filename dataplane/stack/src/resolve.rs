@@ -12,6 +12,7 @@ use sluice_wire::icmpv6::{Icmpv6Message, UnreachableV6};
 use crate::drop_reason::DropReason;
 use crate::fib::NextHop;
 use crate::host::Host;
+use crate::interface::AddressState;
 use crate::message::{Message, Target};
 use crate::neighbor::{Learned, NeighborEvent, Reach};
 use crate::stack::Stack;
@@ -169,6 +170,11 @@ impl Stack {
 
     fn neighbor_failed(&mut self, key: SlabKey, now: Instant) {
         self.counters.neighbors_failed.increment();
+        if let Some((interface, address)) =
+            self.neighbors.get(key).map(|n| (n.interface, n.address))
+        {
+            self.router_failed(interface, address);
+        }
         while let Some(packet) = self.neighbors.pop_parked(key) {
             self.unreachable(&packet, now);
             self.note(Err(DropReason::NeighborFailed));
@@ -221,6 +227,23 @@ impl Stack {
                         self.neighbor_failed(key, now);
                     }
                 }
+            }
+            Message::Router { interface, address } => {
+                let router = address.map(|address| (interface.0, address));
+                let known = self.learned.router();
+                let known = known.map(|(at, host)| (at, self.hosts.ip(host)));
+                if known != router.map(|(at, address)| (at, address.into())) {
+                    self.set_router(router);
+                }
+            }
+            Message::OnLink { interface, prefix, prefix_len, is_on_link } => {
+                self.set_on_link(interface.0, (prefix, prefix_len), is_on_link);
+            }
+            Message::Formed { interface, address, state } => {
+                self.set_formed(interface.0, address, state, AddressState::Preferred);
+            }
+            Message::Link { interface, mtu, reachable_ms, retransmit_ms } => {
+                self.set_link(interface.0, mtu, (reachable_ms, retransmit_ms));
             }
             Message::Duplicate { interface, address } => {
                 self.lose_address(interface.0, address);

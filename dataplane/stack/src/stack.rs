@@ -19,6 +19,7 @@ use crate::fib_v6::{self, FibV6, RouteV6};
 use crate::flow::FlowTable;
 use crate::host::{Host, Hosts, zone_of};
 use crate::interface::Interface;
+use crate::learned::Learned;
 use crate::listener::Listeners;
 use crate::message::{Message, Target};
 use crate::neighbor::Neighbors;
@@ -55,7 +56,9 @@ pub struct Stack {
     pub(crate) fib: Fib,
     pub(crate) fib_v6: FibV6,
     pub(crate) hosts: Hosts,
-    /// When the next address of ours counts as nobody else's.
+    /// What routers told.
+    pub(crate) learned: Learned,
+    /// When the next address of ours counts as nobody else's, or something is due about routers.
     pub(crate) next_detection: Instant,
     pub(crate) owners: Owners,
     pub(crate) neighbors: Neighbors,
@@ -132,6 +135,7 @@ impl Stack {
             fib,
             fib_v6,
             hosts,
+            learned: Learned::default(),
             next_detection: Instant::ZERO,
             owners: Owners::new(config.secrets.owner, config.workers, config.upstream_ports),
             neighbors: Neighbors::new(
@@ -346,9 +350,9 @@ fn routes(config: &StackConfig, hosts: &mut Hosts, key: &HashKey) -> (Fib, FibV6
     }
     // An address of ours is local, whatever a subnet's ends say.
     routes.sort_by_key(|route| !matches!(route.next_hop, NextHop::Local { .. }));
-    for RouteConfig { to: (prefix, prefix_len), via } in &config.routes {
+    for RouteConfig { to: (prefix, prefix_len), via, interface: link } in &config.routes {
         let hops = via.iter().filter(|gateway| gateway.is_ipv4() == prefix.is_ipv4());
-        let hops: Vec<_> = hops.filter_map(|gateway| hop(config, hosts, *gateway)).collect();
+        let hops: Vec<_> = hops.filter_map(|gateway| hop(config, hosts, *gateway, *link)).collect();
         let next_hop = match hops[..] {
             [] => continue,
             [(interface, _, gateway)] => NextHop::Via { interface, gateway },
@@ -366,12 +370,21 @@ fn routes(config: &StackConfig, hosts: &mut Hosts, key: &HashKey) -> (Fib, FibV6
     (Fib::new(routes), FibV6::new(routes_v6), groups)
 }
 
-/// A router and the interface that reaches it by the longest prefix.
-fn hop(config: &StackConfig, hosts: &mut Hosts, gateway: IpAddr) -> Option<(u16, IpAddr, Host)> {
-    let (_, interface) = (0u16..)
-        .zip(&config.interfaces)
+/// A router and its interface: the one that is named, or that reaches it by the longest prefix.
+fn hop(
+    config: &StackConfig,
+    hosts: &mut Hosts,
+    gateway: IpAddr,
+    link: Option<InterfaceId>,
+) -> Option<(u16, IpAddr, Host)> {
+    let links = (0u16..).zip(&config.interfaces);
+    let nearest = links
         .filter_map(|(at, interface)| reaches(interface, gateway).map(|len| (len, at)))
-        .max_by_key(|(len, at)| (*len, std::cmp::Reverse(*at)))?;
+        .max_by_key(|(len, at)| (*len, std::cmp::Reverse(*at)));
+    let interface = match link {
+        Some(link) => link.0,
+        None => nearest?.1,
+    };
     let host = match gateway {
         IpAddr::V4(gateway) => gateway.into(),
         // Kept for good: routes do not change.

@@ -21,6 +21,9 @@ use crate::stack::Stack;
 use crate::time_wait::TIME_WAIT;
 use crate::tuple::Tuple;
 
+/// RFC 9293, 3.7.1: 1280 less both headers.
+const MSS_DEFAULT_V6: u16 = 1_220;
+
 /// A segment whose headers are good.
 #[derive(Debug)]
 pub(crate) struct Segment {
@@ -48,7 +51,13 @@ impl Segment {
     /// The header with all options, read again.
     pub(crate) fn full_header(&self) -> Option<TcpHeader> {
         let bytes = self.packet.as_ref()?.head().get(usize::from(self.header_at)..)?;
-        TcpView::parse(bytes).and_then(|view| view.header()).ok()
+        let mut header = TcpView::parse(bytes).and_then(|view| view.header()).ok()?;
+        let is_syn = header.flags.contains(Flags::SYN);
+        if is_syn && self.tuple.remote.is_v6() && header.options.mss.is_none() {
+            // RFC 9293, 3.7.1: what IPv6 guarantees; TCP itself assumes what IPv4 does.
+            header.options.mss = Some(MSS_DEFAULT_V6);
+        }
+        Some(header)
     }
 
     /// The payload, in the buffers that it arrived in.

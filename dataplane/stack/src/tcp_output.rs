@@ -222,6 +222,11 @@ impl Stack {
         let neighbor = match cached {
             Some(neighbor) => neighbor,
             None => {
+                let had_one = entry.neighbor.is_some();
+                if had_one && !self.learned.is_empty() {
+                    self.reroute(key);
+                }
+                let entry = self.connections.get(key).ok_or(DropReason::TcpNoConnection)?;
                 let (interface, next_hop) = (entry.interface, entry.next_hop);
                 let found = self.neighbor(interface, next_hop, now);
                 let neighbor = found.ok_or(DropReason::NeighborTable)?;

@@ -16,7 +16,8 @@ fn net() -> Net {
     let interfaces = (0..4).map(|at| interface(1, at, &format!("10.0.{at}.254")));
     let mut router = config(interfaces.collect());
     let via = ["10.0.1.1", "10.0.2.1", "10.0.3.1"].map(|gateway| ip(gateway).into());
-    router.routes = vec![RouteConfig { to: (ip("10.9.0.0").into(), 16), via: via.into() }];
+    router.routes =
+        vec![RouteConfig { to: (ip("10.9.0.0").into(), 16), via: via.into(), interface: None }];
     net.add(&router);
     for host in 1..=3u8 {
         net.add(&config(vec![interface(host + 1, 0, &format!("10.0.{host}.1"))]));

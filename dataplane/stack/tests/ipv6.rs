@@ -3,32 +3,14 @@
 
 mod common;
 
-use std::net::Ipv6Addr;
 use std::time::Duration;
 
+use common::v6::*;
 use common::*;
 use sluice_buf::Capabilities;
-use sluice_stack::{DropReason, InterfaceConfig, NeighborState, RouteConfig, StackConfig};
-use sluice_wire::icmpv6::{self, Icmpv6Message};
-use sluice_wire::{
-    EtherType, EthernetHeader, IpProtocol, Ipv6Header, MacAddress, NdpMessage, NdpOptions,
-    VlanTags, ipv6, ndp,
-};
-
-fn ip6(text: &str) -> Ipv6Addr {
-    text.parse().expect("an IPv6 address")
-}
-
-fn interface_v6(host: u8, id: u16, address: &str) -> InterfaceConfig {
-    InterfaceConfig {
-        addresses: vec![(ip6(address).into(), 64)],
-        ..interface(host, id, "10.0.0.9")
-    }
-}
-
-fn route_v6(to: &str, len: u8, via: &str) -> RouteConfig {
-    RouteConfig { to: (ip6(to).into(), len), via: vec![ip6(via).into()] }
-}
+use sluice_stack::{DropReason, InterfaceConfig, StackConfig};
+use sluice_wire::icmpv6::Icmpv6Message;
+use sluice_wire::{IpProtocol, Ipv6Header, MacAddress, NdpMessage, NdpOptions, ipv6, ndp};
 
 /// fd00::1 and fd00::2 on one wire, sure of their addresses.
 fn pair() -> Net {
@@ -72,67 +54,6 @@ fn routed(change_router: impl Fn(&mut StackConfig)) -> Net {
     net
 }
 
-/// A stranger's frame to a host's station.
-struct Packet {
-    source: Ipv6Addr,
-    destination: Ipv6Addr,
-    next_header: u8,
-    hop_limit: u8,
-    to: MacAddress,
-}
-
-const STRANGER: MacAddress = MacAddress([2, 0, 0, 0, 99, 0]);
-
-impl Packet {
-    fn new(source: &str, destination: &str, protocol: IpProtocol) -> Self {
-        let destination = ip6(destination);
-        let to = match destination.is_multicast() {
-            true => MacAddress::for_multicast_v6(destination),
-            false => mac(2, 0),
-        };
-        let (source, next_header) = (ip6(source), protocol.number());
-        Self { source, destination, next_header, hop_limit: 64, to }
-    }
-
-    fn with(&self, payload: &[u8]) -> Vec<u8> {
-        let ethernet = EthernetHeader {
-            destination: self.to,
-            source: STRANGER,
-            tags: VlanTags::None,
-            ether_type: EtherType::Ipv6,
-        };
-        let mut frame = vec![0; 54];
-        ethernet.emit(&mut frame);
-        let len = payload.len() as u16;
-        let header = Ipv6Header::new(self.source, self.destination, IpProtocol::Tcp, len);
-        Ipv6Header { next_header: self.next_header, hop_limit: self.hop_limit, ..header }
-            .emit(&mut frame[14..]);
-        frame.extend_from_slice(payload);
-        frame
-    }
-
-    fn icmp(&self, message: Icmpv6Message, rest: &[u8]) -> Vec<u8> {
-        let mut bytes = vec![0; icmpv6::HEADER_LEN];
-        message.emit(&mut bytes);
-        bytes.extend_from_slice(rest);
-        icmpv6::fill_checksum(self.source, self.destination, &mut bytes);
-        self.with(&bytes)
-    }
-}
-
-fn ping_from(source: &str, destination: &str) -> Vec<u8> {
-    let packet = Packet::new(source, destination, IpProtocol::Icmpv6);
-    packet.icmp(Icmpv6Message::EchoRequest { ident: 1, sequence: 1 }, b"")
-}
-
-fn nd(source: &str, destination: &str, hop_limit: u8, message: &NdpMessage) -> Vec<u8> {
-    let packet = Packet { hop_limit, ..Packet::new(source, destination, IpProtocol::Icmpv6) };
-    let mut bytes = vec![0; ndp::MESSAGE_LEN_MAX];
-    let len = message.emit(&mut bytes);
-    icmpv6::fill_checksum(packet.source, packet.destination, &mut bytes[..len]);
-    packet.with(&bytes[..len])
-}
-
 fn advertisement(
     target: &str,
     mac: MacAddress,
@@ -150,16 +71,6 @@ fn advertisement(
 
 fn solicitation(target: &str, options: NdpOptions) -> NdpMessage {
     NdpMessage::NeighborSolicitation { target: ip6(target), options }
-}
-
-fn neighbor(net: &Net, host: usize, address: &str) -> Option<(NeighborState, Option<MacAddress>)> {
-    let address = std::net::IpAddr::from(ip6(address));
-    let mut known = net.hosts[host].stacks[0].neighbors();
-    known.find(|n| n.address == address).map(|n| (n.state, n.mac))
-}
-
-fn has(net: &Net, text: &str) -> bool {
-    !net.logged(text).is_empty()
 }
 
 #[test]
@@ -628,4 +539,75 @@ fn a_flood_from_made_up_addresses_is_bounded() {
     net.run(Duration::from_secs(600));
     assert_eq!(net.stack(1).connection_count(), 0);
     net.census_idle();
+}
+
+/// A next hop is good on the link that the route names.
+#[test]
+fn a_gateway_may_be_link_local() {
+    let mut net = Net::new();
+    let mut left = config(vec![interface_v6(1, 0, "fd00::1"), interface_v6(1, 1, "fd07::1")]);
+    let mut route = route_v6("::", 0, "fe80::ff:fe00:200");
+    route.interface = Some(IF1);
+    left.routes = vec![route];
+    net.add(&left);
+    net.add(&config(vec![interface_v6(2, 0, "fd07::2"), interface_v6(2, 1, "fd01::fe")]));
+    net.join((0, IF1), (1, IF0));
+    net.run(Duration::from_secs(2));
+    net.connect(0, "[fd01::fe]:80");
+    net.settle();
+    assert!(has(&net, "0 IP6 fe80::ff:fe00:101 > ff02::1:ff00:200"), "{:#?}", net.log);
+    assert!(has(&net, "0 IP6 fd07::1.") && has(&net, "1 IP6 fd01::fe.80 > fd07::1."));
+}
+
+/// RFC 9293, 3.7.1: who names no segment size over IPv6 takes 1220 bytes, not 536.
+#[test]
+fn a_peer_that_names_no_segment_size_gets_what_ipv6_guarantees() {
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    use sluice_wire::{Flags, SeqNumber, TcpHeader, TcpView, tcp};
+
+    let mut net = pair();
+    net.listen(1, "[fd00::2]:80");
+    let seen = Rc::new(RefCell::new(Vec::new()));
+    let kept = seen.clone();
+    net.filter = Some(Box::new(move |frame| {
+        if frame.bytes.get(20) == Some(&6) {
+            kept.borrow_mut().push(frame.bytes[54..].to_vec());
+            return false;
+        }
+        true
+    }));
+    // Sent in host 0's name, which must not hear of it: it would reset what it does not know.
+    let segment = |seq: u32, ack: u32, flags: Flags| {
+        let header = TcpHeader {
+            src_port: 5000,
+            dst_port: 80,
+            seq: SeqNumber(seq),
+            ack: SeqNumber(ack),
+            flags,
+            window: 60_000,
+            ..TcpHeader::default()
+        };
+        let mut bytes = vec![0; header.header_len()];
+        header.emit(&mut bytes);
+        let packet = Packet::new("fd00::1", "fd00::2", IpProtocol::Tcp);
+        tcp::fill_checksum(packet.source, packet.destination, &mut bytes);
+        packet.with(&bytes)
+    };
+    net.inject(1, IF0, &segment(1, 0, Flags::SYN));
+    net.run(Duration::from_millis(1));
+    let iss = {
+        let seen = seen.borrow();
+        TcpView::parse(&seen[0]).expect("a SYN and its ACK").seq().0
+    };
+    let before = net.ready(1).len();
+    net.inject(1, IF0, &segment(2, iss.wrapping_add(1), Flags::ACK));
+    let ready = net.ready(1);
+    assert!(before + ready.len() > 0);
+    let (_, id, _) = ready[0];
+    net.write(1, id, &[7; 5000]);
+    net.transmit();
+    assert!(has(&net, "length 1220"), "{:#?}", net.log);
+    assert!(!has(&net, "length 536"), "{:#?}", net.log);
 }

@@ -40,6 +40,10 @@ const NA_SOLICITED: u8 = 0x40;
 const NA_OVERRIDE: u8 = 0x20;
 const RA_MANAGED: u8 = 0x80;
 const RA_OTHER: u8 = 0x40;
+/// RFC 4191, 2.2: two bits, a signed number.
+const RA_PREFERENCE: u8 = 0x18;
+const RA_PREFERENCE_HIGH: u8 = 0x08;
+const RA_PREFERENCE_LOW: u8 = 0x18;
 
 wire_error! {
     /// Why bytes are not a message of neighbour discovery.
@@ -114,12 +118,26 @@ pub struct RouterInfo {
     pub managed: bool,
     /// Other configuration comes from DHCPv6.
     pub other: bool,
+    /// How much it wants to be the default router.
+    pub preference: RouterPreference,
     /// How long it is a default router, seconds; zero: it is none.
     pub lifetime_s: u16,
     /// How long a neighbour counts as reachable, milliseconds; zero: not said.
     pub reachable_ms: u32,
     /// Between solicitations, milliseconds; zero: not said.
     pub retransmit_ms: u32,
+}
+
+/// How much a router wants to be the default router (RFC 4191, 2.1).
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+pub enum RouterPreference {
+    /// Only where there is no other.
+    Low,
+    /// What is not said, and what is reserved.
+    #[default]
+    Medium,
+    /// Rather than others.
+    High,
 }
 
 impl NdpMessage {
@@ -250,6 +268,11 @@ impl RouterInfo {
             hop_limit,
             managed: flags & RA_MANAGED != 0,
             other: flags & RA_OTHER != 0,
+            preference: match flags & RA_PREFERENCE {
+                RA_PREFERENCE_HIGH => RouterPreference::High,
+                RA_PREFERENCE_LOW => RouterPreference::Low,
+                _ => RouterPreference::Medium,
+            },
             lifetime_s: u16::from_be_bytes([a, b]),
             reachable_ms: u32::from_be_bytes([c, d, e, f]),
             retransmit_ms: u32::from_be_bytes([g, h, i, j]),
@@ -258,7 +281,14 @@ impl RouterInfo {
 
     fn emit(&self, out: &mut [u8]) {
         out[4] = self.hop_limit;
-        out[5] = if self.managed { RA_MANAGED } else { 0 } | if self.other { RA_OTHER } else { 0 };
+        let preference = match self.preference {
+            RouterPreference::Low => RA_PREFERENCE_LOW,
+            RouterPreference::Medium => 0,
+            RouterPreference::High => RA_PREFERENCE_HIGH,
+        };
+        out[5] = if self.managed { RA_MANAGED } else { 0 }
+            | if self.other { RA_OTHER } else { 0 }
+            | preference;
         out[6..8].copy_from_slice(&self.lifetime_s.to_be_bytes());
         out[8..12].copy_from_slice(&self.reachable_ms.to_be_bytes());
         out[12..16].copy_from_slice(&self.retransmit_ms.to_be_bytes());

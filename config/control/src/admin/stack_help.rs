@@ -15,6 +15,11 @@ const STACK: &[(&str, MetricKind, &str)] = &[
     ("nd_in", Counter, "Messages of neighbour discovery taken in."),
     ("nd_ignored", Counter, "Questions of neighbour discovery about others, of no interest."),
     ("nd_out", Counter, "Messages of neighbour discovery sent."),
+    ("router_advertisements_in", Counter, "Router advertisements read."),
+    ("router_solicitations_out", Counter, "Router solicitations sent."),
+    ("default_routers", Gauge, "1 while a default router is known by advertisement."),
+    ("learned_prefixes", Gauge, "Prefixes that routers say are on our links."),
+    ("formed_addresses", Gauge, "Addresses of ours made of routers' prefixes."),
     (
         "duplicate_addresses",
         Counter,

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use sluice_base::InterfaceId;
-use sluice_config_model::{DeviceSpec, Interface, IpCidr, IpRoute, defaults};
+use sluice_config_model::{DeviceSpec, Interface, IpCidr, IpRoute, RouterAdvertisements, defaults};
 use toml::de::DeValue;
 
 use super::impairment::impairment;
@@ -56,6 +56,7 @@ impl Interfaces {
 }
 
 struct Parent {
+    speaks_v6: bool,
     id: InterfaceId,
     mtu: u16,
     has_device: bool,
@@ -151,6 +152,7 @@ pub(super) fn interface(
             value.section(&schema::IMPAIRMENT, report)
         })
         .map(|section| impairment(section, report));
+    let router_advertisements = router_advertisements(&mut section, mtu, report);
     let mut rate = |key, report: &mut Report<'_>| {
         section.take(key).and_then(|value| source_rate(value, report))
     };
@@ -171,15 +173,48 @@ pub(super) fn interface(
         host_addresses: hosts.iter().map(|at| at.value).collect(),
         mtu,
         impairment,
+        router_advertisements,
         source_syn_rate,
         source_connection_rate,
         rules,
         name,
     };
+    let speaks_v6 = has_v6 || router_advertisements != RouterAdvertisements::Ignore;
     let has_device = !matches!(interface.device, DeviceSpec::Vlan { .. });
-    known.parents.insert(interface.name.clone(), Parent { id, mtu, has_device });
+    known.parents.insert(interface.name.clone(), Parent { id, mtu, has_device, speaks_v6 });
     keep_unique(known, addresses, hosts, &interface.name, report);
     interface
+}
+
+/// `accept_ra` and `slaac`
+fn router_advertisements(
+    section: &mut Section<'_>,
+    mtu: u16,
+    report: &mut Report<'_>,
+) -> RouterAdvertisements {
+    let mut take = |key, report: &mut Report<'_>| {
+        let value = section.take(key)?;
+        let span = value.key_span;
+        value.boolean(report).map(|at| At { value: at.value, span })
+    };
+    let accepts = take("accept_ra", report);
+    let forms = take("slaac", report).filter(|at| at.value);
+    if let (Some(At { value: false, .. }), Some(forms)) = (&accepts, &forms) {
+        report
+            .error(forms.span, "`slaac` needs `accept_ra`")
+            .hint("prefixes come with router advertisements; leave `accept_ra` out, or say true");
+    }
+    let listening = forms.as_ref().or(accepts.as_ref().filter(|at| at.value));
+    if let Some(at) = listening.filter(|_| mtu < MTU_MIN_V6) {
+        report
+            .error(at.span, format!("`mtu` is too small for IPv6: {mtu}"))
+            .hint("IPv6 needs links of at least 1280 bytes (RFC 8200, 5)");
+    }
+    match (forms, accepts) {
+        (Some(_), _) => RouterAdvertisements::FormAddresses,
+        (None, Some(At { value: true, .. })) => RouterAdvertisements::Accept,
+        (None, _) => RouterAdvertisements::Ignore,
+    }
 }
 
 /// A number per second and source, or none.
@@ -456,18 +491,40 @@ pub(super) fn ip_route(
         }
     }
     let network = to.as_ref().map(|at| at.value);
+    let named = section.take("interface").map(|value| link(value, interfaces, report));
     let via = section.require("via", report);
-    let via = via.map(|value| next_hops(value, network, interfaces, report));
+    let via = via.map(|value| next_hops(value, network, named.as_ref(), interfaces, report));
     section.close(report);
-    Some(IpRoute { to: to?.value, via: via? })
+    Some(IpRoute { to: to?.value, via: via?, interface: named.flatten().map(|link| link.id) })
+}
+
+/// The interface that `interface` of a route names.
+struct Link {
+    id: InterfaceId,
+    name: String,
+    speaks_v6: bool,
+}
+
+fn link(value: Value<'_>, interfaces: &Interfaces, report: &mut Report<'_>) -> Option<Link> {
+    let At { value: name, span } = value.name(report)?;
+    let Some(found) = interfaces.parents.get(&name) else {
+        let names = enumerate(interfaces.parents.keys());
+        report
+            .error(span, format!("no interface is called `{}`", shown(&name)))
+            .hint(format!("there are {names}"));
+        return None;
+    };
+    Some(Link { id: found.id, name, speaks_v6: found.speaks_v6 })
 }
 
 fn next_hops(
     value: Value<'_>,
     to: Option<IpCidr>,
+    named: Option<&Option<Link>>,
     interfaces: &Interfaces,
     report: &mut Report<'_>,
 ) -> Vec<IpAddr> {
+    let link = named.and_then(Option::as_ref);
     let span = value.span();
     let is_list = matches!(value.value.get_ref(), DeValue::Array(_));
     let entries = if is_list { value.list(NEXT_HOPS_MAX, report) } else { vec![value] };
@@ -484,13 +541,32 @@ fn next_hops(
                 .hint("both are IPv4, or both are IPv6");
             continue;
         }
-        if let Some(name) = interfaces.owner(hop) {
+        let is_link_local = matches!(hop, IpAddr::V6(hop) if hop.is_unicast_link_local());
+        let is_elsewhere = |link: &&Link| {
+            let mut networks = interfaces.ours.iter().filter(|(_, name)| *name == link.name);
+            !is_link_local && !networks.any(|(at, _)| at.value.contains(hop))
+        };
+        if is_link_local && named.is_none() {
+            report
+                .error(at.span, format!("{hop} is good on its own link only, and no link is named"))
+                .hint("say on which, as in interface = \"net0\"");
+        } else if let Some(link) = link.filter(|link| is_link_local && !link.speaks_v6) {
+            report
+                .error(at.span, format!("interface `{}` does not speak IPv6", link.name))
+                .hint("it does with an IPv6 address, or with accept_ra = true");
+        } else if let Some(link) = link.filter(is_elsewhere) {
+            report
+                .error(at.span, format!("{hop} is in no network of interface `{}`", link.name))
+                .hint(
+                    "a next hop is a neighbour there; without `interface` the others are looked at",
+                );
+        } else if let Some(name) = interfaces.owner(hop) {
             report
                 .error(at.span, format!("{hop} is our own address, on interface `{name}`"))
                 .hint("`via` is the address of the next router");
         } else if let Some(kind) = not_a_host(hop) {
             report.error(at.span, format!("{hop} cannot be a next hop: it is {kind}"));
-        } else if !interfaces.reach(hop) && !interfaces.incomplete {
+        } else if !is_link_local && !interfaces.reach(hop) && !interfaces.incomplete {
             report.error(at.span, format!("{hop} is in no interface's network")).hint(format!(
                 "a next hop is a neighbour; our addresses are {}",
                 interfaces.listed()

@@ -31,6 +31,7 @@ fn router(pool: &Pool) -> Stack {
         routes: vec![RouteConfig {
             to: (Ipv4Addr::new(10, 99, 0, 0).into(), 16),
             via: vec![GATEWAY.into()],
+            interface: None,
         }],
         ..StackConfig::default()
     };

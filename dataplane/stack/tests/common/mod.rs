@@ -6,6 +6,8 @@
 
 #![allow(dead_code, reason = "every test file uses another part")]
 
+pub(crate) mod v6;
+
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -112,7 +114,7 @@ pub(crate) fn config(interfaces: Vec<InterfaceConfig>) -> StackConfig {
 }
 
 pub(crate) fn route(to: &str, len: u8, via: &str) -> RouteConfig {
-    RouteConfig { to: (ip(to).into(), len), via: vec![ip(via).into()] }
+    RouteConfig { to: (ip(to).into(), len), via: vec![ip(via).into()], interface: None }
 }
 
 /// A frame that carries `payload` to the host that ends in the last byte of `to`.

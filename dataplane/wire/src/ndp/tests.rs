@@ -31,7 +31,12 @@ fn every_message() -> Vec<NdpMessage> {
     let mut prefixes = [None; PREFIXES_MAX];
     prefixes[0] = Some(prefix);
     prefixes[1] = Some(PrefixInfo { prefix_len: 48, autonomous: false, ..prefix });
-    let router = RouterInfo { hop_limit: 64, lifetime_s: 1800, ..RouterInfo::default() };
+    let router = RouterInfo {
+        hop_limit: 64,
+        preference: RouterPreference::Low,
+        lifetime_s: 1800,
+        ..RouterInfo::default()
+    };
     let options = NdpOptions { mtu: Some(1500), prefixes, ..NdpOptions::source(MAC) };
     vec![
         NdpMessage::RouterSolicitation { options: NdpOptions::source(MAC) },
