@@ -76,3 +76,20 @@ impl fmt::Debug for ConnId {
         write!(f, "conn-{}.{}", self.index, self.generation)
     }
 }
+
+/// One flow of UDP datagrams of one worker's stack: a slot and the generation that holds it now.
+///
+/// A stale id never names another flow.
+#[derive(Clone, Copy, Default, Eq, Hash, PartialEq)]
+pub struct UdpId {
+    /// The slot.
+    pub index: u32,
+    /// How often the slot has been used.
+    pub generation: u32,
+}
+
+impl fmt::Debug for UdpId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "udp-{}.{}", self.index, self.generation)
+    }
+}

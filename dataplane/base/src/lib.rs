@@ -22,7 +22,7 @@ mod slab;
 pub use counter::Counter;
 pub use hash::HashKey;
 pub use ids::{
-    ClusterId, ConnId, EndpointId, InterfaceId, ListenerId, RouteId, VirtualHostId, WorkerId,
+    ClusterId, ConnId, EndpointId, InterfaceId, ListenerId, RouteId, UdpId, VirtualHostId, WorkerId,
 };
 pub use instant::Instant;
 pub use ring::Ring;

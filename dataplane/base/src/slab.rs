@@ -149,6 +149,18 @@ impl From<crate::ConnId> for SlabKey {
     }
 }
 
+impl From<SlabKey> for crate::UdpId {
+    fn from(key: SlabKey) -> Self {
+        Self { index: key.index, generation: key.generation }
+    }
+}
+
+impl From<crate::UdpId> for SlabKey {
+    fn from(id: crate::UdpId) -> Self {
+        Self { index: id.index, generation: id.generation }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

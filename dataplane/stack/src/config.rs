@@ -26,7 +26,11 @@ pub struct StackConfig {
     pub connections_max: u32,
     /// Records of connections that ended here first; the oldest are used again.
     pub time_wait_max: u32,
-    /// Addresses listened on.
+    /// UDP flows of this worker, of both sides.
+    pub udp_flows_max: u32,
+    /// Datagrams that wait to be worked on.
+    pub datagrams_max: u32,
+    /// Addresses listened on, by TCP and by UDP each.
     pub listeners_max: u32,
     /// Half-open connections of one listener; further SYNs are answered with cookies. Linux has 4096 for all.
     pub half_open_max: u32,
@@ -67,6 +71,8 @@ impl Default for StackConfig {
             forwarding: true,
             connections_max: 65_536,
             time_wait_max: 32_768,
+            udp_flows_max: 65_536,
+            datagrams_max: 1024,
             listeners_max: 1024,
             half_open_max: 4096,
             neighbors_max: 1024,

@@ -86,6 +86,12 @@ counters! {
     reassembled,
     /// Packets of which a fragment was missing for too long.
     reassembly_timeouts,
+    /// UDP datagrams for us, taken in.
+    udp_datagrams_in,
+    /// UDP datagrams sent.
+    udp_datagrams_out,
+    /// UDP flows that are there now, of both sides.
+    udp_flows,
     /// TCP segments taken in.
     tcp_segments_in,
     /// TCP segments, or packets to be cut into segments, given out.

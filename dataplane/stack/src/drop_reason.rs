@@ -3,6 +3,7 @@
 use sluice_base::Counter;
 use sluice_wire::{
     ArpError, EthernetError, IcmpError, Icmpv6Error, Ipv4Error, Ipv6Error, NdpError, TcpError,
+    UdpError,
 };
 
 macro_rules! drop_reasons {
@@ -130,7 +131,14 @@ drop_reasons! {
     TcpTimeWait, "tcp-time-wait", "The segment belongs to a connection that has ended.";
     TcpTableFull, "tcp-table-full", "As many connections exist as may.";
     TcpMemoryPressure, "tcp-memory-pressure", "Buffers are too scarce for a new connection.";
+    UdpTruncated, "udp-truncated", "The packet is shorter than a UDP header.";
+    UdpLength, "udp-length", "The UDP length is below the header's or above what the IP packet holds.";
+    UdpChecksum, "udp-checksum", "The UDP checksum is wrong.";
+    UdpNoChecksum, "udp-no-checksum", "The datagram came over IPv6 without a checksum (RFC 8200, 8.1).";
+    UdpSourcePort, "udp-source-port", "The datagram's source port is 0: nobody could be answered.";
     UdpNoSocket, "udp-no-socket", "Nobody listens on the UDP port.";
+    UdpQueueFull, "udp-queue-full", "More datagrams wait to be worked on than may.";
+    UdpTooLarge, "udp-too-large", "The datagram is longer than IP can say.";
     // Between workers.
     HandoffFull, "handoff-full", "The ring to the worker that owns the packet is full.";
     MessageFull, "message-full", "The ring for messages between workers is full.";
@@ -203,6 +211,15 @@ impl From<IcmpError> for DropReason {
 impl From<TcpError> for DropReason {
     fn from(_: TcpError) -> Self {
         Self::TcpMalformed
+    }
+}
+
+impl From<UdpError> for DropReason {
+    fn from(error: UdpError) -> Self {
+        match error {
+            UdpError::Truncated => Self::UdpTruncated,
+            UdpError::Length | UdpError::LengthOverrun => Self::UdpLength,
+        }
     }
 }
 

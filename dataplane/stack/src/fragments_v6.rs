@@ -93,11 +93,12 @@ impl Stack {
         self.ipv6_input(packet, frame, now)
     }
 
-    /// Sends a packet of ours without extension headers in fragments that fit the link.
+    /// Sends a packet of ours without extension headers in fragments that fit the path.
     #[cold]
     pub(crate) fn send_fragmented_v6(
         &mut self,
         whole: &Packet,
+        mtu: u16,
         (interface, next_hop): (u16, Host),
         now: Instant,
     ) -> Result<(), DropReason> {
@@ -107,7 +108,7 @@ impl Stack {
         let next_header = std::mem::replace(&mut headers[NEXT_HEADER_AT], extension::FRAGMENT);
         headers[ipv6::HEADER_LEN] = next_header;
         headers[HEADERS_LEN - 4..].copy_from_slice(&self.rng.next_u32().to_be_bytes());
-        let mtu = usize::from(self.interfaces[usize::from(interface)].mtu_v6);
+        let mtu = usize::from(mtu);
         let payload_len = whole.len().saturating_sub(ipv6::HEADER_LEN);
         let mut sent = 0;
         while sent < payload_len {

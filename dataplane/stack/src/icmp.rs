@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use sluice_base::Instant;
+use sluice_base::{Instant, SlabKey};
 use sluice_buf::{Packet, TxOffload};
 use sluice_tcp::CloseReason;
 use sluice_wire::icmp::{self, IcmpMessage, Unreachable};
@@ -45,7 +45,10 @@ impl Stack {
             }
             IcmpMessage::TimeExceeded(_) | IcmpMessage::ParameterProblem(_) => {
                 let quote = view.quote()?;
-                self.quoted_connection(&quote)?;
+                match quote.header.protocol {
+                    IpProtocol::Udp => drop(self.quoted_flow(&quote)?),
+                    _ => drop(self.quoted_connection(&quote)?),
+                }
                 self.counters.icmp_errors_in.increment();
                 Ok(())
             }
@@ -179,6 +182,15 @@ impl Stack {
         why: Unreachable,
         now: Instant,
     ) -> Result<(), DropReason> {
+        if quote.header.protocol == IpProtocol::Udp {
+            let flow = self.quoted_flow(quote)?;
+            self.counters.icmp_errors_in.increment();
+            // What we send may be cut on its way: nobody has to say that it is too large.
+            if why.mtu().is_none() {
+                self.flow_unreachable(flow);
+            }
+            return Ok(());
+        }
         let index = self.quoted_connection(quote)?;
         self.counters.icmp_errors_in.increment();
         if let Some(mtu) = why.mtu() {
@@ -190,6 +202,14 @@ impl Stack {
         }
         self.fail_connecting(index, CloseReason::Refused, now);
         Ok(())
+    }
+
+    /// The UDP flow that a quoted packet is of: its ports are all that can be checked.
+    fn quoted_flow(&self, quote: &Quote) -> Result<SlabKey, DropReason> {
+        let (local_port, remote_port) = quote.ports().ok_or(DropReason::IcmpUnsolicited)?;
+        let (local, remote) = (quote.header.src.into(), quote.header.dst.into());
+        let tuple = Tuple { local, remote, local_port, remote_port };
+        self.find_flow(&tuple).ok_or(DropReason::IcmpUnsolicited)
     }
 
     /// The connection that a quoted packet is of, if its sequence number is one that is on its way

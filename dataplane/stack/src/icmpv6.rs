@@ -2,7 +2,7 @@
 
 use std::net::Ipv6Addr;
 
-use sluice_base::Instant;
+use sluice_base::{Instant, SlabKey};
 use sluice_buf::{Packet, TxOffload};
 use sluice_tcp::CloseReason;
 use sluice_wire::icmpv6::{self, Icmpv6Message};
@@ -56,25 +56,45 @@ impl Stack {
             Icmpv6Message::EchoReply { .. } => Err(DropReason::IcmpUnsolicited),
             Icmpv6Message::PacketTooBig { mtu } => {
                 let quote = view.quote()?;
-                let index = self.quoted_connection_v6(&quote, zone)?;
-                self.counters.icmp_errors_in.increment();
                 // RFC 8201, 4 and RFC 5927, 7.2: a link carries 1280 bytes, and an error about a
                 // packet that fits is not true.
                 let mtu = u16::try_from(mtu).unwrap_or(u16::MAX);
-                if mtu >= ipv6::MTU_MIN && quote.header.total_len() > usize::from(mtu) {
+                let is_true = mtu >= ipv6::MTU_MIN && quote.header.total_len() > usize::from(mtu);
+                if quote.protocol == IpProtocol::Udp {
+                    let flow = self.quoted_flow_v6(&quote, zone)?;
+                    self.counters.icmp_errors_in.increment();
+                    if is_true {
+                        self.set_flow_mtu(flow, mtu);
+                    }
+                    return Ok(());
+                }
+                let index = self.quoted_connection_v6(&quote, zone)?;
+                self.counters.icmp_errors_in.increment();
+                if is_true {
                     self.drive(index, now, |tcp, cx| tcp.handle_path_mtu(path_mtu_v6(mtu), cx));
                 }
                 Ok(())
             }
             Icmpv6Message::DestinationUnreachable(_) => {
-                let index = self.quoted_connection_v6(&view.quote()?, zone)?;
+                let quote = view.quote()?;
+                if quote.protocol == IpProtocol::Udp {
+                    let flow = self.quoted_flow_v6(&quote, zone)?;
+                    self.counters.icmp_errors_in.increment();
+                    self.flow_unreachable(flow);
+                    return Ok(());
+                }
+                let index = self.quoted_connection_v6(&quote, zone)?;
                 self.counters.icmp_errors_in.increment();
                 // RFC 5927, 5: an open connection goes on.
                 self.fail_connecting(index, CloseReason::Refused, now);
                 Ok(())
             }
             Icmpv6Message::TimeExceeded(_) | Icmpv6Message::ParameterProblem(_) => {
-                self.quoted_connection_v6(&view.quote()?, zone)?;
+                let quote = view.quote()?;
+                match quote.protocol {
+                    IpProtocol::Udp => drop(self.quoted_flow_v6(&quote, zone)?),
+                    _ => drop(self.quoted_connection_v6(&quote, zone)?),
+                }
                 self.counters.icmp_errors_in.increment();
                 Ok(())
             }
@@ -132,9 +152,10 @@ impl Stack {
         self.counters.icmp_echoes.increment();
         self.with_host(frame.interface, info.source, |stack, host| {
             let (interface, next_hop) = stack.route(host)?;
-            if packet.len() > usize::from(stack.interfaces[usize::from(interface)].mtu_v6) {
+            let mtu = stack.interfaces[usize::from(interface)].mtu_v6;
+            if packet.len() > usize::from(mtu) {
                 // The question came in fragments, and so does the answer.
-                return stack.send_fragmented_v6(&packet, (interface, next_hop), now);
+                return stack.send_fragmented_v6(&packet, mtu, (interface, next_hop), now);
             }
             stack.send_ip(packet, interface, next_hop, now)
         })
@@ -243,18 +264,33 @@ impl Stack {
         Ok(packet)
     }
 
+    /// The UDP flow that a quoted packet is of: its ports are all that can be checked.
+    fn quoted_flow_v6(&self, quote: &QuoteV6, interface: u16) -> Result<SlabKey, DropReason> {
+        let ports = quote.ports().ok_or(DropReason::IcmpUnsolicited)?;
+        let tuple = self.quoted_tuple_v6(quote, ports, interface)?;
+        self.find_flow(&tuple).ok_or(DropReason::IcmpUnsolicited)
+    }
+
+    fn quoted_tuple_v6(
+        &self,
+        quote: &QuoteV6,
+        (local_port, remote_port): (u16, u16),
+        interface: u16,
+    ) -> Result<Tuple, DropReason> {
+        let host = |address| self.hosts.find(address, zone_of(address, interface));
+        match (host(quote.header.src), host(quote.header.dst)) {
+            (Some(local), Some(remote)) => Ok(Tuple { local, remote, local_port, remote_port }),
+            _ => Err(DropReason::IcmpUnsolicited),
+        }
+    }
+
     /// The connection that a quoted packet is of, if its sequence number is one that is on its way
     /// (RFC 5927, 4.1).
     fn quoted_connection_v6(&self, quote: &QuoteV6, interface: u16) -> Result<u32, DropReason> {
         let ports = quote.ports().filter(|_| quote.protocol == IpProtocol::Tcp);
-        let (local_port, remote_port) = ports.ok_or(DropReason::IcmpUnsolicited)?;
+        let ports = ports.ok_or(DropReason::IcmpUnsolicited)?;
         let seq = quote.seq().ok_or(DropReason::IcmpUnsolicited)?;
-        let host = |address| self.hosts.find(address, zone_of(address, interface));
-        let (local, remote) = (host(quote.header.src), host(quote.header.dst));
-        let (Some(local), Some(remote)) = (local, remote) else {
-            return Err(DropReason::IcmpUnsolicited);
-        };
-        let tuple = Tuple { local, remote, local_port, remote_port };
+        let tuple = self.quoted_tuple_v6(quote, ports, interface)?;
         let index = self.find_connection(&tuple).ok_or(DropReason::IcmpUnsolicited)?;
         if self.is_in_flight(index, seq) { Ok(index) } else { Err(DropReason::IcmpUnsolicited) }
     }

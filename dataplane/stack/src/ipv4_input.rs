@@ -96,11 +96,7 @@ impl Stack {
         match info.protocol {
             IpProtocol::Tcp => self.tcp_enqueue(packet, frame, info),
             IpProtocol::Icmp => self.icmp_input(packet, frame, info, now),
-            IpProtocol::Udp => {
-                let message = IcmpMessage::DestinationUnreachable(Unreachable::Port);
-                self.icmp_error(&packet, usize::from(frame.l2_len), message, now);
-                Err(DropReason::UdpNoSocket)
-            }
+            IpProtocol::Udp => self.udp_input(packet, frame, info),
             IpProtocol::Icmpv6 | IpProtocol::Other(_) => {
                 let message = IcmpMessage::DestinationUnreachable(Unreachable::Protocol);
                 self.icmp_error(&packet, usize::from(frame.l2_len), message, now);

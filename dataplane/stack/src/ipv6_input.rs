@@ -4,7 +4,7 @@ use std::net::Ipv6Addr;
 
 use sluice_base::Instant;
 use sluice_buf::{Packet, RxChecksum};
-use sluice_wire::icmpv6::{Icmpv6Message, ParameterProblemV6, UnreachableV6};
+use sluice_wire::icmpv6::{Icmpv6Message, ParameterProblemV6};
 use sluice_wire::ipv6::extension::{self, ExtensionError, OptionAction};
 use sluice_wire::{Checksum, Icmpv6View, IpProtocol, Ipv6View, TcpView, UdpView, ipv4, ipv6, ndp};
 
@@ -132,11 +132,8 @@ impl Stack {
                 Err(DropReason::NdFragmented)
             }
             IpProtocol::Icmpv6 => self.icmpv6_input(packet, frame, info, now),
-            IpProtocol::Udp => {
-                let why = Icmpv6Message::DestinationUnreachable(UnreachableV6::Port);
-                self.icmpv6_error(&packet, l2_len, why, now);
-                Err(DropReason::UdpNoSocket)
-            }
+            IpProtocol::Udp if info.destination.is_multicast() => Err(DropReason::Ipv6Multicast),
+            IpProtocol::Udp => self.udp_input_v6(packet, frame, info),
             // RFC 8200, 4.7: nothing follows, and that is that.
             IpProtocol::Other(extension::NO_NEXT) => Err(DropReason::Ipv6NoNext),
             IpProtocol::Icmp | IpProtocol::Other(_) => {

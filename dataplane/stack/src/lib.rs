@@ -13,6 +13,9 @@
 //! 3. [`Stack::next_ready`] until it says `None`, or the budget is used up; for each connection
 //!    [`Stack::read`], [`Stack::credit`], [`Stack::write`], [`Stack::close`], [`Stack::abort`].
 //!    [`Stack::connect`] begins one, [`Stack::listen`] lets them come.
+//!    [`Stack::next_datagram`] until it says `None`; [`Stack::udp_accept`] and
+//!    [`Stack::udp_connect`] make flows of them, [`Stack::send_datagram`] answers, or sends on.
+//!    [`Stack::bind`] lets datagrams come.
 //! 4. [`Stack::transmit`] for each interface with the room that its transmit queue has.
 //! 5. [`Stack::pop_handoff`] and [`Stack::pop_message`] towards the other workers.
 //!
@@ -23,6 +26,7 @@
 //!                        | no
 //!                  ethernet_input -> arp        +-> icmp, icmpv6  (answers, errors)
 //!                        |                      +-> nd            (neighbour discovery)
+//!                        |                      +-> udp_input -> next_datagram
 //!          ipv4_input, ipv6_input -> owner: ours? -> tcp_input -> connection -> next_ready
 //!                        |          not ours        by the vector: buckets, connections, work
 //!         forward, forward_v6   -> pop_handoff
@@ -35,7 +39,8 @@
 //! # What is kept
 //!
 //! `host` (hosts of either family in 32 bits), `fib`, `fib_v6` (where to), `neighbor` (who is there), `flow` (4-tuple to connection), the connections
-//! with their intrusive lists (`queue`), the timer `wheel`, `listener`, `ports`, `time_wait`.
+//! with their intrusive lists (`queue`), the timer `wheel`, `listener`, `ports`, `time_wait`,
+//! and for `udp` its own bound addresses and flows.
 //! `router_discovery` hears routers, `learned` is what came of it.
 //! `owner` says which worker a packet belongs to; neighbours have one writer, worker 0, and the
 //! others ask it by [`Message`].
@@ -51,7 +56,7 @@
 //!
 //! # What it follows
 //!
-//! RFC 791, 792, 826, 1122, 1812, 3021, 5227, 5927, 6056, 6191, 6528; 4291, 4429, 4443, 4861, 4862,
+//! RFC 768, 791, 792, 826, 1122, 1812, 3021, 5227, 5927, 6056, 6191, 6528; 4291, 4429, 4443, 4861, 4862,
 //! 4191, 5095, 5942, 6724, 6946, 7559, 8200, 8201; neighbour states of both families as in 4861. Fragments are put
 //! together in bounded memory (RFC 5722), and made of IPv4 where DF is clear. A router's
 //! word that a segment was too large makes the segments of that connection smaller (RFC 1191, 8201,
@@ -107,6 +112,10 @@ mod tcp_input;
 mod tcp_output;
 mod time_wait;
 mod tuple;
+mod udp;
+mod udp_input;
+mod udp_output;
+mod udp_verbs;
 mod verbs;
 mod vlan;
 mod wheel;
@@ -115,12 +124,13 @@ pub use config::{InterfaceConfig, RouteConfig, Secrets, StackConfig};
 pub use counters::StackCounters;
 pub use drop_reason::{DropCounters, DropReason};
 pub use listener::ListenError;
-pub use listing::{FlowInfo, ListenerInfo, NeighborInfo};
+pub use listing::{FlowInfo, ListenerInfo, NeighborInfo, UdpFlowInfo};
 pub use message::{FormedState, Message, Target};
 pub use neighbor::NeighborState;
 pub use owner::{Owners, Subject};
 pub use ready::{Ready, ReadySignals};
 pub use sluice_tcp::CloseReason;
 pub use stack::Stack;
+pub use udp::UdpEvent;
 pub use verbs::{ConnInfo, ConnectError};
 pub use vlan::{Vlan, VlanCounters};

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use sluice_base::{ConnId, InterfaceId, ListenerId};
+use sluice_base::{ConnId, InterfaceId, ListenerId, UdpId};
 use sluice_tcp::State;
 use sluice_wire::MacAddress;
 
@@ -45,6 +45,19 @@ pub struct FlowInfo {
     pub congestion_window: u32,
 }
 
+/// One flow of UDP datagrams.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct UdpFlowInfo {
+    /// Its id.
+    pub id: UdpId,
+    /// Our end.
+    pub local: SocketAddr,
+    /// The other end.
+    pub peer: SocketAddr,
+    /// The listener that it came to, if a peer began it.
+    pub listener: Option<ListenerId>,
+}
+
 /// One listener.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct ListenerInfo {
@@ -79,6 +92,14 @@ impl Stack {
             queued: entry.tcp.queued(),
             round_trip_us: entry.tcp.round_trip_us(),
             congestion_window: entry.tcp.congestion_window(),
+        })
+    }
+
+    /// All flows of UDP.
+    pub fn udp_flows(&self) -> impl Iterator<Item = UdpFlowInfo> + '_ {
+        self.udp.flows.iter().map(|(key, flow)| {
+            let (local, peer) = self.udp_addresses(&flow.tuple);
+            UdpFlowInfo { id: key.into(), local, peer, listener: flow.listener }
         })
     }
 

@@ -194,6 +194,9 @@ impl Stack {
 
     /// RFC 1812, 5.3.3.4; RFC 4443, 3.1: the sender of a packet that we forward hears that its next hop is silent.
     fn unreachable(&mut self, packet: &Packet, now: Instant) {
+        if let Some(flow) = self.own_flow(packet) {
+            return self.flow_undeliverable(flow);
+        }
         match packet.head().first().map(|first| first >> 4) {
             Some(6) => {
                 let message = Icmpv6Message::DestinationUnreachable(UnreachableV6::Address);

@@ -31,6 +31,7 @@ use crate::reassembly::Reassembly;
 use crate::tcp_configs::TcpConfigs;
 use crate::tcp_input::Segment;
 use crate::time_wait::TimeWaits;
+use crate::udp::Udp;
 use crate::vlan::VlanCounters;
 use crate::wheel::Wheel;
 
@@ -77,6 +78,7 @@ pub struct Stack {
     pub(crate) time_waits: TimeWaits,
     pub(crate) listeners: Listeners,
     pub(crate) configs: TcpConfigs,
+    pub(crate) udp: Udp,
     pub(crate) half_open_max: u32,
     pub(crate) number_key: SipKey,
     /// Until when a cookie of ours may come back (RFC 4987).
@@ -161,6 +163,12 @@ impl Stack {
             time_waits: TimeWaits::new(config.time_wait_max),
             listeners: Listeners::new(config.listeners_max),
             configs: TcpConfigs::new(),
+            udp: Udp::new(
+                config.udp_flows_max,
+                config.datagrams_max,
+                config.listeners_max,
+                rng.next_u64() as u16,
+            ),
             half_open_max: config.half_open_max,
             number_key: SipKey::new(config.secrets.iss),
             cookies_until: Instant::ZERO,
@@ -207,6 +215,7 @@ impl Stack {
         self.handle_packet(packet, &mut vector);
         self.end_vector(&mut vector);
         self.handle_segments(now);
+        self.handle_datagrams(now);
     }
 
     /// Does everything that is due at `now`.
@@ -295,6 +304,7 @@ impl Stack {
             }
             self.end_vector(&mut vector);
             self.handle_segments(now);
+            self.handle_datagrams(now);
         }
     }
 
@@ -322,6 +332,8 @@ fn hosts_max(config: &StackConfig) -> u32 {
     let routers = config.routes.iter().map(|route| route.via.len()).sum::<usize>();
     (config.connections_max + config.time_wait_max)
         .saturating_add(config.neighbors_max)
+        .saturating_add(config.udp_flows_max)
+        .saturating_add(config.datagrams_max)
         .saturating_add((own + routers + 2 * BURST) as u32)
 }
 

@@ -471,7 +471,10 @@ fn extension_headers_are_passed_or_refused_by_name() {
     tcp[13] = 2;
     sluice_wire::tcp::fill_checksum(ip6("fd00::1"), ip6("fd00::2"), &mut tcp);
     dropped(&mut net, 60, &[&padding(6)[..], &tcp].concat(), DropReason::TcpNoConnection);
-    dropped(&mut net, 17, &[0, 1, 0, 2, 0, 8, 0, 0], DropReason::UdpNoSocket);
+    let mut udp = [0, 1, 0, 2, 0, 8, 0, 0];
+    dropped(&mut net, 17, &udp, DropReason::UdpNoChecksum);
+    sluice_wire::udp::fill_checksum(ip6("fd00::1"), ip6("fd00::2"), &mut udp);
+    dropped(&mut net, 17, &udp, DropReason::UdpNoSocket);
     assert!(has(&net, "ICMP6, destination unreachable, unreachable port"), "{:#?}", net.log);
 }
 

@@ -6,7 +6,7 @@
 //! about ten microseconds.
 
 use rtrb::{Consumer, Producer, RingBuffer};
-use sluice_stack::{FlowInfo, NeighborInfo, Stack};
+use sluice_stack::{FlowInfo, NeighborInfo, Stack, UdpFlowInfo};
 
 use crate::mailbox::{MailboxReceiver, MailboxSender, mailbox};
 
@@ -31,8 +31,8 @@ pub struct Listing {
 pub enum Rows {
     /// Neighbours; worker 0 knows all of them.
     Neighbors(Vec<NeighborInfo>),
-    /// Connections.
-    Flows(Vec<FlowInfo>),
+    /// Connections, and flows of UDP.
+    Flows(Vec<FlowInfo>, Vec<UdpFlowInfo>),
 }
 
 /// The control thread's end.
@@ -68,7 +68,8 @@ impl ListingLink {
 
     /// Asks for connections; wake the worker afterwards.
     pub fn ask_flows(&self, ticket: u64) {
-        self.ask(ticket, Rows::Flows(Vec::with_capacity(ROWS_MAX)));
+        let (tcp, udp) = (Vec::with_capacity(ROWS_MAX), Vec::with_capacity(ROWS_MAX));
+        self.ask(ticket, Rows::Flows(tcp, udp));
     }
 
     fn ask(&self, ticket: u64, rows: Rows) {
@@ -105,9 +106,10 @@ impl ListingDesk {
     fn answer(&mut self, mut listing: Listing, stack: &Stack) {
         listing.total = match &mut listing.rows {
             Rows::Neighbors(rows) => fill(rows, stack.neighbors()),
-            Rows::Flows(rows) => {
-                rows.extend(stack.flows().take(rows.capacity()));
-                stack.connection_count()
+            Rows::Flows(tcp, udp) => {
+                tcp.extend(stack.flows().take(tcp.capacity()));
+                udp.extend(stack.udp_flows().take(udp.capacity()));
+                stack.connection_count() + stack.udp_flow_count()
             }
         };
         // A full ring means that nobody collects answers; then nobody misses this one.

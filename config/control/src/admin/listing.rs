@@ -89,7 +89,7 @@ fn ask(state: &mut State, asked: Asked) -> u64 {
 fn len(rows: &Rows) -> usize {
     match rows {
         Rows::Neighbors(rows) => rows.len(),
-        Rows::Flows(rows) => rows.len(),
+        Rows::Flows(tcp, udp) => tcp.len() + udp.len(),
     }
 }
 
@@ -134,14 +134,14 @@ fn neighbor_rows(state: &State, rows: &Rows) -> Vec<Vec<Value>> {
 }
 
 fn flow_rows(state: &State, worker: usize, rows: &Rows) -> Vec<Vec<Value>> {
-    let Rows::Flows(rows) = rows else { return Vec::new() };
+    let Rows::Flows(tcp, udp) = rows else { return Vec::new() };
+    let name = |id| state.config.listener(id).map(|listener| listener.name.clone());
     let row = |flow: &sluice_stack::FlowInfo| {
-        let listener = flow.listener.and_then(|id| state.config.listener(id));
         vec![
             json!(worker),
             json!(flow.local.to_string()),
             json!(flow.peer.to_string()),
-            json!(listener.map(|listener| &listener.name)),
+            json!(flow.listener.and_then(name)),
             json!(flow.state.name()),
             json!(flow.readable),
             json!(flow.queued),
@@ -149,5 +149,19 @@ fn flow_rows(state: &State, worker: usize, rows: &Rows) -> Vec<Vec<Value>> {
             json!(flow.congestion_window),
         ]
     };
-    rows.iter().map(row).collect()
+    let udp_row = |flow: &sluice_stack::UdpFlowInfo| {
+        let nothing = || json!(null);
+        vec![
+            json!(worker),
+            json!(flow.local.to_string()),
+            json!(flow.peer.to_string()),
+            json!(flow.listener.and_then(name)),
+            json!("udp"),
+            nothing(),
+            nothing(),
+            nothing(),
+            nothing(),
+        ]
+    };
+    tcp.iter().map(row).chain(udp.iter().map(udp_row)).collect()
 }
