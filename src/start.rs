@@ -16,12 +16,13 @@ use sluice_config_control::{
     SampleBackends,
 };
 use sluice_config_model::{
-    Config, DeviceSpec, IdRegistry, Idle, Interface, RouterAdvertisements, Rule, RuleAction,
+    Config, DeviceSpec, IdRegistry, Idle, Interface, ReversePathCheck, RouterAdvertisements, Rule,
+    RuleAction,
 };
 use sluice_config_toml::Style;
 use sluice_l7_proxy::{Proxy, ProxyConfig};
 use sluice_rules::RuleTable;
-use sluice_stack::{InterfaceConfig, RouteConfig, Secrets, Stack, StackConfig, Vlan};
+use sluice_stack::{InterfaceConfig, ReversePath, RouteConfig, Secrets, Stack, StackConfig, Vlan};
 use sluice_wire::{MacAddress, VlanId};
 use sluice_worker::{Mesh, Port, Worker, WorkerLinks, WorkerParts, WorkerStatus, lend_queue};
 use tracing::{error, info, warn};
@@ -209,6 +210,10 @@ struct WorkerSeed {
     vlans: Vec<(InterfaceId, Vlan)>,
     /// Interfaces that listen to routers, and whether they make addresses of their prefixes.
     listening: Vec<(InterfaceId, bool)>,
+    /// Interfaces whose addresses are asked about first.
+    probing: Vec<InterfaceId>,
+    /// Which sources interfaces take packets from, and whether they refuse martians.
+    checks: Vec<(InterfaceId, ReversePath, bool)>,
     mesh: Mesh,
     waker: Arc<Waker>,
     clock: MonotonicClock,
@@ -217,13 +222,17 @@ struct WorkerSeed {
 impl WorkerSeed {
     fn grow(self) -> (Worker, WorkerLinks) {
         let WorkerSeed { id, stack, proxy, pools, ports, closed, limits, vlans, .. } = self;
-        let listening = self.listening;
+        let (listening, probing, checks) = (self.listening, self.probing, self.checks);
         let (mesh, waker) = (self.mesh, self.waker);
         let proxy = Proxy::new(proxy, pools.tx.share());
         let seed = proxy_independent(stack.secrets.flow[0]);
         let mut stack = Stack::new(stack, pools.rx, pools.tx, seed);
         for (interface, vlan) in vlans {
             stack.set_vlan(interface, vlan);
+        }
+        probing.into_iter().for_each(|interface| stack.probe_addresses(interface));
+        for (interface, path, martians) in checks {
+            stack.set_source_checks(interface, path, martians);
         }
         for (interface, forms_addresses) in listening {
             stack.discover_routers(interface, forms_addresses);
@@ -295,12 +304,33 @@ fn worker_seeds(
             limits,
             vlans: vlans(config),
             listening: listening(config),
+            probing: probing(config),
+            checks: source_checks(config),
             mesh,
             waker,
             clock,
         });
     }
     Ok(seeds)
+}
+
+/// The interfaces whose addresses are asked about first.
+fn probing(config: &Config) -> Vec<InterfaceId> {
+    let probes = config.interfaces.iter().filter(|interface| interface.probe_addresses);
+    probes.map(|interface| interface.id).collect()
+}
+
+/// Which sources interfaces take packets from.
+fn source_checks(config: &Config) -> Vec<(InterfaceId, ReversePath, bool)> {
+    let checks = config.interfaces.iter().map(|interface| {
+        let path = match interface.reverse_path {
+            ReversePathCheck::Off => ReversePath::Off,
+            ReversePathCheck::Loose => ReversePath::Loose,
+            ReversePathCheck::Strict => ReversePath::Strict,
+        };
+        (interface.id, path, interface.drop_martians)
+    });
+    checks.collect()
 }
 
 /// The interfaces that listen to routers.

@@ -25,7 +25,7 @@ impl Conflicts {
         let lost = stacks().map(|stack| stack.duplicate_addresses.value()).sum();
         if lost > self.lost {
             error!(
-                "{} of our IPv6 addresses belong(s) to another station on the link and is not used: \
+                "{} of our addresses belong(s) to another station on the link and is not used: \
                  two hosts must not have the same `addresses` (sluice_stack_duplicate_addresses_total)",
                 lost - self.lost
             );

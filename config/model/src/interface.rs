@@ -30,10 +30,28 @@ pub struct Interface {
     pub source_syn_rate: Option<u32>,
     /// Connections that each source address may begin per second; none: any number.
     pub source_connection_rate: Option<u32>,
+    /// Whether IPv4 addresses are asked about before they are used (RFC 5227).
+    pub probe_addresses: bool,
+    /// Which sources it takes packets from.
+    pub reverse_path: ReversePathCheck,
+    /// Whether it refuses addresses that RFC 6890 keeps off networks.
+    pub drop_martians: bool,
     /// What it does with router advertisements (RFC 4861, 6.3).
     pub router_advertisements: RouterAdvertisements,
     /// What may come in by it; the first rule that matches decides. May change while running.
     pub rules: Vec<Rule>,
+}
+
+/// Which sources an interface takes packets from (RFC 3704).
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum ReversePathCheck {
+    /// Any.
+    #[default]
+    Off,
+    /// Those that some route leads to.
+    Loose,
+    /// Those that a route leads to by the very interface.
+    Strict,
 }
 
 /// What an interface does with router advertisements.

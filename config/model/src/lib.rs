@@ -34,7 +34,9 @@ pub use cluster::{Cluster, Endpoint, HttpVersion, LoadBalancing};
 pub use config::{Config, Node};
 pub use ids::{IdBounds, IdRegistry, Retired};
 pub use impairment::{Direction, Impairment};
-pub use interface::{DeviceSpec, Interface, IpCidr, IpRoute, RouterAdvertisements};
+pub use interface::{
+    DeviceSpec, Interface, IpCidr, IpRoute, ReversePathCheck, RouterAdvertisements,
+};
 pub use listener::{Congestion, HttpListener, Listener, Protocol};
 pub use route::{
     DirectResponse, DomainPattern, HeaderMatch, HeaderValue, PathMatch, QueryMatch, Redirect,

@@ -34,6 +34,10 @@ impl Stack {
         if !arp.sender_mac.is_unicast() || arp.sender_mac == interface.mac {
             return Err(DropReason::ArpSender);
         }
+        if !interface.claims.is_empty() && self.contests_claim(frame.interface, &arp) {
+            return Ok(());
+        }
+        let interface = &self.interfaces[usize::from(frame.interface)];
         let is_for_us = interface.addresses.iter().any(|(own, _)| *own == arp.target_ip);
         let asks_us = is_for_us && arp.operation == ArpOperation::Request;
         if arp.is_probe() {
@@ -167,7 +171,7 @@ impl Stack {
         }
     }
 
-    fn send_arp(
+    pub(crate) fn send_arp(
         &mut self,
         interface: u16,
         destination: MacAddress,

@@ -84,6 +84,7 @@ impl Stack {
                 self.ask_again(interface);
             }
         }
+        self.handle_claims(now);
         self.handle_discovery(now);
     }
 

@@ -75,6 +75,8 @@ drop_reasons! {
     RuleUnreadable, "rule-unreadable", "The ports that packet rules ask for are cut off or hidden in tiny fragments (RFC 1858).";
     SourceSynRate, "source-syn-rate", "The source has sent more SYNs than it may (source_syn_rate).";
     SourceConnectionRate, "source-connection-rate", "The source has begun more connections than it may (source_connection_rate).";
+    ReversePath, "reverse-path", "No route leads to the source, or none by the interface that the packet came in by (RFC 3704).";
+    Martian, "martian", "The source or destination is kept off networks (RFC 6890: documentation and the like).";
     // IPv6.
     Ipv6Off, "ipv6-off", "The packet is IPv6 and its interface has no IPv6 address.";
     Ipv6Truncated, "ipv6-truncated", "The packet is shorter than its IPv6 header.";

@@ -47,6 +47,11 @@ impl Group {
         Self { order, hops: hops.into_iter().map(|(at, _, host)| (at, host)).collect() }
     }
 
+    /// Positions of the hops' interfaces.
+    pub(crate) fn interfaces(&self) -> impl Iterator<Item = u16> {
+        self.hops.iter().map(|(interface, _)| *interface)
+    }
+
     /// The hops in the order of a flow.
     #[inline]
     fn hops(&self, flow: u64) -> impl Iterator<Item = (u16, Host)> {

@@ -67,7 +67,9 @@ impl Stack {
         match address {
             IpAddr::V4(address) if address.is_unspecified() => Some(Host::ANY_V4),
             IpAddr::V6(address) if address.is_unspecified() => Some(Host::ANY_V6),
-            IpAddr::V4(address) => self.is_local(address).then(|| address.into()),
+            IpAddr::V4(address) => {
+                (self.is_local(address) || self.is_claimed(address)).then(|| address.into())
+            }
             IpAddr::V6(address) => {
                 let mut links = self.interfaces.iter();
                 links.find_map(|link| link.own_v6(address)).map(|own| own.host)

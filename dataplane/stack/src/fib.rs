@@ -112,6 +112,16 @@ impl Fib {
         cell
     }
 
+    /// Lets packets to one address, which has a route of its own, go elsewhere.
+    pub(crate) fn redirect(&mut self, address: Ipv4Addr, next_hop: NextHop) {
+        let cell = self.find_cell(address.to_bits()) as usize;
+        let route = self.routes.get_mut(cell.wrapping_sub(1));
+        if let Some(route) = route.filter(|route| route.prefix_len == 32 && route.prefix == address)
+        {
+            route.next_hop = next_hop;
+        }
+    }
+
     fn insert(&mut self, prefix: u32, len: u32, cell: u32) {
         let at = (prefix >> ROOT_BITS) as usize;
         if len <= ROOT_BITS {

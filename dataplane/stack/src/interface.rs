@@ -8,12 +8,14 @@ use sluice_buf::{Batch, Capabilities};
 use sluice_rules::RuleTable;
 use sluice_wire::{MacAddress, ipv6};
 
+use crate::address_probe::Claim;
 use crate::config::InterfaceConfig;
 use crate::fib::mask;
 use crate::fib_v6;
 use crate::host::{Host, Hosts, zone_of};
 use crate::queue::Queue;
 use crate::router_discovery::Discovery;
+use crate::source_check::ReversePath;
 use crate::source_limit::SourceLimit;
 use crate::vlan::Vlan;
 
@@ -23,6 +25,9 @@ pub(crate) struct Interface {
     pub(crate) mac: MacAddress,
     /// What may come in.
     pub(crate) rules: Option<Arc<RuleTable>>,
+    /// Where what comes in may come from.
+    pub(crate) reverse_path: ReversePath,
+    pub(crate) refuses_martians: bool,
     /// Which VLAN of which other interface it is; none: it has a device.
     pub(crate) vlan: Option<Vlan>,
     /// Positions of the VLANs of its device.
@@ -35,6 +40,8 @@ pub(crate) struct Interface {
     pub(crate) mtu_v6: u16,
     pub(crate) capabilities: Capabilities,
     pub(crate) addresses: Vec<(Ipv4Addr, u8)>,
+    /// IPv4 addresses that are asked about before they are ours.
+    pub(crate) claims: Vec<Claim>,
     /// The link-local one first. None: IPv6 is not spoken here.
     pub(crate) addresses_v6: Vec<OwnV6>,
     /// What our questions about our own addresses carry, so that one that comes back is known
@@ -98,6 +105,8 @@ impl Interface {
             id: config.id,
             mac: config.mac,
             rules: None,
+            reverse_path: ReversePath::Off,
+            refuses_martians: false,
             vlan: None,
             children: Vec::new(),
             syn_limit: None,
@@ -106,6 +115,7 @@ impl Interface {
             mtu_v6: config.mtu,
             capabilities: config.capabilities,
             addresses: Vec::new(),
+            claims: Vec::new(),
             addresses_v6: Vec::new(),
             nonce: [0; 6],
             discovery: None,

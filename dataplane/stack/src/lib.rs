@@ -56,12 +56,13 @@
 //!
 //! # What it follows
 //!
-//! RFC 768, 791, 792, 826, 1122, 1812, 3021, 5227, 5927, 6056, 6191, 6528; 4291, 4429, 4443, 4861, 4862,
-//! 4191, 5095, 5942, 6724, 6946, 7559, 8200, 8201; neighbour states of both families as in 4861. Fragments are put
+//! RFC 768, 791, 792, 826, 1122, 1812, 3021, 3704, 5227, 5927, 6056, 6191, 6528; 4191, 4291, 4429,
+//! 4443, 4861, 4862, 5095, 5942, 6724, 6890, 6946, 7559, 8200, 8201; neighbour states of both families as in 4861. Fragments are put
 //! together in bounded memory (RFC 5722), and made of IPv4 where DF is clear. A router's
 //! word that a segment was too large makes the segments of that connection smaller (RFC 1191, 8201,
 //! checked as in 5927, 7).
 
+mod address_probe;
 mod addresses;
 mod arp;
 mod common_input;
@@ -105,6 +106,7 @@ mod router_discovery;
 mod rules;
 mod segmentation;
 mod shed;
+mod source_check;
 mod source_limit;
 mod stack;
 mod tcp_configs;
@@ -130,6 +132,7 @@ pub use neighbor::NeighborState;
 pub use owner::{Owners, Subject};
 pub use ready::{Ready, ReadySignals};
 pub use sluice_tcp::CloseReason;
+pub use source_check::ReversePath;
 pub use stack::Stack;
 pub use udp::UdpEvent;
 pub use verbs::{ConnInfo, ConnectError};

@@ -1,6 +1,6 @@
 //! What workers tell each other.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use sluice_base::{InterfaceId, WorkerId};
 use sluice_wire::MacAddress;
@@ -79,6 +79,15 @@ pub enum Message {
         reachable_ms: u32,
         /// Between questions, milliseconds.
         retransmit_ms: u32,
+    },
+    /// From worker 0: whether an IPv4 address that was asked about is ours.
+    Claim {
+        /// On which link.
+        interface: InterfaceId,
+        /// Which address.
+        address: Ipv4Addr,
+        /// If not, another station has it.
+        is_ours: bool,
     },
     /// From worker 0: another station has this address of ours, so it is not to be used.
     Duplicate {

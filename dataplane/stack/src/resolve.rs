@@ -248,6 +248,9 @@ impl Stack {
             Message::Link { interface, mtu, reachable_ms, retransmit_ms } => {
                 self.set_link(interface.0, mtu, (reachable_ms, retransmit_ms));
             }
+            Message::Claim { interface, address, is_ours } => {
+                self.set_claim(interface.0, address, is_ours);
+            }
             Message::Duplicate { interface, address } => {
                 self.lose_address(interface.0, address);
             }

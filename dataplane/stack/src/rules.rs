@@ -15,6 +15,7 @@ use sluice_wire::ipv6::extension;
 use sluice_wire::{EtherType, EthernetView, IpProtocol, Ipv4View, Ipv6View, ethernet, ipv4};
 
 use crate::drop_reason::DropReason;
+use crate::source_check::ReversePath;
 use crate::source_limit::SourceLimit;
 use crate::stack::Stack;
 
@@ -33,7 +34,16 @@ impl Stack {
         if let Some(interface) = self.interfaces.get_mut(interface.index()) {
             interface.rules = rules;
         }
-        self.is_filtering = self.interfaces.iter().any(|interface| interface.rules.is_some());
+        self.update_filtering();
+    }
+
+    /// Whether vectors must be looked through before anything else.
+    pub(crate) fn update_filtering(&mut self) {
+        self.is_filtering = self.interfaces.iter().any(|interface| {
+            interface.rules.is_some()
+                || interface.reverse_path != ReversePath::Off
+                || interface.refuses_martians
+        });
     }
 
     /// Limits what each source address may do per second by an interface: SYNs, to whatever port, and
@@ -54,14 +64,15 @@ impl Stack {
         self.interfaces.len() as u16
     }
 
-    /// Leaves in a vector what the rules of an interface allow. A vector that nobody filters pays one
+    /// Leaves in a vector what the rules of an interface allow, from where it may come. A vector that nobody filters pays one
     /// branch for that.
     #[cold]
     pub(crate) fn filter(&self, interface: u16, batch: &mut Batch) {
         for _ in 0..batch.len() {
             let Some(packet) = batch.pop() else { break };
             let interface = self.filtering_interface(interface, &packet);
-            match self.check_rules(interface, &packet) {
+            let checked = self.check_source(interface, &packet);
+            match checked.and_then(|()| self.check_rules(interface, &packet)) {
                 Ok(()) => drop(batch.try_push(packet)),
                 Err(reason) => self.counters.drops.count(reason),
             }

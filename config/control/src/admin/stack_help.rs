@@ -23,7 +23,7 @@ const STACK: &[(&str, MetricKind, &str)] = &[
     (
         "duplicate_addresses",
         Counter,
-        "IPv6 addresses of ours that another station had first, and that are not used therefore.",
+        "Addresses of ours that another station had first, and that are not used therefore.",
     ),
     (
         "neighbors_suspected",

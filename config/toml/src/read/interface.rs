@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use sluice_base::InterfaceId;
-use sluice_config_model::{DeviceSpec, Interface, IpCidr, IpRoute, RouterAdvertisements, defaults};
+use sluice_config_model::{
+    DeviceSpec, Interface, IpCidr, IpRoute, ReversePathCheck, RouterAdvertisements, defaults,
+};
 use toml::de::DeValue;
 
 use super::impairment::impairment;
@@ -153,6 +155,19 @@ pub(super) fn interface(
         })
         .map(|section| impairment(section, report));
     let router_advertisements = router_advertisements(&mut section, mtu, report);
+    let mut flag = |key, report: &mut Report<'_>| {
+        section.take(key).and_then(|value| value.boolean(report)).is_some_and(|at| at.value)
+    };
+    let probe_addresses = flag("probe_addresses", report);
+    let drop_martians = flag("drop_martians", report);
+    let reverse_path = section.take("reverse_path").and_then(|value| {
+        let words = [
+            ("off", ReversePathCheck::Off),
+            ("loose", ReversePathCheck::Loose),
+            ("strict", ReversePathCheck::Strict),
+        ];
+        value.word(&words, &[], report)
+    });
     let mut rate = |key, report: &mut Report<'_>| {
         section.take(key).and_then(|value| source_rate(value, report))
     };
@@ -173,6 +188,9 @@ pub(super) fn interface(
         host_addresses: hosts.iter().map(|at| at.value).collect(),
         mtu,
         impairment,
+        probe_addresses,
+        reverse_path: reverse_path.map(|at| at.value).unwrap_or_default(),
+        drop_martians,
         router_advertisements,
         source_syn_rate,
         source_connection_rate,
