@@ -22,6 +22,9 @@ pub(crate) enum OpenError {
     /// A TAP.
     #[error("interface `{interface}`: {error}")]
     Tap { interface: String, error: TapError },
+    /// The kernel's twin of an interface.
+    #[error("interface `{interface}`: kernel_twin: {error}")]
+    Twin { interface: String, error: TapError },
     /// What cannot be had.
     #[error(
         "[runtime] hugepages = \"required\": huge pages come with DPDK, and TAPs alone need none; leave \
@@ -44,6 +47,8 @@ pub(crate) struct Opened {
     pub(crate) mac: MacBytes,
     /// One per worker, or fewer if the device has fewer.
     pub(crate) queues: Vec<Box<dyn Device>>,
+    /// The kernel's twin, one queue per worker; none if there is none.
+    pub(crate) twin: Vec<Box<dyn Device>>,
     /// Keeps the interface open as long as its queues are used.
     pub(crate) _keep: Option<Box<dyn std::any::Any>>,
 }
@@ -114,7 +119,27 @@ impl Machine {
         let queues = tap.into_queues(pools).map_err(wrap)?;
         let mac = queues.first().map_or([0; 6], Device::mac);
         let queues = queues.into_iter().map(|queue| Box::new(queue) as Box<dyn Device>).collect();
-        Ok(Opened { mac, queues, _keep: None })
+        Ok(Opened { mac, queues, twin: Vec::new(), _keep: None })
+    }
+
+    /// Opens the kernel's twin of an interface, with a queue per worker: a TAP with the link-layer
+    /// address of the port and its addresses.
+    pub(crate) fn open_twin(
+        &self,
+        interface: &Interface,
+        mac: MacBytes,
+    ) -> Result<Vec<Box<dyn Device>>, OpenError> {
+        let wrap = |error| OpenError::Twin { interface: interface.name.clone(), error };
+        let tap = TapInterface::open(&interface.twin_name(), self.rx_pools.len()).map_err(wrap)?;
+        // What the kernel sends goes to a port that may not be able to finish it.
+        tap.without_offloads().map_err(wrap)?;
+        tap.set_mac(mac).map_err(wrap)?;
+        let addresses: Vec<_> =
+            interface.addresses.iter().map(|cidr| (cidr.address, cidr.prefix_len)).collect();
+        tap.configure(interface.mtu, &addresses).map_err(wrap)?;
+        let pools = self.rx_pools.iter().map(Pool::share).collect();
+        let queues = tap.into_queues(pools).map_err(wrap)?;
+        Ok(queues.into_iter().map(|queue| Box::new(queue) as Box<dyn Device>).collect())
     }
 
     /// What a worker thread does before its first packet.

@@ -145,7 +145,7 @@ fn serve(
             let mac =
                 opened.get(parent.index()).map_or_else(Default::default, |open: &Opened| open.mac);
             info!("interface `{}`: {}", interface.name, interface.device);
-            opened.push(Opened { mac, queues: Vec::new(), _keep: None });
+            opened.push(Opened { mac, queues: Vec::new(), twin: Vec::new(), _keep: None });
             continue;
         }
         let mut open = machine.open(interface)?;
@@ -157,6 +157,10 @@ fn serve(
                 .collect();
         }
         info!("interface `{}`: {}, {}", interface.name, interface.device, MacAddress(open.mac));
+        if interface.kernel_twin {
+            open.twin = machine.open_twin(interface, open.mac)?;
+            info!("interface `{}`: kernel twin `{}`", interface.name, interface.twin_name());
+        }
         opened.push(open);
     }
     let interfaces = describe(&config, &opened);
@@ -203,6 +207,7 @@ struct WorkerSeed {
     proxy: ProxyConfig,
     pools: WorkerPools,
     ports: Vec<(InterfaceId, Box<dyn Device>)>,
+    twins: Vec<(InterfaceId, Box<dyn Device>)>,
     /// Interfaces with packet rules, and the ones that stand before them until the real ones come.
     closed: Vec<(InterfaceId, Arc<RuleTable>)>,
     /// SYNs and connections per source and second.
@@ -223,7 +228,7 @@ impl WorkerSeed {
     fn grow(self) -> (Worker, WorkerLinks) {
         let WorkerSeed { id, stack, proxy, pools, ports, closed, limits, vlans, .. } = self;
         let (listening, probing, checks) = (self.listening, self.probing, self.checks);
-        let (mesh, waker) = (self.mesh, self.waker);
+        let (mesh, waker, twins) = (self.mesh, self.waker, self.twins);
         let proxy = Proxy::new(proxy, pools.tx.share());
         let seed = proxy_independent(stack.secrets.flow[0]);
         let mut stack = Stack::new(stack, pools.rx, pools.tx, seed);
@@ -241,8 +246,11 @@ impl WorkerSeed {
             stack.set_source_limits(interface, syns, connections);
         }
         closed.into_iter().for_each(|(interface, rules)| stack.set_rules(interface, Some(rules)));
-        let ports = ports.into_iter().map(|(id, device)| Port::new(id, device)).collect();
-        Worker::new(WorkerParts { id, ports, stack, proxy, mesh, waker })
+        twins.iter().for_each(|(interface, _)| stack.set_twin(*interface));
+        let port = |(id, device)| Port::new(id, device);
+        let ports = ports.into_iter().map(port).collect();
+        let twins = twins.into_iter().map(port).collect();
+        Worker::new(WorkerParts { id, ports, twins, stack, proxy, mesh, waker })
     }
 }
 
@@ -287,6 +295,9 @@ fn worker_seeds(
         let queues = config.interfaces.iter().zip(opened.iter_mut());
         let queues = queues.filter(|(_, open)| !open.queues.is_empty());
         let ports = queues.map(|(interface, open)| (interface.id, open.queues.remove(0))).collect();
+        let twins = config.interfaces.iter().zip(opened.iter_mut());
+        let twins = twins.filter(|(_, open)| !open.twin.is_empty());
+        let twins = twins.map(|(interface, open)| (interface.id, open.twin.remove(0))).collect();
         let closed = closed.clone();
         let limits = config.interfaces.iter().map(|interface| {
             let rates = [interface.source_syn_rate, interface.source_connection_rate];
@@ -300,6 +311,7 @@ fn worker_seeds(
             proxy,
             pools,
             ports,
+            twins,
             closed,
             limits,
             vlans: vlans(config),

@@ -103,7 +103,8 @@ impl Sluice {
         let pools = [rx.share(), tx.share()];
         let reserve = tx.capacity() / 8;
         let stack = Stack::new(stack_config, rx, tx.with_reserve(reserve), 6);
-        let (worker, link) = Worker::new(WorkerParts { id, ports, stack, proxy, mesh, waker });
+        let (worker, link) =
+            Worker::new(WorkerParts { id, ports, twins: Vec::new(), stack, proxy, mesh, waker });
         let links = vec![link];
         let mut publisher = Publisher::new(registry, 1);
         publisher.publish(&parsed, &links).expect("the scenario's configuration compiles");

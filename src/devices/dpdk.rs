@@ -104,7 +104,7 @@ impl Dpdk {
         }
         let queues = port.take_queues().into_iter();
         let queues = queues.map(|queue| Box::new(queue) as Box<dyn Device>).collect();
-        Ok(Opened { mac: port.mac(), queues, _keep: Some(Box::new(port)) })
+        Ok(Opened { mac: port.mac(), queues, twin: Vec::new(), _keep: Some(Box::new(port)) })
     }
 
     pub(crate) fn share(&self) -> Arc<Shared> {

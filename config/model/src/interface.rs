@@ -30,6 +30,8 @@ pub struct Interface {
     pub source_syn_rate: Option<u32>,
     /// Connections that each source address may begin per second; none: any number.
     pub source_connection_rate: Option<u32>,
+    /// Whether what Sluice does not want goes to a TAP of the kernel's, with the same addresses.
+    pub kernel_twin: bool,
     /// Whether IPv4 addresses are asked about before they are used (RFC 5227).
     pub probe_addresses: bool,
     /// Which sources it takes packets from.
@@ -117,6 +119,14 @@ pub enum DeviceSpec {
         /// The string as EAL's `--vdev` takes it, `net_null0,size=64`.
         arguments: String,
     },
+}
+
+impl Interface {
+    /// The kernel's name of its twin.
+    #[must_use]
+    pub fn twin_name(&self) -> String {
+        format!("tw-{}", self.name)
+    }
 }
 
 impl DeviceSpec {

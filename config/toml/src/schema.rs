@@ -134,6 +134,7 @@ pub const INTERFACE: Schema = Schema {
         value("host_addresses", "list of IP addresses with prefix length", "[]"),
         phrase("mtu", "bytes", "1500, or the parent's"),
         phrase("impairment", "section", "a cable without faults"),
+        value("kernel_twin", "boolean", "false"),
         value("accept_ra", "boolean", "false"),
         value("slaac", "boolean", "false"),
         value("probe_addresses", "boolean", "false"),
@@ -143,7 +144,7 @@ pub const INTERFACE: Schema = Schema {
         value("source_connection_rate", "number per second or \"unlimited\"", "\"unlimited\""),
         phrase("rule", "sections", "everything is allowed"),
     ],
-    later: &[("kernel_twin", "`kernel_twin` is not supported yet: it comes with a later version")],
+    later: &[],
 };
 
 /// `[interface.impairment]`

@@ -78,6 +78,10 @@ counters! {
     icmp_errors_limited,
     /// ICMP errors about segments of ours.
     icmp_errors_in,
+    /// Packets given to the kernel's twins.
+    twin_in,
+    /// Packets of the kernel's twins sent.
+    twin_out,
     /// Fragments for us taken in.
     fragments_in,
     /// Fragments that we made of packets too large for the next link.

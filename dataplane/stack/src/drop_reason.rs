@@ -126,6 +126,10 @@ drop_reasons! {
     IcmpUnsolicited, "icmp-unsolicited", "The ICMP message is about no packet of ours.";
     IcmpIgnored, "icmp-ignored", "The ICMP message asks for nothing that we do.";
     IcmpEchoLimited, "icmp-echo-limited", "More pings came than are answered per second.";
+    // The kernel's twin.
+    TwinLimited, "twin-limited", "More packets per second went to or came from the kernel's twin than may, or buffers are scarce.";
+    TwinFull, "twin-full", "The queue for the kernel's twin is full.";
+    TwinRefused, "twin-refused", "The kernel's twin answered for an address, asked for duplicates of one, or used another link-layer address: we do that.";
     // Transport.
     TcpMalformed, "tcp-malformed", "The TCP header or one of its options is cut off or too short.";
     TcpChecksum, "tcp-checksum", "The TCP checksum is wrong.";

@@ -49,20 +49,25 @@ impl Stack {
         }
         let known = self.vlan_of(interface, view.tags());
         let device = interface;
-        let interface = known.ok_or(DropReason::VlanNotConfigured)?;
+        let ether_type = view.ether_type();
+        let l2_len = view.header_len() as u16;
+        let is_group = destination != own;
+        let Some(interface) = known else {
+            return self.unowned(device, packet, DropReason::VlanNotConfigured);
+        };
         if interface != device {
             self.count_vlan_input(interface, &packet);
         }
-        let l2_len = view.header_len() as u16;
-        let frame = Frame { interface, l2_len, is_group: destination != own, arrival };
-        match view.ether_type() {
+        let frame = Frame { interface, l2_len, is_group, arrival };
+        match ether_type {
             EtherType::Ipv4 => self.ipv4_input(packet, frame, now),
             EtherType::Arp => match self.steer(&Subject::Arp, packet, &frame) {
+                Some(packet) if self.has_twin(interface) => self.arp_for_both(packet, &frame, now),
                 Some(packet) => self.arp_input(&packet, &frame, now),
                 None => Ok(()),
             },
             EtherType::Ipv6 => self.ipv6_input(packet, frame, now),
-            EtherType::Other(_) => Err(DropReason::EthernetType),
+            EtherType::Other(_) => self.unowned(interface, packet, DropReason::EthernetType),
         }
     }
 

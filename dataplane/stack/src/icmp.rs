@@ -35,9 +35,21 @@ impl Stack {
         if !sum.is_valid() {
             return Err(DropReason::IcmpChecksum);
         }
-        let message = view.message();
-        match message {
-            IcmpMessage::EchoRequest { .. } => self.echo(packet, frame, info, now),
+        if matches!(view.message(), IcmpMessage::EchoRequest { .. }) {
+            return self.echo(packet, frame, info, now);
+        }
+        match self.hear(&view, now) {
+            Err(reason @ (DropReason::IcmpUnsolicited | DropReason::IcmpIgnored)) => {
+                self.unowned(frame.interface, packet, reason)
+            }
+            heard => heard,
+        }
+    }
+
+    /// What is no question.
+    fn hear(&mut self, view: &IcmpView<'_>, now: Instant) -> Result<(), DropReason> {
+        match view.message() {
+            IcmpMessage::EchoRequest { .. } => Ok(()),
             IcmpMessage::EchoReply { .. } => Err(DropReason::IcmpUnsolicited),
             IcmpMessage::DestinationUnreachable(why) => {
                 let quote = view.quote()?;

@@ -40,19 +40,43 @@ impl Stack {
         }
         let kind = view.kind();
         if (ndp::KIND_ROUTER_SOLICITATION..=ndp::KIND_REDIRECT).contains(&kind) {
-            return self.nd_input(&packet, &frame, &info, now);
+            let heard = self.nd_input(&packet, &frame, &info, now);
+            return match kind {
+                ndp::KIND_NEIGHBOR_ADVERTISEMENT | ndp::KIND_ROUTER_ADVERTISEMENT
+                    if self.has_twin(frame.interface) =>
+                {
+                    self.tell_twin(packet, &frame, heard)
+                }
+                _ => heard,
+            };
         }
         if MLD.contains(&kind) || kind == MLD_V2_REPORT {
-            return Err(DropReason::MldIgnored);
+            return self.unowned(frame.interface, packet, DropReason::MldIgnored);
         }
         // What follows is answered or looked for by the source's address.
         if info.source.is_unspecified() {
             return Err(DropReason::Ipv6Source);
         }
-        let message = view.message();
-        let zone = frame.interface;
-        match message {
-            Icmpv6Message::EchoRequest { .. } => self.echo_v6(packet, frame, info, now),
+        if matches!(view.message(), Icmpv6Message::EchoRequest { .. }) {
+            return self.echo_v6(packet, frame, info, now);
+        }
+        match self.hear_v6(&view, frame.interface, now) {
+            Err(reason @ (DropReason::IcmpUnsolicited | DropReason::IcmpIgnored)) => {
+                self.unowned(frame.interface, packet, reason)
+            }
+            heard => heard,
+        }
+    }
+
+    /// What is no question.
+    fn hear_v6(
+        &mut self,
+        view: &Icmpv6View<'_>,
+        zone: u16,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        match view.message() {
+            Icmpv6Message::EchoRequest { .. } => Ok(()),
             Icmpv6Message::EchoReply { .. } => Err(DropReason::IcmpUnsolicited),
             Icmpv6Message::PacketTooBig { mtu } => {
                 let quote = view.quote()?;

@@ -17,6 +17,7 @@ use crate::queue::Queue;
 use crate::router_discovery::Discovery;
 use crate::source_check::ReversePath;
 use crate::source_limit::SourceLimit;
+use crate::twin::Twin;
 use crate::vlan::Vlan;
 
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub(crate) struct Interface {
     pub(crate) mac: MacAddress,
     /// What may come in.
     pub(crate) rules: Option<Arc<RuleTable>>,
+    /// The kernel's end, where it has one.
+    pub(crate) twin: Option<Box<Twin>>,
     /// Where what comes in may come from.
     pub(crate) reverse_path: ReversePath,
     pub(crate) refuses_martians: bool,
@@ -105,6 +108,7 @@ impl Interface {
             id: config.id,
             mac: config.mac,
             rules: None,
+            twin: None,
             reverse_path: ReversePath::Off,
             refuses_martians: false,
             vlan: None,

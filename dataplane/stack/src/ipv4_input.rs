@@ -59,10 +59,14 @@ impl Stack {
             Some(NextHop::Broadcast { interface }) if interface != frame.interface => {
                 Err(DropReason::DirectedBroadcast)
             }
-            Some(NextHop::Broadcast { .. }) => Err(DropReason::Ipv4Broadcast),
+            Some(NextHop::Broadcast { .. }) => {
+                self.unowned(frame.interface, packet, DropReason::Ipv4Broadcast)
+            }
             _ if is_group(info.destination) => match info.protocol {
-                IpProtocol::Other(IGMP) => Err(DropReason::IgmpIgnored),
-                _ => Err(DropReason::Ipv4Broadcast),
+                IpProtocol::Other(IGMP) => {
+                    self.unowned(frame.interface, packet, DropReason::IgmpIgnored)
+                }
+                _ => self.unowned(frame.interface, packet, DropReason::Ipv4Broadcast),
             },
             // A gateway answers for what it does not have; a group frame is a host's mistake.
             _ if frame.is_group => Err(DropReason::Ipv4LinkBroadcast),
@@ -97,6 +101,9 @@ impl Stack {
             IpProtocol::Tcp => self.tcp_enqueue(packet, frame, info),
             IpProtocol::Icmp => self.icmp_input(packet, frame, info, now),
             IpProtocol::Udp => self.udp_input(packet, frame, info),
+            IpProtocol::Icmpv6 | IpProtocol::Other(_) if self.has_twin(frame.interface) => {
+                self.unowned(frame.interface, packet, DropReason::Ipv4Protocol)
+            }
             IpProtocol::Icmpv6 | IpProtocol::Other(_) => {
                 let message = IcmpMessage::DestinationUnreachable(Unreachable::Protocol);
                 self.icmp_error(&packet, usize::from(frame.l2_len), message, now);

@@ -68,7 +68,7 @@ impl Stack {
         if info.destination.is_multicast() {
             return match link.is_in_group(info.destination, self.forwarding) {
                 true if frame.is_group => self.local_v6(packet, frame, info, now),
-                _ => Err(DropReason::Ipv6Multicast),
+                _ => self.unowned(frame.interface, packet, DropReason::Ipv6Multicast),
             };
         }
         // RFC 4291, 2.5.2: the unspecified address asks a group, never a host.
@@ -132,10 +132,15 @@ impl Stack {
                 Err(DropReason::NdFragmented)
             }
             IpProtocol::Icmpv6 => self.icmpv6_input(packet, frame, info, now),
-            IpProtocol::Udp if info.destination.is_multicast() => Err(DropReason::Ipv6Multicast),
+            IpProtocol::Udp if info.destination.is_multicast() => {
+                self.unowned(frame.interface, packet, DropReason::Ipv6Multicast)
+            }
             IpProtocol::Udp => self.udp_input_v6(packet, frame, info),
             // RFC 8200, 4.7: nothing follows, and that is that.
             IpProtocol::Other(extension::NO_NEXT) => Err(DropReason::Ipv6NoNext),
+            IpProtocol::Icmp | IpProtocol::Other(_) if self.has_twin(frame.interface) => {
+                self.unowned(frame.interface, packet, DropReason::Ipv6NextHeader)
+            }
             IpProtocol::Icmp | IpProtocol::Other(_) => {
                 let problem = ParameterProblemV6::NextHeader(pointer.into());
                 let why = Icmpv6Message::ParameterProblem(problem);

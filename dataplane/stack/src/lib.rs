@@ -17,6 +17,7 @@
 //!    [`Stack::udp_connect`] make flows of them, [`Stack::send_datagram`] answers, or sends on.
 //!    [`Stack::bind`] lets datagrams come.
 //! 4. [`Stack::transmit`] for each interface with the room that its transmit queue has.
+//!    [`Stack::handle_twin`] and [`Stack::transmit_twin`] are the same for the kernel's twins.
 //! 5. [`Stack::pop_handoff`] and [`Stack::pop_message`] towards the other workers.
 //!
 //! # The way of a packet
@@ -114,6 +115,7 @@ mod tcp_input;
 mod tcp_output;
 mod time_wait;
 mod tuple;
+mod twin;
 mod udp;
 mod udp_input;
 mod udp_output;

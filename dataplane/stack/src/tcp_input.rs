@@ -189,6 +189,11 @@ impl Stack {
             return done;
         }
         let Some(listener) = listener.filter(|_| is_opening) else {
+            if self.has_twin(segment.interface)
+                && let Some(packet) = segment.packet.take()
+            {
+                return self.unowned(segment.interface, packet, DropReason::TcpNoConnection);
+            }
             self.reset(&header, &tuple, payload_len.into(), now);
             return Err(DropReason::TcpNoConnection);
         };

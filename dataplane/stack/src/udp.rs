@@ -72,6 +72,8 @@ pub(crate) struct UdpFlow {
 pub(crate) struct Arrived {
     pub(crate) packet: Packet,
     pub(crate) hash: u64,
+    /// Position of the interface it came in by.
+    pub(crate) interface: u16,
     /// A user of the remote host, until the datagram is given out or dropped.
     pub(crate) tuple: Tuple,
     pub(crate) flow: Option<SlabKey>,

@@ -99,6 +99,7 @@ impl Stack {
             hash,
             tuple,
             flow: None,
+            interface: frame.interface,
             l2_len: frame.l2_len,
             // Headers lie in the first piece of a packet.
             payload_at: (header.at + udp::HEADER_LEN) as u16,
@@ -120,6 +121,13 @@ impl Stack {
         for mut arrived in vector.drain(..) {
             arrived.flow = self.udp.find(arrived.hash, &arrived.tuple);
             let remote = arrived.tuple.remote;
+            if arrived.flow.is_none() && self.is_for_twin(&arrived) {
+                self.hosts.release(remote);
+                let Arrived { packet, interface, .. } = arrived;
+                let given = self.unowned(interface, packet, DropReason::UdpNoSocket);
+                self.note(given);
+                continue;
+            }
             let accepted = match arrived.flow {
                 Some(_) => Ok(()),
                 None => self.may_begin(&arrived, now),
@@ -134,6 +142,13 @@ impl Stack {
             }
         }
         self.udp.vector = vector;
+    }
+
+    /// Whether the kernel's twin gets a datagram that belongs to no flow.
+    #[cold]
+    fn is_for_twin(&self, arrived: &Arrived) -> bool {
+        let Tuple { local, local_port, .. } = arrived.tuple;
+        self.has_twin(arrived.interface) && self.udp.bound.find(local, local_port).is_none()
     }
 
     /// Whether a datagram that belongs to no flow is for anybody at all; if not, its sender hears.

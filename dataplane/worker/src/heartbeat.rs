@@ -40,6 +40,7 @@ impl Worker {
         let stop = self.obey(now);
 
         worked |= self.receive(now);
+        worked |= self.twins.carry(&mut self.stack, now);
 
         let due = self.next_deadline() <= now;
         if due {
@@ -74,7 +75,12 @@ impl Worker {
         };
         let pending = self.ports.iter().any(|port| port.device.has_pending());
         let asked = self.listing.is_asked();
-        unheard || pending || asked || self.mailbox.is_waiting() || self.mesh.has_mail()
+        unheard
+            || pending
+            || self.twins.has_output(&self.stack)
+            || asked
+            || self.mailbox.is_waiting()
+            || self.mesh.has_mail()
     }
 
     fn obey(&mut self, now: Instant) -> bool {

@@ -36,6 +36,7 @@ mod shared_queue;
 mod stages;
 mod status;
 pub mod thread;
+mod twins;
 mod worker;
 
 pub use heartbeat::Beat;

@@ -20,8 +20,9 @@ const LONG_SLEEP: Duration = Duration::from_secs(1);
 /// The calling thread should be pinned to the worker's core already.
 pub fn run(mut worker: Worker, clock: MonotonicClock, idle: Idle) -> Worker {
     set_timer_slack(1);
-    let wake_fds: Vec<i32> = worker.ports.iter().filter_map(|p| p.device.wake_fd()).collect();
+    let mut wake_fds: Vec<i32> = worker.ports.iter().filter_map(|p| p.device.wake_fd()).collect();
     let blind = wake_fds.len() < worker.ports.len();
+    wake_fds.extend(worker.twins.wake_fds());
     let mut empty = 0u32;
     loop {
         let now = Instant::from_nanos(clock.nanos());

@@ -15,6 +15,7 @@ use crate::mesh::Mesh;
 use crate::port::Port;
 use crate::stages::StageClock;
 use crate::status::WorkerStatus;
+use crate::twins::Twins;
 
 /// Retired snapshots on their way home. One slot per pin slot of the proxy and some to spare, so
 /// that a worker never has to keep, let alone free, one.
@@ -28,6 +29,8 @@ pub struct WorkerParts {
     pub id: WorkerId,
     /// Its queue of each interface.
     pub ports: Vec<Port>,
+    /// Its queue of each kernel's twin, with the interface that it is the twin of.
+    pub twins: Vec<Port>,
     /// Its stack.
     pub stack: Stack,
     /// Its proxy.
@@ -61,6 +64,7 @@ pub struct WorkerLinks {
 pub struct Worker {
     pub(crate) id: WorkerId,
     pub(crate) ports: Vec<Port>,
+    pub(crate) twins: Twins,
     pub(crate) stack: Stack,
     pub(crate) proxy: Proxy,
     pub(crate) mesh: Mesh,
@@ -103,6 +107,7 @@ impl Worker {
         let worker = Self {
             id: parts.id,
             ports: parts.ports,
+            twins: Twins::new(parts.twins),
             stack: parts.stack,
             proxy: parts.proxy,
             mesh: parts.mesh,

@@ -4,6 +4,8 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::os::fd::AsRawFd;
 
+use sluice_buf::MacBytes;
+
 use crate::address_v6;
 use crate::error::TapError;
 use crate::open::{TapInterface, interface_request};
@@ -40,6 +42,25 @@ impl TapInterface {
             })?;
         }
         self.bring_up(&socket).map_err(system("bring it up"))
+    }
+
+    /// Gives the kernel's end a link-layer address.
+    ///
+    /// # Errors
+    /// [`TapError::System`] with what the kernel said.
+    pub fn set_mac(&self, mac: MacBytes) -> Result<(), TapError> {
+        let system =
+            |action| move |error| TapError::System { name: self.name.clone(), action, error };
+        let socket = UdpSocket::bind(("0.0.0.0", 0)).map_err(system("open a socket for it"))?;
+        let mut data = [0; 14];
+        for (slot, byte) in data.iter_mut().zip(mac) {
+            *slot = byte as libc::c_char;
+        }
+        let mut request = interface_request(&self.name);
+        request.ifr_ifru.ifru_hwaddr =
+            libc::sockaddr { sa_family: libc::ARPHRD_ETHER, sa_data: data };
+        ioctl(&socket, libc::SIOCSIFHWADDR, &mut request)
+            .map_err(system("give it the link-layer address of its port"))
     }
 
     fn set_mtu(&self, socket: &UdpSocket, mtu: u16) -> io::Result<()> {

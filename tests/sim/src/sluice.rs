@@ -103,7 +103,15 @@ impl Sluice {
             let stack = Stack::new(stack_config, rx, tx.with_reserve(reserve), rng.next_u64());
             let ids = config.interfaces.iter().map(|interface| interface.id);
             let ports = ids.zip(queues).map(|(id, queue)| Port::new(id, queue)).collect();
-            let (worker, link) = Worker::new(WorkerParts { id, ports, stack, proxy, mesh, waker });
+            let (worker, link) = Worker::new(WorkerParts {
+                id,
+                ports,
+                twins: Vec::new(),
+                stack,
+                proxy,
+                mesh,
+                waker,
+            });
             workers.push(worker);
             links.push(link);
         }

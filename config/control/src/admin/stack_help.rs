@@ -36,6 +36,8 @@ const STACK: &[(&str, MetricKind, &str)] = &[
     ("icmp_errors_out", Counter, "ICMP errors sent."),
     ("icmp_errors_limited", Counter, "ICMP errors not sent because there were too many."),
     ("icmp_errors_in", Counter, "ICMP errors about segments of ours."),
+    ("twin_in", Counter, "Packets given to the kernel's twins of interfaces."),
+    ("twin_out", Counter, "Packets of the kernel's twins sent."),
     ("fragments_in", Counter, "Fragments for us taken in."),
     ("fragments_out", Counter, "Fragments made of packets too large for the next link."),
     ("reassembled", Counter, "Packets put together of fragments."),

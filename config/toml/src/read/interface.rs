@@ -155,6 +155,9 @@ pub(super) fn interface(
         })
         .map(|section| impairment(section, report));
     let router_advertisements = router_advertisements(&mut section, mtu, report);
+    let kernel_twin = section
+        .take("kernel_twin")
+        .is_some_and(|value| wants_twin(value, &name, device.as_ref(), report));
     let mut flag = |key, report: &mut Report<'_>| {
         section.take(key).and_then(|value| value.boolean(report)).is_some_and(|at| at.value)
     };
@@ -188,6 +191,7 @@ pub(super) fn interface(
         host_addresses: hosts.iter().map(|at| at.value).collect(),
         mtu,
         impairment,
+        kernel_twin,
         probe_addresses,
         reverse_path: reverse_path.map(|at| at.value).unwrap_or_default(),
         drop_martians,
@@ -202,6 +206,38 @@ pub(super) fn interface(
     known.parents.insert(interface.name.clone(), Parent { id, mtu, has_device, speaks_v6 });
     keep_unique(known, addresses, hosts, &interface.name, report);
     interface
+}
+
+/// `kernel_twin`
+fn wants_twin(
+    value: Value<'_>,
+    name: &str,
+    device: Option<&DeviceSpec>,
+    report: &mut Report<'_>,
+) -> bool {
+    let span = value.key_span;
+    if !value.boolean(report).is_some_and(|at| at.value) {
+        return false;
+    }
+    match device {
+        Some(DeviceSpec::Vlan { parent_name, .. }) => {
+            report.error(span, "a VLAN has no twin of its own").hint(format!(
+                "give one to `{parent_name}`, and the kernel gets its VLANs on that (ip link add ... type vlan)"
+            ));
+        }
+        Some(DeviceSpec::AfPacket { interface }) => {
+            report
+                .error(span, format!("`{interface}` needs no twin: the kernel hears what comes in by it"))
+                .hint("a twin is for devices that the kernel does not see: pci, af_xdp, memif, vdev, tap");
+        }
+        Some(_) | None if !name.is_empty() && !is_interface_name(&format!("tw-{name}")) => {
+            report
+                .error(span, format!("the twin of `{name}` would be called `tw-{}`", shown(name)))
+                .hint("the kernel takes 15 bytes, so give the interface a name of at most 12");
+        }
+        Some(_) | None => return true,
+    }
+    false
 }
 
 /// `accept_ra` and `slaac`
