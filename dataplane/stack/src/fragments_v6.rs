@@ -3,6 +3,7 @@
 
 use sluice_base::Instant;
 use sluice_buf::{Packet, Pressure, RxChecksum};
+use sluice_wire::icmpv6::{Icmpv6Message, ParameterProblemV6};
 use sluice_wire::ipv6::{self, extension};
 use sluice_wire::{IpProtocol, ndp};
 
@@ -40,6 +41,12 @@ impl Stack {
         let payload_at =
             usize::from(frame.l2_len) + ipv6::HEADER_LEN + usize::from(info.extensions_len);
         let payload_len = info.payload_len.checked_sub(info.extensions_len);
+        if let Some(pointer) = bad_cut(info, said) {
+            let why = Icmpv6Message::ParameterProblem(ParameterProblemV6::Field(pointer));
+            let l2_len = usize::from(frame.l2_len);
+            self.icmpv6_error_on(frame.interface, &packet, l2_len, why, now);
+            return Err(DropReason::FragmentMalformed);
+        }
         let fragment = Fragment {
             key: FragmentKey {
                 source: info.source.into(),
@@ -132,6 +139,20 @@ impl Stack {
         }
         Ok(())
     }
+}
+
+/// RFC 8200, 4.5: where a fragment says what none can be, from the start of its IPv6 header: one that is
+/// not the last and has no whole units of eight bytes, or one that makes its packet too long.
+fn bad_cut(info: &Ipv6Info, said: extension::Fragment) -> Option<u32> {
+    let len = info.payload_len.saturating_sub(info.extensions_len);
+    if said.more && !len.is_multiple_of(8) {
+        return Some(PAYLOAD_LEN_AT as u32);
+    }
+    // What stands in front of the fragment header belongs to the packet as well.
+    let before = u32::from(info.extensions_len).saturating_sub(HEADER_LEN as u32);
+    let end = before + (u32::from(said.offset) << 3) + u32::from(len);
+    let field = ipv6::HEADER_LEN + usize::from(info.extensions_len) - HEADER_LEN + OFFSET_AT;
+    (end > u32::from(u16::MAX)).then_some(field as u32)
 }
 
 /// RFC 6980, 5: neighbour discovery never comes in fragments, in which guards on the way could not

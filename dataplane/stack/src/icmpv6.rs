@@ -261,7 +261,12 @@ impl Stack {
             let is_error = upper.protocol == IpProtocol::Icmpv6
                 // What cannot be read might be one.
                 && Icmpv6View::parse(payload).map_or(true, |view| view.message().is_error());
-            if is_later || is_error {
+            // RFC 8200, 4.5 has a fragment's own fault said, whichever it is.
+            let is_fault = matches!(
+                message,
+                Icmpv6Message::ParameterProblem(icmpv6::ParameterProblemV6::Field(_))
+            );
+            if (is_later && !is_fault) || is_error {
                 return None;
             }
         }

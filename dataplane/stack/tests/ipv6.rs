@@ -614,3 +614,37 @@ fn a_peer_that_names_no_segment_size_gets_what_ipv6_guarantees() {
     assert!(has(&net, "length 1220"), "{:#?}", net.log);
     assert!(!has(&net, "length 536"), "{:#?}", net.log);
 }
+
+/// RFC 8200, 4.5: the sender of a fragment that cannot be hears where it is wrong.
+#[test]
+fn a_fragment_that_is_cut_wrong_is_answered() {
+    let fragment = |offset: u16, more: bool, len: usize| {
+        let mut payload = vec![59, 0];
+        payload.extend((offset << 3 | u16::from(more)).to_be_bytes());
+        payload.extend([0, 0, 0, 9]);
+        payload.resize(8 + len, 0x5a);
+        Packet { next_header: 44, ..Packet::new("fd00::1", "fd00::2", IpProtocol::Tcp) }
+            .with(&payload)
+    };
+    // Offset and length, whether it is not the last, and where the fault is.
+    for (offset, more, len, pointer) in [
+        (0, true, 9, Some(4)),
+        (1, true, 15, Some(4)),
+        (8191, false, 8, Some(42)),
+        (8190, true, 16, Some(42)),
+        (8190, false, 7, None),
+        (0, true, 16, None),
+        (3, false, 9, None),
+    ] {
+        let mut net = pair();
+        net.inject(1, IF0, &fragment(offset, more, len));
+        net.settle();
+        let said = net.logged("1 IP6 fd00::2 > fd00::1: ICMP6, parameter problem").len();
+        assert_eq!(said, usize::from(pointer.is_some()), "{offset} {len}: {:#?}", net.log);
+        let refused = net.drops(1, DropReason::FragmentMalformed);
+        assert_eq!(refused, u64::from(pointer.is_some()), "{offset} {len}");
+        if let Some(pointer) = pointer {
+            assert!(has(&net, &format!("octet {pointer}")), "{:#?}", net.log);
+        }
+    }
+}
