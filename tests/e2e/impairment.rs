@@ -85,3 +85,9 @@ fn one_direction_alone() {
     assert!(echo_over("direction = \"transmit\"\nloss = \"2%\"") > 3);
     assert!(echo_over("direction = \"receive\"\nloss = \"2%\"") > 3);
 }
+
+/// Large packets of ours vanish and no router says so (RFC 4821).
+#[test]
+fn a_black_hole_for_large_packets() {
+    assert!(echo_over("direction = \"transmit\"\nblack_hole_mtu = 1400") > 3);
+}

@@ -10,6 +10,7 @@ use crate::flight::{Flight, Stamp};
 use crate::limits;
 use crate::options::Negotiated;
 use crate::output::Owed;
+use crate::path_mtu::PathSearch;
 use crate::recovery::{Phase, Recovery};
 use crate::recv::ReceiveQueue;
 use crate::rtt::RttEstimator;
@@ -51,11 +52,13 @@ pub struct Connection {
     pub(crate) tuned_from: SeqNumber,
     /// When that was.
     pub(crate) tuned_at: Stamp,
+    pub(crate) congestion: Congestion,
     pub(crate) timers: Timers,
     pub(crate) rtt: RttEstimator,
     /// The scoreboard: with SACK, and more than one burst under way or a loss.
     pub(crate) flight: Option<Box<Flight>>,
-    pub(crate) congestion: Congestion,
+    /// Segments are smaller than the SYNs allow, and larger ones are looked for.
+    pub(crate) path_search: Option<Box<PathSearch>>,
 }
 
 const _: () = assert!(size_of::<Connection>() <= 256, "four cache lines, and idle under 400 bytes");
@@ -347,7 +350,7 @@ impl Connection {
             flight.board.invariants(self.send.unacknowledged, self.send.max);
             debug_assert!(self.send.in_flight() > 0, "a flight is of something under way");
             debug_assert_eq!(self.send.next, self.send.max, "with SACK nothing is rewound");
-        } else if self.options.has_sack {
+        } else if self.options.has_sack() {
             debug_assert!(self.recovery.phase == Phase::Open, "else the scoreboard is needed");
             debug_assert!(!self.owed.contains(Owed::RETRANSMISSION));
         }

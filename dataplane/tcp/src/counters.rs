@@ -92,6 +92,12 @@ counters! {
     syn_retransmits = "syn-retransmits",
     /// Connections whose segments became smaller because a router said so (RFC 1191).
     path_mtu = "path-mtu",
+    /// Connections whose segments became smaller because nothing else explains their losses.
+    path_mtu_black_holes = "path-mtu-black-holes",
+    /// Segments sent to see whether larger ones pass (RFC 4821).
+    path_mtu_probes = "path-mtu-probes",
+    /// Those that arrived, so that segments became larger.
+    path_mtu_raised = "path-mtu-raised",
     /// Probes of a closed window.
     window_probes = "window-probes",
     /// Probes of a silent peer (RFC 9293, 3.8.4).

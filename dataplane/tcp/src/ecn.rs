@@ -69,7 +69,7 @@ impl Connection {
             (EcnMode::Accept | EcnMode::Offer, false) => syn.contains(Flags::ECE | Flags::CWR),
         };
         // Without SACK a reduction and a loss within one round trip could not be told apart.
-        if wants && self.options.has_sack {
+        if wants && self.options.has_sack() {
             self.options.ecn.set(Ecn::AGREED);
         }
     }

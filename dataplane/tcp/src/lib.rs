@@ -23,14 +23,15 @@
 //! `open`, `input/`, `output`, `close` are the RFC's event processing; `send` and `recv` the two
 //! halves of sequence space with their pictures; `selective`, `repair`, `tail_probe` and `flight/`
 //! what happens on loss with SACK, `recovery` without; `congestion/` and `rtt` the pace; `timer` the
-//! deadlines; `limits` the bound on everything that a peer can make us hold.
+//! deadlines; `path_mtu` the largest segment; `limits` the bound on everything that a peer can make us
+//! hold.
 //!
 //! # What it follows
 //!
-//! RFC 9293; 1122 (delayed ACK, silly window); 1337; 2018 and 2883 (SACK); 3042; 3522 and 4015
-//! (Eifel); 3168 (ECN); 4987 (SYN cookies); 5681 with 6582 (NewReno) and 6928; 5682 (F-RTO); 5961;
-//! 6191; 6298; 6528; 6675; 6937 (PRR); 7323; 8985 (RACK-TLP); 9406 (HyStart++); 9438 (CUBIC).
-//! Departures are named where they are made.
+//! RFC 9293; 1122 (delayed ACK, silly window); 1191 and 4821 (path MTU); 1337; 2018 and 2883 (SACK);
+//! 3042; 3522 and 4015 (Eifel); 3168 (ECN); 4987 (SYN cookies); 5681 with 6582 (NewReno) and 6928;
+//! 5682 (F-RTO); 5961; 6191; 6298; 6528; 6675; 6937 (PRR); 7323; 8985 (RACK-TLP); 9406 (HyStart++);
+//! 9438 (CUBIC). Departures are named where they are made.
 //!
 //! # What it costs
 //!
@@ -57,6 +58,7 @@ pub mod limits;
 mod open;
 mod options;
 mod output;
+mod path_mtu;
 mod recovery;
 mod recv;
 mod repair;

@@ -54,6 +54,7 @@ impl Connection {
             tuned_from: SeqNumber::ZERO,
             tuned_at: Stamp::of(cx.now),
             flight: None,
+            path_search: None,
             congestion: Congestion::new(cx.config.congestion, options.mss.into()),
             options,
         }

@@ -13,10 +13,22 @@ const TIMESTAMPS_LEN: u16 = 12;
 /// Bytes of IPv4 and TCP headers without options.
 const HEADERS_LEN: u16 = 40;
 /// RFC 7323, 5.5: a timestamp that is 24 days old is no longer compared with.
-const RECENT_VALID_TICKS: u32 = 24 * 24 * 60 * 60 * 954;
+const RECENT_VALID: u16 = ((24 * 24 * 60 * 60 * 1_000_000_000_u64) >> AGE_SHIFT) as u16;
+/// A little more than a minute is enough to know when a day has passed.
+const AGE_SHIFT: u32 = 36;
 
 /// A timestamp from before the last one: an old duplicate (RFC 7323, 5.3).
 pub(crate) struct IsOld;
+
+/// A set of options.
+#[derive(Clone, Copy, Debug)]
+struct Agreed(u8);
+
+impl Agreed {
+    const TIMESTAMPS: u8 = 1;
+    const SACK: u8 = 1 << 1;
+    const WINDOW_SCALE: u8 = 1 << 2;
+}
 
 #[derive(Debug)]
 pub(crate) struct Negotiated {
@@ -26,15 +38,13 @@ pub(crate) struct Negotiated {
     pub(crate) send_shift: u8,
     /// Shift of ours (Rcv.Wind.Shift).
     pub(crate) receive_shift: u8,
-    pub(crate) has_timestamps: bool,
-    /// The peer's SYN offered a scale, so our SYN+ACK may.
-    pub(crate) has_window_scale: bool,
-    pub(crate) has_sack: bool,
+    /// What both can do.
+    agreed: Agreed,
     pub(crate) ecn: Ecn,
+    /// When `recent` was stored, in units of 2^36 ns (wraps in 52 days).
+    recent_at: u16,
     /// TS.Recent.
     recent: u32,
-    /// When `recent` was stored, in ticks of 2^20 ns (wraps in 52 days).
-    recent_at: u32,
     /// What the peer's clock showed no more than a few windows ago.
     floor: u32,
     /// Added to our clock, so that it does not tell how long we run (RFC 7323, 5.4).
@@ -47,15 +57,28 @@ impl Negotiated {
             mss: limits::PEER_MSS_DEFAULT,
             send_shift: 0,
             receive_shift: 0,
-            has_timestamps: false,
-            has_window_scale: false,
-            has_sack: false,
+            agreed: Agreed(0),
             ecn: Ecn::default(),
-            recent: 0,
             recent_at: 0,
+            recent: 0,
             floor: 0,
             offset,
         }
+    }
+
+    #[inline]
+    pub(crate) fn has_timestamps(&self) -> bool {
+        self.agreed.0 & Agreed::TIMESTAMPS != 0
+    }
+
+    #[inline]
+    pub(crate) fn has_sack(&self) -> bool {
+        self.agreed.0 & Agreed::SACK != 0
+    }
+
+    /// The peer's SYN offered a scale, so our SYN+ACK may.
+    fn has_window_scale(&self) -> bool {
+        self.agreed.0 & Agreed::WINDOW_SCALE != 0
     }
 
     /// The options of our first SYN: everything we can do.
@@ -73,9 +96,9 @@ impl Negotiated {
     pub(crate) fn answer(&self, config: &Config, now: Instant) -> TcpOptions {
         TcpOptions {
             mss: Some(config.mss),
-            window_scale: self.has_window_scale.then_some(self.receive_shift),
-            timestamps: self.has_timestamps.then(|| self.stamp(now)),
-            sack_permitted: self.has_sack,
+            window_scale: self.has_window_scale().then_some(self.receive_shift),
+            timestamps: self.has_timestamps().then(|| self.stamp(now)),
+            sack_permitted: self.has_sack(),
             ..TcpOptions::NONE
         }
     }
@@ -86,13 +109,15 @@ impl Negotiated {
         // Our own links bound what we send just as they bound what we take.
         self.mss = announced.min(config.mss.max(limits::PEER_MSS_MIN));
         if let Some(shift) = peer.window_scale {
-            self.has_window_scale = true;
+            self.agreed.0 |= Agreed::WINDOW_SCALE;
             self.send_shift = shift.min(limits::WINDOW_SCALE_MAX);
             self.receive_shift = config.window_scale.min(limits::WINDOW_SCALE_MAX);
         }
-        self.has_sack = config.sack && peer.sack_permitted;
+        if config.sack && peer.sack_permitted {
+            self.agreed.0 |= Agreed::SACK;
+        }
         if let (true, Some(stamp)) = (config.timestamps, peer.timestamps) {
-            self.has_timestamps = true;
+            self.agreed.0 |= Agreed::TIMESTAMPS;
             self.remember(stamp.value, now);
             self.floor = stamp.value;
             // RFC 6691, 3: the announced size does not count options, a segment's payload does.
@@ -100,13 +125,10 @@ impl Negotiated {
         }
     }
 
-    /// Makes segments fit a path that takes packets of `mtu` bytes; false if they do already.
-    pub(crate) fn fit_path(&mut self, mtu: u16) -> bool {
-        let options_len = if self.has_timestamps { TIMESTAMPS_LEN } else { 0 };
-        let mss = mtu.max(limits::PATH_MTU_MIN) - HEADERS_LEN - options_len;
-        let is_smaller = mss < self.mss;
-        self.mss = self.mss.min(mss);
-        is_smaller
+    /// The largest payload in packets of `mtu` bytes.
+    pub(crate) fn mss_for(&self, mtu: u16) -> u16 {
+        let options_len = if self.has_timestamps() { TIMESTAMPS_LEN } else { 0 };
+        mtu.max(limits::PATH_MTU_MIN) - HEADERS_LEN - options_len
     }
 
     /// RFC 7323, 5.3, R1 to R3: compares with TS.Recent and renews it. `acknowledged` is
@@ -120,7 +142,7 @@ impl Negotiated {
         now: Instant,
     ) -> Result<(), IsOld> {
         let distance = stamp.value.wrapping_sub(self.recent).cast_signed();
-        if distance < 0 && ticks(now).wrapping_sub(self.recent_at) < RECENT_VALID_TICKS {
+        if distance < 0 && age_mark(now).wrapping_sub(self.recent_at) < RECENT_VALID {
             return Err(IsOld);
         }
         if seq.at_or_before(acknowledged) {
@@ -157,7 +179,7 @@ impl Negotiated {
 
     /// The options of an ordinary segment.
     pub(crate) fn ordinary(&self, now: Instant) -> TcpOptions {
-        if !self.has_timestamps {
+        if !self.has_timestamps() {
             return TcpOptions::NONE;
         }
         let Timestamps { value, echo } = self.stamp(now);
@@ -166,13 +188,13 @@ impl Negotiated {
 
     /// SACK blocks that one segment has room for.
     pub(crate) fn sack_blocks_max(&self) -> usize {
-        if self.has_timestamps { SackBlocks::MAX - 1 } else { SackBlocks::MAX }
+        if self.has_timestamps() { SackBlocks::MAX - 1 } else { SackBlocks::MAX }
     }
 
     /// Bytes of options that `blocks` SACK blocks take.
     pub(crate) fn sack_len(&self, blocks: usize) -> u16 {
         let blocks = blocks.min(self.sack_blocks_max()) as u16;
-        if self.has_sack && blocks > 0 { 4 + 8 * blocks } else { 0 }
+        if self.has_sack() && blocks > 0 { 4 + 8 * blocks } else { 0 }
     }
 
     pub(crate) fn recent(&self) -> u32 {
@@ -186,14 +208,13 @@ impl Negotiated {
     #[inline]
     fn remember(&mut self, value: u32, now: Instant) {
         self.recent = value;
-        self.recent_at = ticks(now);
+        self.recent_at = age_mark(now);
     }
 }
 
-/// About milliseconds: 2^20 ns.
 #[inline]
-pub(crate) fn ticks(now: Instant) -> u32 {
-    (now.as_nanos() >> 20) as u32
+fn age_mark(now: Instant) -> u16 {
+    (now.as_nanos() >> AGE_SHIFT) as u16
 }
 
 #[cfg(test)]

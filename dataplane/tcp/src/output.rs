@@ -227,15 +227,26 @@ impl Connection {
 
     #[inline(always)]
     fn emit_data(&mut self, allowed: u32, max_payload: u32, cx: &Context<'_>) -> Outgoing {
-        let mss = self.segment_size();
         if self.send.in_flight() == 0 {
             self.restart_if_idle(cx);
         }
+        if self.path_search.is_some()
+            && let Some(probe) = self.emit_path_probe(allowed, cx)
+        {
+            return probe;
+        }
+        let mss = self.segment_size();
         let mut len = allowed.min(max_payload.max(mss));
         if len > mss && len < self.send.unsent() {
             // Only the last segment of the queue may be a small one.
             len -= len % mss;
         }
+        self.emit_range(len, if len > mss { mss as u16 } else { 0 }, cx)
+    }
+
+    /// The next `len` bytes, to be cut into segments of `segment_size` unless that is 0.
+    #[inline(always)]
+    pub(crate) fn emit_range(&mut self, len: u32, segment_size: u16, cx: &Context<'_>) -> Outgoing {
         let seq = self.send.next;
         let is_again = seq.before(self.send.max);
         self.send.next += len;
@@ -261,7 +272,6 @@ impl Connection {
         self.note_sent(seq, self.send.next, cx.now);
         self.send.max = self.send.max.max(self.send.next);
         self.owed = self.owed.without(Owed::SMALL);
-        let segment_size = if len > mss { mss as u16 } else { 0 };
         Outgoing {
             header: self.header(seq, flags, cx),
             has_more_options: self.has_sack_blocks(),
@@ -277,7 +287,7 @@ impl Connection {
     /// Whether a segment that leaves now tells of bytes ahead of a hole, or of duplicates.
     #[inline]
     fn has_sack_blocks(&self) -> bool {
-        self.receive.reassembly.is_some() && self.options.has_sack
+        self.receive.reassembly.is_some() && self.options.has_sack()
     }
 
     /// Data bytes of the largest segment that leaves now: SACK blocks take their room from it.
@@ -337,8 +347,11 @@ impl Connection {
             self.emit_syn(cx)
         } else if self.owed.contains(Owed::RETRANSMISSION) {
             self.owed = self.owed.without(Owed::RETRANSMISSION);
-            let found =
-                if self.options.has_sack { self.emit_lost(cx) } else { self.emit_first_again(cx) };
+            let found = if self.options.has_sack() {
+                self.emit_lost(cx)
+            } else {
+                self.emit_first_again(cx)
+            };
             match found {
                 Some(outgoing) => outgoing,
                 // It was acknowledged in the meantime.
@@ -474,7 +487,7 @@ impl Connection {
         if edge != self.receive.edge {
             self.tune_window(cx);
         }
-        let timestamps = self.options.has_timestamps.then(|| self.options.stamp(cx.now));
+        let timestamps = self.options.has_timestamps().then(|| self.options.stamp(cx.now));
         PlainHeader { seq, ack: self.receive.next, flags, window, timestamps }
     }
 

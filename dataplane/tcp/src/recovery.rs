@@ -11,7 +11,6 @@ use crate::context::Context;
 use crate::flight::Reordering;
 use crate::limits;
 use crate::output::Owed;
-use crate::signals::Signals;
 use crate::timer::Timer;
 
 /// What repairing a loss needs to remember.
@@ -123,7 +122,8 @@ impl Connection {
 
     /// RFC 6298, 5.4 to 5.7: the retransmission timer expired with data or a FIN under way.
     pub(crate) fn handle_retransmission_timeout(&mut self, cx: &Context<'_>) {
-        if self.options.has_sack {
+        self.suspect_path(cx);
+        if self.options.has_sack() {
             return self.handle_selective_timeout(cx);
         }
         cx.counters.timeouts.increment();
@@ -137,36 +137,12 @@ impl Connection {
     }
 
     /// Without a scoreboard, nothing that was sent is known to be there.
-    fn send_all_again(&mut self) {
+    pub(crate) fn send_all_again(&mut self) {
         self.recovery.phase = Phase::Open;
         self.recovery.duplicates = 0;
         self.recovery.recover = self.send.max - 1;
         self.owed = self.owed.without(Owed::RETRANSMISSION);
         self.send.rewind();
-    }
-
-    /// RFC 1191, 6.4: a router refused a segment on its way for being larger than `mtu`. What is on
-    /// its way is sent again in smaller ones; nothing was congested.
-    ///
-    /// The caller checked that the refused packet was larger than that, and [`is_in_flight`].
-    ///
-    /// [`is_in_flight`]: Self::is_in_flight
-    #[cold]
-    pub fn handle_path_mtu(&mut self, mtu: u16, cx: &Context<'_>) -> Signals {
-        if !self.options.fit_path(mtu) {
-            return Signals::NONE;
-        }
-        cx.counters.path_mtu.increment();
-        if self.send.in_flight() > 0 && self.state.may_transmit() {
-            self.rtt.on_retransmitted();
-            if self.options.has_sack {
-                self.lose_flight();
-            } else {
-                self.send_all_again();
-            }
-        }
-        self.settle_send_timers(cx);
-        self.finish(Signals::NONE, cx)
     }
 
     /// RFC 6298, 5.1 and 5.3. With SACK and more than a segment under way, a silent tail is probed
@@ -184,7 +160,7 @@ impl Connection {
     #[inline(never)]
     pub(crate) fn hasten_tail_probe(&mut self, now: Instant) {
         let is_waiting = self.timers.is_kind(Timer::Retransmit);
-        if is_waiting && self.options.has_sack && self.recovery.phase == Phase::Open {
+        if is_waiting && self.options.has_sack() && self.recovery.phase == Phase::Open {
             let at = now.plus_nanos(self.rtt.probe_ns());
             self.timers.hasten(Timer::Tail, at);
         }

@@ -20,7 +20,7 @@ impl Connection {
         let stamp = Stamp::of(now);
         if from == self.send.unacknowledged {
             self.timers.sent_at = stamp;
-        } else if self.options.has_sack {
+        } else if self.options.has_sack() {
             self.note_sent_behind(from, end, stamp);
         } else {
             self.timers.sent_at = stamp;
@@ -129,7 +129,7 @@ impl Connection {
     /// `len` numbers from `seq` on leave again.
     pub(crate) fn note_sent_again(&mut self, seq: SeqNumber, len: u32, now: Instant) {
         let quantum = self.burst_quantum();
-        let stamp = self.options.has_timestamps.then(|| self.options.stamp(now).value);
+        let stamp = self.options.has_timestamps().then(|| self.options.stamp(now).value);
         if let Some(flight) = self.flight.as_deref_mut() {
             flight.board.sent_again(seq, len, Stamp::of(now), quantum);
             flight.reduction.on_sent(len);

@@ -163,7 +163,7 @@ impl Connection {
             return;
         }
         if let Some(stamp) = header.options.timestamps
-            && self.options.has_timestamps
+            && self.options.has_timestamps()
         {
             self.rtt.on_echo(self.options.age_of(stamp.echo, cx.now), cx.config);
         }
@@ -184,7 +184,7 @@ impl Connection {
             return false;
         }
         let is_echo_older = is_advance
-            && self.options.has_timestamps
+            && self.options.has_timestamps()
             && header
                 .options
                 .timestamps
@@ -238,7 +238,8 @@ impl Connection {
         let window = self.reordering_window();
         let Some(flight) = self.flight.as_deref_mut() else { return (0, None) };
         let (lost, wait) = flight.detect(window, Stamp::of(cx.now));
-        if lost > 0 && !self.recovery.phase.is_repairing() {
+        let is_news = lost > 0 && !self.recovery.phase.is_repairing();
+        if is_news && !self.is_probe_lost_alone(lost, cx) {
             self.enter_recovery(in_flight, news, cx);
         }
         (lost, wait)

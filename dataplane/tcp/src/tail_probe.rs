@@ -27,7 +27,7 @@ impl Connection {
     /// The probe leaves: up to `end`, again or for the first time.
     pub(crate) fn note_probe(&mut self, end: SeqNumber, is_again: bool, cx: &Context<'_>) {
         cx.counters.tail_probes.increment();
-        let stamp = self.options.has_timestamps.then(|| self.options.stamp(cx.now).value);
+        let stamp = self.options.has_timestamps().then(|| self.options.stamp(cx.now).value);
         if let Some(flight) = self.flight.as_deref_mut() {
             flight.probe = Some(TailProbe { end, is_again, stamp });
         }

@@ -129,7 +129,7 @@ impl Connection {
             offset: options.offset(),
             lifetime_ms,
             window: (self.receive.window() >> options.receive_shift).min(u16::MAX.into()) as u16,
-            has_timestamps: options.has_timestamps,
+            has_timestamps: options.has_timestamps(),
         }
     }
 }

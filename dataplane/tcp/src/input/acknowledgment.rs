@@ -36,7 +36,7 @@ impl Connection {
             // The peer lives: RFC 9293, 3.8.6.1 forbids giving up now.
             self.retries = 0;
         }
-        if self.options.has_sack {
+        if self.options.has_sack() {
             self.acknowledge_selectively(header, signals, cx);
             if self.state == State::Closed {
                 return Err(Done);

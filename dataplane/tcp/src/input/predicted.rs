@@ -24,7 +24,7 @@ impl Connection {
             && payload.len() as u32 <= self.receive.window()
             && acked <= self.send.max.since(self.send.unacknowledged)
             && (acked != 0 || !payload.is_empty())
-            && header.timestamps.is_some() == self.options.has_timestamps
+            && header.timestamps.is_some() == self.options.has_timestamps()
             && self.receive.reassembly.is_none()
             && self.recovery.phase == Phase::Open
             && !self.is_read_closed

@@ -18,7 +18,7 @@ impl Connection {
         segment_len: u32,
         cx: &Context<'_>,
     ) -> Step {
-        if !self.options.has_timestamps || header.flags.contains(Flags::RST) {
+        if !self.options.has_timestamps() || header.flags.contains(Flags::RST) {
             return Ok(());
         }
         let Some(stamp) = header.options.timestamps else {

@@ -63,7 +63,7 @@ impl Connection {
     /// was not needed.
     #[cold]
     pub(super) fn note_duplicate(&mut self, seq: SeqNumber, len: u32) {
-        if self.options.has_sack {
+        if self.options.has_sack() {
             let end = (seq + len).min(self.receive.next);
             self.receive.note_duplicate(seq, end);
         }
