@@ -26,7 +26,7 @@ struct Limit {
 }
 
 /// Bytes of state per idle established connection, and per proxied pair.
-const CONNECTION: Limit = Limit { gate: 412.0, goal: 400.0 };
+const CONNECTION: Limit = Limit { gate: 400.0, goal: 400.0 };
 const PAIR: Limit = Limit { gate: 1_800.0, goal: 1_000.0 };
 /// Instructions among many, of those among few.
 const AMONG_MANY: Limit = Limit { gate: 1.12, goal: 1.1 };

@@ -25,6 +25,20 @@ pub fn prefetch_read<T>(value: *const T) {
     let _ = value;
 }
 
+/// Asks for every cache line of the `len` bytes from `start`.
+#[inline]
+pub fn prefetch_bytes(start: *const u8, len: usize) {
+    let first = start as usize % LINE;
+    let mut at = 0;
+    while at < len + first {
+        prefetch_read(start.wrapping_add(at));
+        at += LINE;
+    }
+}
+
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
 /// Tells the core that this is a spinning loop (11 ns on the machines we measured).
 #[inline]
 pub fn relax() {
@@ -46,5 +60,6 @@ mod tests {
     fn prefetching_nonsense_is_harmless() {
         prefetch_read(std::ptr::null::<u8>());
         prefetch_read(&7u64);
+        prefetch_bytes(std::ptr::null(), 100);
     }
 }

@@ -1,7 +1,8 @@
 //! The machine behind safe functions.
 //!
 //! * [`cycles`]: the time-stamp counter, for stage costs. It decides nothing.
-//! * [`prefetch_read`]: a hint that a cache line will be read.
+//! * [`prefetch_read`], [`prefetch_bytes`]: hints that cache lines will be read.
+//! * [`huge_table`], [`huge_capacity`], [`prefer_huge_pages`]: tables that every packet touches somewhere.
 //! * [`relax`]: the pause of a spinning loop.
 //! * [`Lanes`], [`find()`], [`all()`], [`none()`]: sixteen bytes of text in one register.
 //! * [`MonotonicClock`], [`pin_current_thread`], [`Waker`]: time, place and sleep of a worker thread.
@@ -13,11 +14,13 @@
 mod clock;
 mod cpu;
 mod lanes;
+mod memory;
 mod thread;
 mod wake;
 
 pub use clock::MonotonicClock;
-pub use cpu::{cycles, prefetch_read, relax};
+pub use cpu::{cycles, prefetch_bytes, prefetch_read, relax};
 pub use lanes::{Lanes, all, find, none};
+pub use memory::{huge_capacity, huge_table, prefer_huge_pages};
 pub use thread::{PinError, pin_current_thread, set_timer_slack};
 pub use wake::Waker;

@@ -9,6 +9,11 @@ pub struct SlabKey {
     pub generation: u32,
 }
 
+impl SlabKey {
+    /// The name of nothing: no slot has this index.
+    pub const NONE: Self = Self { index: u32::MAX, generation: 0 };
+}
+
 /// A table of up to `limit` values with stable keys.
 ///
 /// A removed value's key is dead for ever (until 2^31 reuses of its slot). The table grows by
@@ -108,6 +113,18 @@ impl<T> Slab<T> {
     #[inline]
     pub fn address_of(&self, index: u32) -> Option<*const u8> {
         self.slots.get(index as usize).map(|slot| std::ptr::from_ref(slot).cast())
+    }
+
+    /// Bytes of a slot.
+    #[must_use]
+    pub const fn slot_len() -> usize {
+        size_of::<Slot<T>>()
+    }
+
+    /// Where the slots lie, those that were never used included, and how many bytes they are.
+    #[must_use]
+    pub fn memory(&self) -> (*const u8, usize) {
+        (self.slots.as_ptr().cast(), self.slots.capacity() * size_of::<Slot<T>>())
     }
 
     /// How many values there are.

@@ -16,13 +16,14 @@ use crate::tuple::Tuple;
 
 /// Which list of connections that owe segments an entry is in.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u8)]
 pub(crate) enum Queued {
     /// None.
     No,
     /// Its interface's.
     Output,
-    /// The one of those that wait for this neighbour.
-    Neighbor(SlabKey),
+    /// The one of those that wait for its neighbour.
+    Neighbor,
 }
 
 /// One connection of the slab, what a segment touches first in front.
@@ -36,8 +37,8 @@ pub(crate) struct Entry {
     /// Where segments leave.
     pub(crate) interface: u16,
     pub(crate) next_hop: Host,
-    /// The next hop's entry when it was last looked for.
-    pub(crate) neighbor: Option<SlabKey>,
+    /// The next hop's entry when it was last looked for, or the name of nothing.
+    pub(crate) neighbor: SlabKey,
     pub(crate) ready: ReadySignals,
     /// Whether it is on the list of those that have something to tell.
     pub(crate) in_ready: bool,
@@ -46,17 +47,41 @@ pub(crate) struct Entry {
     /// Whether the application was told that it is over: its id is dead.
     pub(crate) closed_said: bool,
     pub(crate) queued: Queued,
-    pub(crate) tcp: Connection,
-    pub(crate) listener: Option<ListenerId>,
-    /// The listener that counts it as half-open.
-    pub(crate) half_open: Option<SlabKey>,
-    pub(crate) token: u32,
     /// Why it ended, where the stack knows better than the connection.
     pub(crate) reason: Option<CloseReason>,
+    pub(crate) tcp: Connection,
+    pub(crate) origin: Origin,
+    /// The listener that counts it as half-open, or the name of nothing.
+    pub(crate) half_open: SlabKey,
+}
+
+/// Who began a connection.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Origin {
+    /// A peer, at this listener.
+    Peer(ListenerId),
+    /// We, with this token.
+    Us(u32),
+}
+
+impl Origin {
+    pub(crate) const fn listener(self) -> Option<ListenerId> {
+        match self {
+            Self::Peer(listener) => Some(listener),
+            Self::Us(_) => None,
+        }
+    }
+
+    pub(crate) const fn token(self) -> u32 {
+        match self {
+            Self::Peer(_) => 0,
+            Self::Us(token) => token,
+        }
+    }
 }
 
 const _: () = assert!(
-    size_of::<Entry>() <= 344,
+    size_of::<Entry>() <= 312,
     "with timer, links and slot an idle connection stays under 400 bytes"
 );
 
@@ -133,7 +158,7 @@ impl Stack {
         let Some(entry) = self.connections.get_mut(key) else { return };
         entry.is_known = true;
         entry.ready |= ReadySignals::ACCEPTED;
-        let listener = entry.half_open.take();
+        let listener = std::mem::replace(&mut entry.half_open, SlabKey::NONE);
         self.not_half_open(listener);
         self.settle(key, now);
     }
@@ -184,8 +209,10 @@ impl Stack {
         }
     }
 
-    pub(crate) fn not_half_open(&mut self, listener: Option<SlabKey>) {
-        let Some(listener) = listener else { return };
+    pub(crate) fn not_half_open(&mut self, listener: SlabKey) {
+        if listener == SlabKey::NONE {
+            return;
+        }
         self.counters.tcp_half_open.subtract(1);
         if let Some(listener) = self.listeners.get_mut(listener) {
             listener.half_open = listener.half_open.saturating_sub(1);
@@ -234,14 +261,15 @@ impl Stack {
     fn free(&mut self, key: SlabKey, now: Instant) {
         let Some(entry) = self.connections.get_mut(key) else { return };
         let (tuple, queued, interface) = (entry.tuple, entry.queued, entry.interface);
-        let (in_ready, listener) = (entry.in_ready, entry.half_open.take());
+        let (in_ready, neighbor) = (entry.in_ready, entry.neighbor);
+        let listener = std::mem::replace(&mut entry.half_open, SlabKey::NONE);
         match queued {
             Queued::No => {}
             Queued::Output => {
                 let output = &mut self.interfaces[usize::from(interface)].output;
                 output.remove(&mut self.output_links, key.index);
             }
-            Queued::Neighbor(neighbor) => {
+            Queued::Neighbor => {
                 self.neighbors.stop_waiting(neighbor, &mut self.output_links, key.index);
             }
         }

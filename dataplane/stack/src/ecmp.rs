@@ -94,7 +94,7 @@ impl Stack {
             return false;
         };
         (entry.interface, entry.next_hop) = way;
-        entry.neighbor = None;
+        entry.neighbor = SlabKey::NONE;
         self.hosts.retain(way.1);
         self.hosts.release(before.1);
         true

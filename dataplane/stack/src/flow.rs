@@ -13,7 +13,7 @@
 //! For a vector of packets, [`FlowTable::prefetch`] is called for all of them before the first
 //! [`FlowTable::find`]. Positions come from a seeded key, never from the RSS hash.
 
-use sluice_arch::prefetch_read;
+use sluice_arch::{huge_table, prefetch_read};
 
 const WAYS: usize = 10;
 const EMPTY: u16 = 0;
@@ -46,7 +46,7 @@ impl FlowTable {
     /// A table for up to `limit` entries, six of ten places in use at most.
     pub(crate) fn new(limit: u32) -> Self {
         let buckets = (limit as usize).div_ceil(6).next_power_of_two().max(2);
-        Self { buckets: vec![FREE; buckets], len: 0, limit }
+        Self { buckets: huge_table(buckets, FREE), len: 0, limit }
     }
 
     /// Asks for the line that a look-up will read.

@@ -69,6 +69,7 @@ mod arp;
 mod common_input;
 mod config;
 mod connection;
+mod connection_timers;
 mod counters;
 mod detection;
 mod drop_reason;

@@ -1,17 +1,31 @@
 //! First-in first-out queues of table slots, threaded through arrays that are allocated once.
 
+use sluice_arch::{huge_table, prefetch_read};
+
 pub(crate) const NIL: u32 = u32::MAX;
 
 /// The links of all slots of a table. A slot is in at most one queue over the same links.
 #[derive(Debug)]
 pub(crate) struct Links {
-    next: Vec<u32>,
-    prev: Vec<u32>,
+    slots: Vec<Link>,
+}
+
+/// Both neighbours of a slot, in one cache line.
+#[derive(Clone, Copy, Debug)]
+struct Link {
+    next: u32,
+    prev: u32,
 }
 
 impl Links {
     pub(crate) fn new(slots: u32) -> Self {
-        Self { next: vec![NIL; slots as usize], prev: vec![NIL; slots as usize] }
+        Self { slots: huge_table(slots as usize, Link { next: NIL, prev: NIL }) }
+    }
+
+    /// Asks for the line of a slot.
+    #[inline]
+    pub(crate) fn prefetch(&self, slot: u32) {
+        prefetch_read(self.slots.as_ptr().wrapping_add(slot as usize));
     }
 }
 
@@ -30,11 +44,10 @@ impl Queue {
 
     #[inline]
     pub(crate) fn push(&mut self, links: &mut Links, slot: u32) {
-        links.next[slot as usize] = NIL;
-        links.prev[slot as usize] = self.tail;
+        links.slots[slot as usize] = Link { next: NIL, prev: self.tail };
         match self.tail {
             NIL => self.head = slot,
-            tail => links.next[tail as usize] = slot,
+            tail => links.slots[tail as usize].next = slot,
         }
         self.tail = slot;
         self.len += 1;
@@ -43,11 +56,11 @@ impl Queue {
     #[inline]
     pub(crate) fn pop(&mut self, links: &mut Links) -> Option<u32> {
         let slot = self.peek()?;
-        let next = links.next[slot as usize];
+        let next = links.slots[slot as usize].next;
         self.head = next;
         match next {
             NIL => self.tail = NIL,
-            next => links.prev[next as usize] = NIL,
+            next => links.slots[next as usize].prev = NIL,
         }
         self.len -= 1;
         Some(slot)
@@ -61,14 +74,14 @@ impl Queue {
     /// Takes a slot out of the middle. It must be in this queue.
     #[inline]
     pub(crate) fn remove(&mut self, links: &mut Links, slot: u32) {
-        let (next, prev) = (links.next[slot as usize], links.prev[slot as usize]);
+        let Link { next, prev } = links.slots[slot as usize];
         match prev {
             NIL => self.head = next,
-            prev => links.next[prev as usize] = next,
+            prev => links.slots[prev as usize].next = next,
         }
         match next {
             NIL => self.tail = prev,
-            next => links.prev[next as usize] = prev,
+            next => links.slots[next as usize].prev = prev,
         }
         self.len -= 1;
     }

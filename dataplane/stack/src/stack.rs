@@ -3,9 +3,10 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
+use sluice_arch::prefer_huge_pages;
 use sluice_base::{HashKey, Instant, InterfaceId, Ring, Rng, SipKey, Slab, WorkerId};
 use sluice_buf::{BURST, Batch, Packet, Pool, Pressure};
-use sluice_tcp::{ChallengeAcks, Connection};
+use sluice_tcp::ChallengeAcks;
 
 use crate::common_input::Vector;
 use crate::config::{InterfaceConfig, RouteConfig, StackConfig};
@@ -155,7 +156,7 @@ impl Stack {
             ),
             flow_key,
             flows: FlowTable::new(connections.saturating_add(config.time_wait_max)),
-            connections: Slab::new(connections, connections),
+            connections: connections_slab(connections),
             timers: Wheel::new(connections),
             ready: Queue::new(),
             ready_links: Links::new(connections),
@@ -222,15 +223,7 @@ impl Stack {
     pub fn handle_timers(&mut self, now: Instant) {
         self.begin_input(now);
         self.timers.advance(now);
-        while let Some(index) = self.timers.pop_expired() {
-            self.drive(index, now, Connection::handle_timer);
-            let entry = self.connections.key_at(index).and_then(|key| self.connections.get(key));
-            let Some(entry) = entry else { continue };
-            self.timers.arm(index, entry.tcp.next_deadline());
-            if entry.tcp.doubts_path() {
-                self.doubt_path(index, now);
-            }
-        }
+        self.handle_connection_timers(now);
         self.handle_neighbor_timers(now);
         self.handle_reassembly_timers(now);
         self.handle_time_wait_timers(now);
@@ -318,6 +311,13 @@ impl Stack {
     pub(crate) fn is_local(&self, address: Ipv4Addr) -> bool {
         matches!(self.fib.find(address), Some(NextHop::Local { .. }))
     }
+}
+
+/// The table of connections, of which every segment touches another one.
+fn connections_slab(limit: u32) -> Slab<Entry> {
+    let slab = Slab::new(limit, limit);
+    prefer_huge_pages(slab.memory());
+    slab
 }
 
 /// IPv6 hosts that can be needed at a time; none where no interface speaks IPv6.

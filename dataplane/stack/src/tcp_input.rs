@@ -1,18 +1,18 @@
 //! Segments: to their connections, to a listener, or answered with a reset.
 //!
-//! The segments of a vector are looked up together: while they were checked, the lines of their
-//! flow-table buckets were asked for; then the lines of their connections are; only then is the
-//! first one worked on.
+//! While the segments of a vector were checked, the lines of their flow-table buckets were asked
+//! for. Then each is worked on a few places behind where the lines of the connections are asked
+//! for: far enough that they arrive meanwhile, and no more of them at once than a core can wait for.
 
 use std::time::Duration;
 
-use sluice_arch::prefetch_read;
-use sluice_base::{Instant, ListenerId, SlabKey};
+use sluice_arch::prefetch_bytes;
+use sluice_base::{Instant, ListenerId, Slab, SlabKey};
 use sluice_buf::{Chain, Packet, Pressure};
 use sluice_tcp::{Connection, Cookie, Numbers, check_cookie, cookie_answer};
 use sluice_wire::{Flags, PlainHeader, SeqNumber, TcpHeader, TcpView};
 
-use crate::connection::{Entry, Queued, context};
+use crate::connection::{Entry, Origin, Queued, context};
 use crate::drop_reason::DropReason;
 use crate::fib::NextHop;
 use crate::host::Host;
@@ -23,6 +23,8 @@ use crate::tuple::Tuple;
 
 /// RFC 9293, 3.7.1: 1280 less both headers.
 const MSS_DEFAULT_V6: u16 = 1_220;
+/// How many segments lie between the one whose connection is asked for and the one worked on.
+const AHEAD: usize = 8;
 
 /// A segment whose headers are good.
 #[derive(Debug)]
@@ -84,38 +86,51 @@ impl Stack {
 
     fn handle_some_segments(&mut self, now: Instant) {
         let mut segments = std::mem::take(&mut self.segments);
-        for segment in &mut segments {
-            segment.candidate = self.flows.find(segment.hash, |_| true);
-            let Some(index) = segment.candidate.filter(|value| value & TIME_WAIT == 0) else {
-                continue;
-            };
-            if let Some(address) = self.connections.address_of(index) {
-                // The stack's part, and the two lines of TCP that a predicted segment touches.
-                prefetch_read(address);
-                prefetch_read(address.wrapping_byte_add(64));
-                prefetch_read(address.wrapping_byte_add(128));
-            }
-        }
-        for segment in &mut segments {
-            let remote = segment.tuple.remote;
-            // A connection that ended since has another tuple, or none.
-            match segment.candidate {
-                Some(index) if segment.is_plain && self.is_connection(index, &segment.tuple) => {
-                    let (header, payload) = (segment.header, segment.take_payload());
-                    self.drive(index, now, |tcp, cx| tcp.handle_plain(&header, payload, cx));
-                }
-                _ => {
-                    let handled = self.tcp_input(segment, now);
-                    self.note(handled);
+        let count = segments.len();
+        for at in 0..count + AHEAD {
+            if let Some(segment) = segments.get_mut(at) {
+                segment.candidate = self.flows.find(segment.hash, |_| true);
+                if let Some(index) = segment.candidate.filter(|value| value & TIME_WAIT == 0) {
+                    self.prefetch_connection(index);
                 }
             }
-            if remote.is_v6() {
-                // The segment in hand was a user of its number.
-                self.hosts.release(remote);
+            if at >= AHEAD {
+                self.handle_segment(&mut segments[at - AHEAD], now);
             }
         }
         segments.clear();
         self.segments = segments;
+    }
+
+    /// Asks for everything that a segment of a connection will touch.
+    #[inline]
+    fn prefetch_connection(&self, index: u32) {
+        if let Some(address) = self.connections.address_of(index) {
+            prefetch_bytes(address, Slab::<Entry>::slot_len());
+        }
+        self.timers.prefetch(index);
+        self.ready_links.prefetch(index);
+        self.output_links.prefetch(index);
+    }
+
+    #[inline]
+    fn handle_segment(&mut self, segment: &mut Segment, now: Instant) {
+        let remote = segment.tuple.remote;
+        // A connection that ended since has another tuple, or none.
+        match segment.candidate {
+            Some(index) if segment.is_plain && self.is_connection(index, &segment.tuple) => {
+                let (header, payload) = (segment.header, segment.take_payload());
+                self.drive(index, now, |tcp, cx| tcp.handle_plain(&header, payload, cx));
+            }
+            _ => {
+                let handled = self.tcp_input(segment, now);
+                self.note(handled);
+            }
+        }
+        if remote.is_v6() {
+            // The segment in hand was a user of its number.
+            self.hosts.release(remote);
+        }
     }
 
     /// What is not a plain segment of a connection that was found at once.
@@ -230,8 +245,8 @@ impl Stack {
         numbers.iss = iss_min.map_or(numbers.iss, |min| min.max(numbers.iss));
         let tcp = Connection::accept(numbers, header, &context!(self, config, now));
         let entry = Entry {
-            listener: Some(id),
-            half_open: Some(listener_key),
+            origin: Origin::Peer(id),
+            half_open: listener_key,
             ..Entry::new(tuple, config, (interface, next_hop), tcp)
         };
         let Some(key) = self.insert(entry, hash) else {
@@ -301,8 +316,10 @@ impl Stack {
         let mtu = self.mtu_for(interface, tuple.remote);
         let config = self.configs.acquire_for(config, mtu).ok_or(DropReason::TcpTableFull)?;
         let tcp = Connection::accept_cookie(cookie, &context!(self, config, now));
-        let entry =
-            Entry { listener: Some(id), ..Entry::new(tuple, config, (interface, next_hop), tcp) };
+        let entry = Entry {
+            origin: Origin::Peer(id),
+            ..Entry::new(tuple, config, (interface, next_hop), tcp)
+        };
         let Some(key) = self.insert(entry, hash) else {
             self.configs.release(config);
             return Err(DropReason::TcpTableFull);
@@ -362,17 +379,16 @@ impl Entry {
             config,
             interface,
             next_hop,
-            neighbor: None,
+            neighbor: SlabKey::NONE,
             ready: ReadySignals::NONE,
             in_ready: false,
             is_known: false,
             closed_said: false,
             queued: Queued::No,
-            tcp,
-            listener: None,
-            half_open: None,
-            token: 0,
             reason: None,
+            tcp,
+            origin: Origin::Us(0),
+            half_open: SlabKey::NONE,
         }
     }
 }

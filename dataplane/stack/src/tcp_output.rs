@@ -69,8 +69,9 @@ impl Stack {
     ) -> (usize, Again) {
         let Some(entry) = self.connections.at_mut(index) else { return (0, Again::No) };
         entry.queued = Queued::No;
-        let known = entry.neighbor.and_then(|neighbor| self.neighbors.template(neighbor, now));
-        let Some(template) = known else { return self.transmit_any(index, room, out, now) };
+        let Some(template) = self.neighbors.template(entry.neighbor, now) else {
+            return self.transmit_any(index, room, out, now);
+        };
         let capabilities = &self.interfaces[usize::from(entry.interface)].capabilities;
         let max_payload = max_payload(capabilities);
         let cx = context!(self, entry.config, now);
@@ -207,7 +208,8 @@ impl Stack {
             Err(reason) => Way::Closed(reason),
             Ok((neighbor, Reach::Waiting)) => {
                 if let Some(entry) = self.connections.get_mut(key) {
-                    entry.queued = Queued::Neighbor(neighbor);
+                    debug_assert!(entry.neighbor == neighbor, "it waits for its own");
+                    entry.queued = Queued::Neighbor;
                     self.neighbors.wait(neighbor, &mut self.output_links, key.index);
                 }
                 Way::Awaited
@@ -218,11 +220,10 @@ impl Stack {
     /// The neighbour through which a connection's segments go.
     fn reach_for(&mut self, key: SlabKey, now: Instant) -> Result<(SlabKey, Reach), DropReason> {
         let entry = self.connections.get(key).ok_or(DropReason::TcpNoConnection)?;
-        let cached = entry.neighbor.filter(|neighbor| self.neighbors.get(*neighbor).is_some());
-        let neighbor = match cached {
-            Some(neighbor) => neighbor,
+        let neighbor = match self.neighbors.get(entry.neighbor) {
+            Some(_) => entry.neighbor,
             None => {
-                let had_one = entry.neighbor.is_some();
+                let had_one = entry.neighbor != SlabKey::NONE;
                 if had_one && !self.learned.is_empty() {
                     self.reroute(key);
                 }
@@ -231,7 +232,7 @@ impl Stack {
                 let found = self.neighbor(interface, next_hop, now);
                 let neighbor = found.ok_or(DropReason::NeighborTable)?;
                 if let Some(entry) = self.connections.get_mut(key) {
-                    entry.neighbor = Some(neighbor);
+                    entry.neighbor = neighbor;
                 }
                 neighbor
             }

@@ -7,7 +7,7 @@ use sluice_buf::{Chain, Pressure};
 use sluice_tcp::{CloseReason, Config, Connection, Numbers};
 
 use crate::addresses::{is_host, is_host_v6, is_link_local_v6};
-use crate::connection::{Entry, context};
+use crate::connection::{Entry, Origin, context};
 use crate::host::Host;
 use crate::listener::ListenError;
 use crate::ports::PortUse;
@@ -156,7 +156,7 @@ impl Stack {
         let numbers = Numbers::new(&self.number_key, self.number_words(&tuple), now);
         let tcp = Connection::connect(numbers, &context!(self, config, now));
         let entry = Entry {
-            token,
+            origin: Origin::Us(token),
             is_known: true,
             ..Entry::new(tuple, config, (interface, next_hop), tcp)
         };
@@ -206,8 +206,8 @@ impl Stack {
         Some(ConnInfo {
             local: self.local_address(&entry.tuple),
             peer: self.remote_address(&entry.tuple),
-            listener: entry.listener,
-            token: entry.token,
+            listener: entry.origin.listener(),
+            token: entry.origin.token(),
         })
     }
 

@@ -16,6 +16,7 @@
 //! owner looks at its deadline then and arms again. A connection moves its retransmission timer
 //! with every ACK and pays for it twice a second.
 
+use sluice_arch::{huge_table, prefetch_read};
 use sluice_base::Instant;
 
 /// Nanoseconds per tick, as a power of two.
@@ -61,7 +62,7 @@ impl Wheel {
         let unarmed = Timer { tick: 0, next: NIL, prev: NIL, slot: UNARMED };
         Self {
             now: 0,
-            timers: vec![unarmed; timers as usize],
+            timers: huge_table(timers as usize, unarmed),
             heads: vec![NIL; LEVELS * SLOTS + 1],
             occupied: [[0; WORDS]; LEVELS],
             soonest: u64::MAX,
@@ -85,6 +86,12 @@ impl Wheel {
             self.unlink(id);
         }
         self.link(id, tick);
+    }
+
+    /// Asks for the line of a timer.
+    #[inline]
+    pub(crate) fn prefetch(&self, id: u32) {
+        prefetch_read(self.timers.as_ptr().wrapping_add(id as usize));
     }
 
     /// Makes the timer not fire.
@@ -122,6 +129,19 @@ impl Wheel {
         }
         self.unlink(id);
         Some(id)
+    }
+
+    /// As many timers as `into` has room for that were due at the last [`Wheel::advance`]; they are
+    /// unarmed now. Gives how many there were.
+    pub(crate) fn take_expired(&mut self, into: &mut [u32]) -> usize {
+        let mut count = 0;
+        while count < into.len()
+            && let Some(id) = self.pop_expired()
+        {
+            into[count] = id;
+            count += 1;
+        }
+        count
     }
 
     /// When to advance next: never late, early when timers must only move down a level.

@@ -165,6 +165,15 @@ impl Connection {
         self.timers.next()
     }
 
+    /// From the start of a connection to where its deadlines are, bytes.
+    pub const DEADLINES_AT: usize = std::mem::offset_of!(Self, timers);
+
+    /// When to be woken again, for who was woken and may have been early: None if something is due.
+    #[inline]
+    pub fn later_deadline(&mut self, now: Instant) -> Option<Instant> {
+        self.timers.settle_early(now)
+    }
+
     /// The bytes that [`Outgoing`](crate::Outgoing) refers to.
     #[inline]
     #[must_use]

@@ -139,6 +139,18 @@ impl Timers {
         self.moved = self.next != Instant::NEVER;
     }
 
+    /// If nothing is due at `now`, computes the next deadline anew, for who holds none any more.
+    #[inline]
+    pub(crate) fn settle_early(&mut self, now: Instant) -> Option<Instant> {
+        let next = self.deadlines.into_iter().min().unwrap_or(Instant::NEVER);
+        if next <= now {
+            return None;
+        }
+        self.next = next;
+        self.moved = false;
+        Some(next)
+    }
+
     /// When to be woken; perhaps too early.
     #[inline]
     pub(crate) fn next(&self) -> Instant {
