@@ -12,8 +12,8 @@ pub(crate) enum SessionCodec {
     /// Nothing that we look into: a relay, or a connection that is not up yet.
     #[default]
     Opaque,
-    /// HTTP/1.1.
-    Http1(Http1),
+    /// HTTP/1.1. Out of line: a relay has two sessions and speaks it on neither.
+    Http1(Box<Http1>),
 }
 
 /// Calls the codec; an opaque connection has none to ask.

@@ -158,7 +158,7 @@ impl Proxy {
         if let Some(exchange) = self.exchanges.get_mut(key) {
             exchange.state = State::Connecting(attempt.index);
             exchange.endpoint = Some(endpoint);
-            exchange.remote = Some(remote);
+            exchange.remote = Some(remote.into());
             exchange.tried.push(endpoint);
         }
         let token = attempt.index;

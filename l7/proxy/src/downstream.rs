@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use sluice_base::{ConnId, ListenerId};
 use sluice_buf::Chain;
 use sluice_l7_core::{Codec, Event, Role as CodecRole};
-use sluice_l7_http1::Http1;
 
 use crate::codec::SessionCodec;
 use crate::events::CloseReason;
@@ -29,12 +28,9 @@ impl Proxy {
             return;
         };
         let (http, idle_timeout) = (state.http, state.idle_timeout);
-        let codec = if http {
-            SessionCodec::Http1(Http1::new(CodecRole::Server))
-        } else {
-            SessionCodec::Opaque
-        };
-        let role = Role::Downstream(Downstream { listener, peer });
+        let codec =
+            if http { self.sessions.http1(CodecRole::Server) } else { SessionCodec::Opaque };
+        let role = Role::Downstream(Downstream { listener, peer: peer.into() });
         if !self.sessions.insert(conn, role, codec) {
             self.counters.session_table_full.increment();
             self.wires.verbs.push_back(Verb::Abort { conn });

@@ -13,13 +13,12 @@
 //!  local reply, failure, client gone: from any state to ------------------------------> (gone)
 //! ```
 
-use std::net::SocketAddr;
-
 use sluice_base::{ClusterId, ConnId, EndpointId, Instant, SlabKey};
 use sluice_buf::Chain;
 use sluice_l7_core::{BodyLength, Head, StreamId};
 use sluice_l7_filter::FilterStates;
 
+use crate::address::Address;
 use crate::flags::ResponseFlags;
 use crate::pins::Pin;
 use crate::plan::{Plan, Tried};
@@ -206,7 +205,7 @@ pub(crate) struct Exchange {
     pub(crate) upstream: Option<Upstream>,
     pub(crate) endpoint: Option<EndpointId>,
     /// Of the endpoint, for the log.
-    pub(crate) remote: Option<SocketAddr>,
+    pub(crate) remote: Option<Address>,
     pub(crate) pin: Option<Pin>,
     pub(crate) head: Option<Box<Head>>,
     pub(crate) body: BodyLength,

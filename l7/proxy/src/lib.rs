@@ -53,6 +53,7 @@
 //! messages were complete. A response that cannot be completed never looks complete: where its
 //! framing shows the cut it is closed, else reset (`ending`).
 
+mod address;
 mod closing;
 mod codec;
 mod counters;

@@ -226,10 +226,10 @@ impl Proxy {
         record.flags = exchange.flags;
         record.bytes_received = exchange.request_bytes;
         record.bytes_sent = exchange.response_bytes;
-        record.downstream = downstream.map(|part| part.peer);
+        record.downstream = downstream.map(|part| part.peer.into());
         record.route = exchange.plan.route;
         record.cluster = exchange.plan.cluster;
-        record.upstream = exchange.remote;
+        record.upstream = exchange.remote.map(SocketAddr::from);
         if let Some(head) = &exchange.head {
             record.protocol = head.version().as_str();
             let path = head.get(NameId::X_ENVOY_ORIGINAL_PATH).unwrap_or(head.path());
@@ -256,7 +256,7 @@ impl Proxy {
         let Some(downstream) = self.sessions.get(conn).and_then(|s| s.downstream()) else { return };
         let mut record = AccessRecord::new(downstream.listener);
         record.start_time = self.wall_clock_origin + self.wires.now.as_nanos();
-        record.downstream = Some(downstream.peer);
+        record.downstream = Some(downstream.peer.into());
         record.status = parts.status;
         record.flags = parts.flags;
         record.bytes_sent = parts.body.len() as u64;

@@ -156,11 +156,11 @@ impl Proxy {
     pub fn named_endpoints(&self) -> impl Iterator<Item = (EndpointId, SocketAddr)> + '_ {
         let exchanges = (0..self.exchanges.slots()).filter_map(|index| {
             let exchange = self.exchanges.get(self.exchanges.key_at(index)?)?;
-            exchange.endpoint.zip(exchange.remote)
+            exchange.endpoint.zip(exchange.remote.map(SocketAddr::from))
         });
         let sessions = (0..self.sessions.slots()).filter_map(|index| {
             let session = self.sessions.get(self.sessions.at(index)?)?;
-            session.upstream().map(|upstream| (upstream.endpoint, upstream.remote))
+            session.upstream().map(|upstream| (upstream.endpoint, upstream.remote.into()))
         });
         exchanges.chain(sessions)
     }

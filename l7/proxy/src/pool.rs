@@ -73,6 +73,9 @@ pub(crate) struct Attempt {
     pub(crate) named: u64,
 }
 
+/// Attempts for which there is room from the start: the stack answers each at once.
+const ATTEMPTS_USUAL: u32 = 1_024;
+
 /// All pools of a worker.
 pub(crate) struct Pools {
     worker: WorkerId,
@@ -89,7 +92,7 @@ impl Pools {
             worker,
             clusters: Vec::new(),
             endpoints: Vec::new(),
-            attempts: Slab::new(connections_max, connections_max),
+            attempts: Slab::new(ATTEMPTS_USUAL, connections_max),
             waiting: Vec::new(),
         }
     }

@@ -88,7 +88,8 @@ impl Proxy {
             self.settle_credit(conn);
             self.flush(conn);
             if let Some(session) = self.sessions.get_mut(conn) {
-                session.codec = SessionCodec::Opaque;
+                let codec = std::mem::replace(&mut session.codec, SessionCodec::Opaque);
+                self.sessions.put_codec(codec);
             }
         }
         self.relay_forward(client);

@@ -129,7 +129,7 @@ impl Proxy {
             return Decision::Reply(Reply::OVERLOAD);
         };
         let mut context = FilterContext {
-            peer,
+            peer: peer.into(),
             scheme: Scheme::Http,
             request_edits: Some(&route.request_edits),
             response_edits: None,
@@ -160,7 +160,7 @@ impl Proxy {
         };
         let editor = exchange.plan.route.and_then(|id| listener.response_editor(id));
         let mut context = FilterContext {
-            peer: downstream.peer,
+            peer: downstream.peer.into(),
             scheme: Scheme::Http,
             request_edits: None,
             response_edits: editor.map(|route| &route.response_edits),

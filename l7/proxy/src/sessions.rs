@@ -4,11 +4,12 @@
 //! both at once. A stale generation matches nothing. A slot is plain data and chains: no pointer
 //! into another slot, no closure.
 
-use std::net::SocketAddr;
-
 use sluice_base::{ClusterId, ConnId, EndpointId, ListenerId};
 use sluice_buf::Chain;
+use sluice_l7_core::Role as CodecRole;
+use sluice_l7_http1::Http1;
 
+use crate::address::Address;
 use crate::codec::SessionCodec;
 use crate::exchange::ExchangeKey;
 
@@ -33,14 +34,14 @@ pub(crate) enum Role {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Downstream {
     pub(crate) listener: ListenerId,
-    pub(crate) peer: SocketAddr,
+    pub(crate) peer: Address,
 }
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Upstream {
     pub(crate) cluster: ClusterId,
     pub(crate) endpoint: EndpointId,
-    pub(crate) remote: SocketAddr,
+    pub(crate) remote: Address,
     /// What the connection was made with; a pool takes back only its own kind.
     pub(crate) made_with: u32,
     /// Version of the snapshot whose ids it names, or of a newer one that has them all.
@@ -103,7 +104,7 @@ pub(crate) struct Session {
 }
 
 // An idle keep-alive connection costs at most 600 bytes, of which TCP has 350 or so.
-const _: () = assert!(size_of::<Session>() <= 240);
+const _: () = assert!(size_of::<Session>() <= 144, "what a relay has two of");
 
 impl Session {
     const fn vacant() -> Self {
@@ -145,9 +146,17 @@ impl Session {
     }
 }
 
+/// There were never as many HTTP connections before.
+#[cold]
+fn new_http1(role: CodecRole) -> SessionCodec {
+    SessionCodec::Http1(Box::new(Http1::new(role)))
+}
+
 /// All sessions of a worker.
 pub(crate) struct Sessions {
     slots: Vec<Session>,
+    /// Codecs of sessions that are gone, for those to come.
+    codecs: Vec<Box<Http1>>,
     used: usize,
     limit: usize,
 }
@@ -156,7 +165,23 @@ impl Sessions {
     /// Room for `limit` sessions; memory is touched when a slot is first used.
     pub(crate) fn new(limit: u32) -> Self {
         let limit = limit as usize;
-        Self { slots: Vec::with_capacity(limit), used: 0, limit }
+        Self { slots: Vec::with_capacity(limit), codecs: Vec::new(), used: 0, limit }
+    }
+
+    /// A codec for a fresh connection.
+    #[inline]
+    pub(crate) fn http1(&mut self, role: CodecRole) -> SessionCodec {
+        let Some(mut codec) = self.codecs.pop() else { return new_http1(role) };
+        *codec = Http1::new(role);
+        SessionCodec::Http1(codec)
+    }
+
+    /// Takes back a codec that is done with.
+    #[inline]
+    pub(crate) fn put_codec(&mut self, codec: SessionCodec) {
+        if let SessionCodec::Http1(codec) = codec {
+            self.codecs.push(codec);
+        }
     }
 
     /// Occupies the slot of `conn`; false: beyond the limit. The slot must be vacant.
@@ -176,11 +201,12 @@ impl Sessions {
         true
     }
 
-    /// Frees the slot.
+    /// Frees the slot. What comes back has no codec any more.
     pub(crate) fn remove(&mut self, conn: ConnId) -> Option<Session> {
         let slot = self.get_mut(conn)?;
-        let session = std::mem::replace(slot, Session::vacant());
+        let mut session = std::mem::replace(slot, Session::vacant());
         self.used -= 1;
+        self.put_codec(std::mem::take(&mut session.codec));
         Some(session)
     }
 

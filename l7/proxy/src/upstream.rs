@@ -2,7 +2,6 @@
 
 use sluice_base::{ClusterId, ConnId, EndpointId, Instant};
 use sluice_l7_core::{Codec, Role as CodecRole, StreamId};
-use sluice_l7_http1::Http1;
 
 use crate::codec::SessionCodec;
 use crate::events::{CloseReason, ConnectRefused};
@@ -28,7 +27,7 @@ impl Proxy {
         let role = Role::Upstream(Upstream {
             cluster: attempt.cluster,
             endpoint: attempt.endpoint,
-            remote: attempt.remote,
+            remote: attempt.remote.into(),
             made_with: attempt.made_with,
             named: attempt.named,
             used: false,
@@ -86,8 +85,9 @@ impl Proxy {
         match (waits, kind) {
             (Some(key), Some(Kind::Tcp)) => self.relay_connected(key, conn),
             (waits, _) => {
+                let codec = self.sessions.http1(CodecRole::Client);
                 if let Some(session) = self.sessions.get_mut(conn) {
-                    session.codec = SessionCodec::Http1(Http1::new(CodecRole::Client));
+                    session.codec = codec;
                 }
                 if let Some(state) = self.pools.cluster(upstream.cluster) {
                     state.counters.upstream_cx_http1_total.increment();
