@@ -156,6 +156,7 @@ fn new_http1(role: CodecRole) -> SessionCodec {
 pub(crate) struct Sessions {
     slots: Vec<Session>,
     /// Codecs of sessions that are gone, for those to come.
+    #[expect(clippy::vec_box, reason = "a session takes the box as it is")]
     codecs: Vec<Box<Http1>>,
     used: usize,
     limit: usize,
