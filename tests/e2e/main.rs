@@ -9,6 +9,7 @@
 //!   reload.rs    SIGHUP     drain.rs  SIGTERM     start.rs  what stops a start     cli.rs  exit statuses
 //!   dpdk.rs      net_tap, af_packet, af_xdp, memif, pci: over DPDK     capture.rs  its PCAP device
 //!   filter.rs  packet rules, fragments, VLANs     ecmp.rs  two next hops     ipv6.rs  both families, and between them
+//!   routers.rs  router advertisements
 //!   twin.rs  the kernel on the same address
 //!   impairment.rs  loss, delay, reordering on purpose
 //!   demo.rs      sluice demo, the script of `make run`
@@ -42,6 +43,7 @@ mod lab;
 mod load;
 mod relay;
 mod reload;
+mod routers;
 mod start;
 mod twin;
 mod upstream;
