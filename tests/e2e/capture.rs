@@ -30,14 +30,9 @@ fn run_with(
     left: &[Frame],
     right: &[Frame],
 ) -> [Vec<Frame>; 2] {
-    write_pcap(&lab.path("left-in.pcap"), left);
-    write_pcap(&lab.path("right-in.pcap"), right);
-    let dir = lab.path("");
-    let config = format!(
-        r#"[runtime]
-cores = [{core}]
-buffers = 12288
-[[interface]]
+    let interfaces = |dir: &str| {
+        format!(
+            r#"[[interface]]
 name = "left"
 device = "pcap:{dir}left-in.pcap,{dir}left-out.pcap"
 addresses = ["{left_address}"]
@@ -45,9 +40,26 @@ addresses = ["{left_address}"]
 name = "right"
 device = "pcap:{dir}right-in.pcap,{dir}right-out.pcap"
 addresses = ["{right_address}"]
-"#,
-        core = core(),
-        dir = dir.display(),
+"#
+        )
+    };
+    run_interfaces(lab, interfaces, left, right)
+}
+
+#[track_caller]
+fn run_interfaces(
+    lab: &Lab,
+    interfaces: impl Fn(&str) -> String,
+    left: &[Frame],
+    right: &[Frame],
+) -> [Vec<Frame>; 2] {
+    write_pcap(&lab.path("left-in.pcap"), left);
+    write_pcap(&lab.path("right-in.pcap"), right);
+    let dir = lab.path("");
+    let config = format!(
+        "[runtime]\ncores = [{}]\nbuffers = 12288\n{}",
+        core(),
+        interfaces(&dir.display().to_string())
     );
     let mut sluice = Sluice::spawn(lab, "capture", "run", &config);
     assert_eq!(sluice.wait(30), 0, "{}", sluice.stderr());
@@ -368,4 +380,137 @@ impl Xorshift {
         self.0 ^= self.0 << 17;
         (self.0 % bound as u64) as usize
     }
+}
+
+/// A piece of an IPv4 packet's payload, as a frame.
+fn fragment(frame: &Frame, from: usize, to: usize) -> Frame {
+    let whole = frame.payload();
+    let (header, data) = whole.split_at(20);
+    let to = to.min(data.len());
+    let more = u16::from(to < data.len()) << 13;
+    let mut bytes = frame.0[..14].to_vec();
+    bytes.extend_from_slice(header);
+    bytes[16..18].copy_from_slice(&(20 + (to - from) as u16).to_be_bytes());
+    bytes[18..20].copy_from_slice(&0x1234u16.to_be_bytes());
+    bytes[20..22].copy_from_slice(&(more | (from / 8) as u16).to_be_bytes());
+    bytes[24..26].fill(0);
+    let words =
+        bytes[14..34].chunks(2).map(|word| u32::from(u16::from_be_bytes([word[0], word[1]])));
+    let sum: u32 = words.sum();
+    let sum = (sum & 0xffff) + (sum >> 16);
+    bytes[24..26].copy_from_slice(&(!((sum & 0xffff) as u16 + (sum >> 16) as u16)).to_be_bytes());
+    bytes.extend_from_slice(&data[from..to]);
+    Frame(bytes)
+}
+
+#[test]
+fn fragments_come_together_in_any_order_and_overlaps_do_not() {
+    let lab = Lab::new();
+    let [left, _] = learn_addresses(&lab);
+    let data: Vec<u8> = (0..1400).map(|index| (index % 251) as u8).collect();
+    let (request, reply) = (Frame::echo(8, 1, &data), Frame::echo(0, 1, &data));
+    let whole = Frame::ipv4([left, LEFT], LEFT_HOST, LEFT_ADDRESS, (64, ICMP), &request);
+    let expected = Frame::ipv4([LEFT, left], LEFT_ADDRESS, LEFT_HOST, (64, ICMP), &reply);
+    let cut = |from, to| fragment(&whole, from, to);
+    let orders = [
+        vec![cut(0, 504), cut(504, 1008), cut(1008, 2000)],
+        vec![cut(1008, 2000), cut(504, 1008), cut(0, 504)],
+        vec![cut(504, 1008), cut(0, 504), cut(0, 504), cut(1008, 2000)],
+    ];
+    for pieces in orders {
+        let mut input = vec![Frame::arp_request(LEFT, LEFT_HOST, LEFT_ADDRESS)];
+        input.extend(pieces);
+        let [out, _] = run(&lab, &input, &[]);
+        let out: Vec<_> = packets(out).into_iter().map(chosen).collect();
+        assert_eq!(out, [chosen(expected.clone())]);
+    }
+    let mut input = vec![Frame::arp_request(LEFT, LEFT_HOST, LEFT_ADDRESS)];
+    input.extend([cut(0, 504), cut(496, 1008), cut(1008, 2000), cut(504, 1008)]);
+    let [out, _] = run(&lab, &input, &[]);
+    assert_eq!(packets(out), [], "RFC 5722: an overlap is the end of all of them");
+}
+
+/// The frame with tags behind its addresses: type and number.
+fn tagged(frame: &Frame, tags: &[(u16, u16)]) -> Frame {
+    let mut bytes = frame.0[..12].to_vec();
+    for (kind, number) in tags {
+        bytes.extend(kind.to_be_bytes());
+        bytes.extend(number.to_be_bytes());
+    }
+    bytes.extend_from_slice(&frame.0[12..]);
+    Frame(bytes)
+}
+
+#[test]
+fn vlans_answer_with_their_tags_and_others_are_not_heard() {
+    let lab = Lab::new();
+    let [left, _] = learn_addresses(&lab);
+    let interfaces = |dir: &str| {
+        format!(
+            r#"[[interface]]
+name = "left"
+device = "pcap:{dir}left-in.pcap,{dir}left-out.pcap"
+addresses = ["10.99.0.1/24"]
+[[interface]]
+name = "blue"
+parent = "left"
+vlan = 100
+addresses = ["192.0.2.1/24"]
+[[interface]]
+name = "red"
+parent = "left"
+vlan = [200, 7]
+addresses = ["198.51.100.1/24"]
+[[interface]]
+name = "right"
+device = "pcap:{dir}right-in.pcap,{dir}right-out.pcap"
+addresses = ["10.98.0.1/24"]
+"#
+        )
+    };
+    let (blue, red) = ([(0x8100, 100)], [(0x88a8, 200), (0x8100, 7)]);
+    let question = |to| {
+        Frame::ipv4(
+            [left, LEFT],
+            LEFT_HOST,
+            to,
+            (64, ICMP),
+            &Frame::echo(8, 1, b"tagged, and long enough"),
+        )
+    };
+    let input = [
+        tagged(&Frame::arp_request(LEFT, LEFT_HOST, LEFT_ADDRESS), &blue),
+        tagged(&Frame::arp_request(RIGHT, RIGHT_HOST, RIGHT_ADDRESS), &red),
+        tagged(&question(LEFT_ADDRESS), &blue),
+        // From one VLAN to another.
+        tagged(&question(RIGHT_HOST), &blue),
+        // Not ours: another tag, one tag of two, none.
+        tagged(&question(LEFT_ADDRESS), &[(0x8100, 101)]),
+        tagged(&question(RIGHT_ADDRESS), &[(0x88a8, 200)]),
+    ];
+    let [out, other] = run_interfaces(&lab, interfaces, &input, &[]);
+    let answer = Frame::echo(0, 1, b"tagged, and long enough");
+    let answer = Frame::ipv4([LEFT, left], LEFT_ADDRESS, LEFT_HOST, (64, ICMP), &answer);
+    let passed = Frame::echo(8, 1, b"tagged, and long enough");
+    let passed = Frame::ipv4([RIGHT, left], LEFT_HOST, RIGHT_HOST, (63, ICMP), &passed);
+    // The IPv4 packets behind these tags, which are taken off.
+    let behind = |tags: &[(u16, u16)]| {
+        let mut start = Vec::new();
+        tags.iter().for_each(|(kind, number)| {
+            start.extend(kind.to_be_bytes());
+            start.extend(number.to_be_bytes());
+        });
+        start.extend([8, 0]);
+        let of_it = out.iter().filter(|frame| frame.0[12..].starts_with(&start));
+        let frames = of_it.map(|frame| {
+            let mut bytes = frame.0.clone();
+            drop(bytes.drain(12..12 + 4 * tags.len()));
+            Frame(bytes)
+        });
+        packets(frames.collect())
+    };
+    let of_blue: Vec<_> = behind(&blue).into_iter().map(chosen).collect();
+    assert_eq!(of_blue, [chosen(answer)], "{out:?}");
+    assert_eq!(behind(&red), [passed], "{out:?}");
+    assert!(other.iter().all(Frame::is_arp), "{other:?}");
 }

@@ -340,6 +340,31 @@ fn the_best_router_that_answers_is_used() {
     assert_eq!(far.borrow().last(), Some(&stations_of(1)));
 }
 
+/// RFC 4861, 6.3.6: if none is known to answer, each is tried in turn.
+#[test]
+fn when_all_are_silent_each_has_its_turn() {
+    let mut net = listening(1, true);
+    net.run(Duration::from_secs(3));
+    let told = [prefix("2001:db8:1::", 7200, 3600)];
+    for last in 1..=2 {
+        let station = MacAddress([2, 0, 0, 0, 98, last]);
+        net.inject(
+            0,
+            IF0,
+            &from_router(&format!("fe80::{last}"), station, router(1800), None, &told),
+        );
+    }
+    net.run(Duration::from_secs(2));
+    let mut tried = Vec::new();
+    for _ in 0..4 {
+        net.log.clear();
+        ping_host_0(&mut net, FAR, FORMED);
+        tried.push([1, 2].map(|last| has(&net, &format!("who has fe80::{last},"))));
+        net.run(Duration::from_secs(6));
+    }
+    assert_eq!(tried, [[true, false], [false, true], [true, false], [false, true]]);
+}
+
 /// A connection goes on by another router when its own withdraws (RFC 4861, 6.3.5).
 #[test]
 fn connections_follow_the_router_of_last_resort() {
