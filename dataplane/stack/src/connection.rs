@@ -108,6 +108,7 @@ macro_rules! context {
             pool: &$stack.rx_pool,
             pressure: $stack.pressure,
             counters: &$stack.counters.tcp,
+            spares: &$stack.spares,
             challenges: &$stack.challenges,
             now: $now,
         }

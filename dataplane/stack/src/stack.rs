@@ -6,7 +6,7 @@ use std::sync::Arc;
 use sluice_arch::prefer_huge_pages;
 use sluice_base::{HashKey, Instant, InterfaceId, Ring, Rng, SipKey, Slab, WorkerId};
 use sluice_buf::{BURST, Batch, Packet, Pool, Pressure};
-use sluice_tcp::ChallengeAcks;
+use sluice_tcp::{ChallengeAcks, Spares};
 
 use crate::common_input::Vector;
 use crate::config::{InterfaceConfig, RouteConfig, StackConfig};
@@ -86,6 +86,7 @@ pub struct Stack {
     pub(crate) cookies_until: Instant,
     pub(crate) ports: Ports,
     pub(crate) rng: Rng,
+    pub(crate) spares: Spares,
     pub(crate) challenges: ChallengeAcks,
     pub(crate) icmp_limit: TokenBucket,
     pub(crate) echo_limit: TokenBucket,
@@ -174,6 +175,7 @@ impl Stack {
             number_key: SipKey::new(config.secrets.iss),
             cookies_until: Instant::ZERO,
             ports,
+            spares: Spares::new(connections),
             challenges: ChallengeAcks::new(HashKey::new([rng.next_u64(), rng.next_u64()])),
             rng,
             icmp_limit: TokenBucket::new(config.icmp_errors_per_second),

@@ -11,11 +11,12 @@ use crate::limits;
 use crate::options::Negotiated;
 use crate::output::Owed;
 use crate::path_mtu::PathSearch;
-use crate::recovery::{Phase, Recovery};
+use crate::recovery::Recovery;
 use crate::recv::ReceiveQueue;
 use crate::rtt::RttEstimator;
 use crate::send::{Fin, SendQueue};
 use crate::signals::Signals;
+use crate::spares::Spare;
 use crate::state::{CloseReason, State};
 use crate::timer::{Timer, Timers};
 
@@ -56,7 +57,7 @@ pub struct Connection {
     pub(crate) timers: Timers,
     pub(crate) rtt: RttEstimator,
     /// The scoreboard: with SACK, and more than one burst under way or a loss.
-    pub(crate) flight: Option<Box<Flight>>,
+    pub(crate) flight: Spare<Flight>,
     /// Segments are smaller than the SYNs allow, and larger ones are looked for.
     pub(crate) path_search: Option<Box<PathSearch>>,
 }
@@ -355,13 +356,10 @@ impl Connection {
             debug_assert!(self.timers.is_armed(Timer::Retransmit), "something under way is timed");
             debug_assert!(!self.timers.is_armed(Timer::Persist), "or probed for, not both");
         }
-        if let Some(flight) = &self.flight {
+        if let Some(flight) = self.flight.get() {
             flight.board.invariants(self.send.unacknowledged, self.send.max);
             debug_assert!(self.send.in_flight() > 0, "a flight is of something under way");
             debug_assert_eq!(self.send.next, self.send.max, "with SACK nothing is rewound");
-        } else if self.options.has_sack() {
-            debug_assert!(self.recovery.phase == Phase::Open, "else the scoreboard is needed");
-            debug_assert!(!self.owed.contains(Owed::RETRANSMISSION));
         }
         if self.state.may_write() && self.state != State::SynReceived {
             debug_assert!(self.send.fin == Fin::None, "only `close` queues a FIN");

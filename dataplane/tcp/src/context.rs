@@ -8,6 +8,7 @@ use sluice_buf::{Pool, Pressure};
 use crate::config::Config;
 use crate::counters::TcpCounters;
 use crate::limits;
+use crate::spares::Spares;
 
 /// The world around a connection, as of one heartbeat.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +21,8 @@ pub struct Context<'a> {
     pub pressure: Pressure,
     /// The worker's counters.
     pub counters: &'a TcpCounters,
+    /// Scoreboards and reassembly queues for whom a loss meets.
+    pub spares: &'a Spares,
     /// The stack's permits for challenge ACKs.
     pub challenges: &'a ChallengeAcks,
     /// The clock.

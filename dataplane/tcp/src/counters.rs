@@ -62,6 +62,8 @@ counters! {
     receive_budget = "receive-budget",
     /// Receive windows doubled because a peer filled them within a round trip.
     receive_windows_grown = "receive-windows-grown",
+    /// Scoreboards and reassembly queues that were needed when all were in use.
+    spares_exhausted = "spares-exhausted",
     /// Payloads copied behind queued bytes.
     coalesced = "coalesced",
     /// Bytes sent again.

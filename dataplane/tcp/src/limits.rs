@@ -65,6 +65,18 @@ pub const CONGESTION_WINDOW_MAX: u32 = 1 << 30;
 /// Duplicate ACKs that mean loss (RFC 5681, 3.2).
 pub const DUPLICATE_ACKS: u8 = 3;
 
+/// Scoreboards, and reassembly queues, of one stack: at least, and at most. Attack: losses on every
+/// connection at a time. Who gets none repairs its losses without SACK.
+pub const SPARES_MIN: u32 = 64;
+/// See [`SPARES_MIN`].
+pub const SPARES_MAX: u32 = 4_096;
+
+/// Ranges of most reassembly queues; a few have room for [`REASSEMBLY_RANGES_MAX`].
+pub const REASSEMBLY_RANGES: usize = 32;
+
+/// Ranges of most scoreboards; a few have room for [`SCOREBOARD_RANGES_MAX`].
+pub const SCOREBOARD_RANGES: usize = 64;
+
 /// Ranges of one scoreboard, 12 bytes each. Attack: SACK blocks of a byte each in every second place
 /// split it at will; what would split it further is ignored, and counted. Windows sent in bursts need
 /// about two hundred, whatever their size.

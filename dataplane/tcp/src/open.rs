@@ -14,6 +14,7 @@ use crate::recv::ReceiveQueue;
 use crate::rtt::RttEstimator;
 use crate::send::{Fin, SendQueue};
 use crate::signals::Signals;
+use crate::spares::Spare;
 use crate::state::State;
 use crate::timer::Timers;
 
@@ -53,7 +54,7 @@ impl Connection {
             rtt: RttEstimator::new(cx.config),
             tuned_from: SeqNumber::ZERO,
             tuned_at: Stamp::of(cx.now),
-            flight: None,
+            flight: Spare::NONE,
             path_search: None,
             congestion: Congestion::new(cx.config.congestion, options.mss.into()),
             options,

@@ -269,7 +269,7 @@ impl Connection {
                 flags |= Flags::CWR;
             }
         }
-        self.note_sent(seq, self.send.next, cx.now);
+        self.note_sent(seq, self.send.next, cx);
         self.send.max = self.send.max.max(self.send.next);
         self.owed = self.owed.without(Owed::SMALL);
         Outgoing {
@@ -294,7 +294,7 @@ impl Connection {
     #[inline]
     fn segment_size(&self) -> u32 {
         let mss = u32::from(self.options.mss);
-        match &self.receive.reassembly {
+        match self.receive.reassembly.get() {
             None => mss,
             Some(reassembly) => mss - u32::from(self.options.sack_len(reassembly.block_count())),
         }
@@ -319,7 +319,7 @@ impl Connection {
         } else {
             self.rtt.on_sent(self.send.next, cx.now);
         }
-        self.note_sent(seq, self.send.next, cx.now);
+        self.note_sent(seq, self.send.next, cx);
         self.send.max = self.send.max.max(self.send.next);
         self.control(seq, Flags::FIN | Flags::ACK, cx)
     }
@@ -347,11 +347,8 @@ impl Connection {
             self.emit_syn(cx)
         } else if self.owed.contains(Owed::RETRANSMISSION) {
             self.owed = self.owed.without(Owed::RETRANSMISSION);
-            let found = if self.options.has_sack() {
-                self.emit_lost(cx)
-            } else {
-                self.emit_first_again(cx)
-            };
+            let found =
+                if self.flight.is_some() { self.emit_lost(cx) } else { self.emit_first_again(cx) };
             match found {
                 Some(outgoing) => outgoing,
                 // It was acknowledged in the meantime.

@@ -96,7 +96,7 @@ impl Connection {
         self.shrink_segments(told, cx.now.plus_nanos(nanos(BELIEVED)));
         if self.send.in_flight() > 0 && self.state.may_transmit() {
             self.rtt.on_retransmitted();
-            if self.options.has_sack() {
+            if self.options.has_sack() && self.has_flight(cx) {
                 self.lose_flight();
             } else {
                 self.send_all_again();
@@ -186,7 +186,7 @@ impl Connection {
             return false;
         }
         let size = std::mem::take(&mut search.probe);
-        let first = self.flight.as_deref().and_then(|flight| flight.board.first_lost());
+        let first = self.flight.get().and_then(|flight| flight.board.first_lost());
         let whole = (search.probe_end - u32::from(size), search.probe_end);
         if lost != size.into() || first != Some(whole) {
             search.look_at = cx.now.plus_nanos(nanos(INCONCLUSIVE));

@@ -1,4 +1,5 @@
-//! Fast retransmit and fast recovery for peers without SACK (RFC 5681, 3.2; NewReno, RFC 6582), and
+//! Fast retransmit and fast recovery for peers without SACK, and connections that got no scoreboard,
+//! (RFC 5681, 3.2; NewReno, RFC 6582), and
 //! what both kinds of recovery have in common. With SACK: `selective.rs`.
 
 use sluice_base::Instant;
@@ -123,7 +124,7 @@ impl Connection {
     /// RFC 6298, 5.4 to 5.7: the retransmission timer expired with data or a FIN under way.
     pub(crate) fn handle_retransmission_timeout(&mut self, cx: &Context<'_>) {
         self.suspect_path(cx);
-        if self.options.has_sack() {
+        if self.options.has_sack() && self.has_flight(cx) {
             return self.handle_selective_timeout(cx);
         }
         cx.counters.timeouts.increment();
@@ -159,7 +160,8 @@ impl Connection {
     /// way: the ACK of one alone may be delayed.
     #[inline(never)]
     pub(crate) fn hasten_tail_probe(&mut self, now: Instant) {
-        let is_waiting = self.timers.is_kind(Timer::Retransmit);
+        // After a time-out nothing is probed; nor without a scoreboard that a probe would need.
+        let is_waiting = self.timers.is_kind(Timer::Retransmit) && self.retries == 0;
         if is_waiting && self.options.has_sack() && self.recovery.phase == Phase::Open {
             let at = now.plus_nanos(self.rtt.probe_ns());
             self.timers.hasten(Timer::Tail, at);

@@ -22,7 +22,8 @@ use sluice_wire::{SackBlocks, SeqNumber};
 use crate::config::Config;
 use crate::context::Context;
 use crate::limits;
-pub(crate) use reassembly::{Insert, Reassembly};
+use crate::spares::Spare;
+pub(crate) use reassembly::{Insert, Pieces, Reassembly};
 
 #[derive(Debug)]
 pub(crate) struct ReceiveQueue {
@@ -45,7 +46,7 @@ pub(crate) struct ReceiveQueue {
     /// Largest payload seen, at most the announced MSS: what "full-sized" means for ACKs.
     pub(crate) segment_size: u16,
     /// What arrived ahead of a hole. Out of line: most connections never need it.
-    pub(crate) reassembly: Option<Box<Reassembly>>,
+    pub(crate) reassembly: Spare<Reassembly>,
 }
 
 /// What became of in-order bytes.
@@ -71,7 +72,7 @@ impl ReceiveQueue {
             budget: config.receive_buffers.clamp(limits::RECEIVE_BUFFERS_MIN, BUDGET_MAX) as u16,
             fill: config.mss.clamp(limits::FILL_MIN, limits::FILL_MAX),
             segment_size: limits::PEER_MSS_DEFAULT.min(config.mss),
-            reassembly: None,
+            reassembly: Spare::NONE,
         }
     }
 
@@ -121,7 +122,7 @@ impl ReceiveQueue {
     /// Buffers charged to this connection.
     #[inline]
     pub(crate) fn held(&self) -> u32 {
-        let ahead = self.reassembly.as_ref().map_or(0, |reassembly| reassembly.buffers());
+        let ahead = self.reassembly.get().map_or(0, Reassembly::buffers);
         self.queue.buffers() as u32 + u32::from(self.charged_buffers) + ahead
     }
 
@@ -187,17 +188,17 @@ impl ReceiveQueue {
 
     /// Moves what a filled hole makes contiguous to the queue; true if anything moved.
     pub(crate) fn drain_reassembly(&mut self) -> bool {
-        let Some(reassembly) = self.reassembly.as_deref_mut() else { return false };
+        let Some(reassembly) = self.reassembly.get_mut() else { return false };
         let moved = reassembly.drain(&mut self.next, &mut self.queue);
         if reassembly.is_empty() {
-            self.reassembly = None;
+            self.reassembly.give_back();
         }
         moved
     }
 
     /// The number of the peer's FIN if it arrived ahead of a hole.
     pub(crate) fn early_fin(&self) -> Option<SeqNumber> {
-        self.reassembly.as_ref().and_then(|reassembly| reassembly.fin())
+        self.reassembly.get().and_then(Reassembly::fin)
     }
 
     /// Keeps bytes that lie in the window ahead of a hole.
@@ -212,36 +213,49 @@ impl ReceiveQueue {
         let free = budget.saturating_sub(self.held());
         let part = if cx.pressure == Pressure::None { 1 } else { limits::REASSEMBLY_SHARE };
         let share = budget / part;
-        let held = self.reassembly.as_ref().map_or(0, |reassembly| reassembly.buffers());
+        let held = self.reassembly.get().map_or(0, Reassembly::buffers);
         let room = free.min(share.saturating_sub(held));
-        let reassembly = self.reassembly.get_or_insert_default();
+        let Some(reassembly) = self.borrow_reassembly(cx) else { return Insert::Full };
         let outcome = reassembly.insert(seq, payload, is_fin, room, cx.pool);
         if reassembly.is_empty() {
-            self.reassembly = None;
+            self.reassembly.give_back();
         }
         outcome
     }
 
+    /// The queue of what lies ahead of a hole. None if there is none, and none to be had.
+    fn borrow_reassembly(&mut self, cx: &Context<'_>) -> Option<&mut Reassembly> {
+        if self.reassembly.is_none() {
+            self.reassembly = cx.spares.reassemblies.take();
+            if self.reassembly.is_none() {
+                cx.counters.spares_exhausted.increment();
+            }
+        }
+        self.reassembly.get_mut()
+    }
+
     /// Notes that bytes arrived again that were received before (RFC 2883, 4.1).
     #[cold]
-    pub(crate) fn note_duplicate(&mut self, start: SeqNumber, end: SeqNumber) {
-        self.reassembly.get_or_insert_default().note_duplicate(start, end);
+    pub(crate) fn note_duplicate(&mut self, start: SeqNumber, end: SeqNumber, cx: &Context<'_>) {
+        if let Some(reassembly) = self.borrow_reassembly(cx) {
+            reassembly.note_duplicate(start, end);
+        }
     }
 
     /// The SACK blocks of a segment that leaves now, at most `max` of them.
     #[cold]
     pub(crate) fn sack_blocks(&mut self, max: usize) -> SackBlocks {
-        let Some(reassembly) = self.reassembly.as_deref_mut() else { return SackBlocks::NONE };
+        let Some(reassembly) = self.reassembly.get_mut() else { return SackBlocks::NONE };
         let blocks = reassembly.blocks(max);
         if reassembly.is_empty() {
-            self.reassembly = None;
+            self.reassembly.give_back();
         }
         blocks
     }
 
     /// Gives up what arrived ahead of a hole (RFC 2018, 8 allows it); true if there was any.
     pub(crate) fn drop_reassembly(&mut self) -> bool {
-        self.reassembly.take().is_some()
+        self.reassembly.give_back()
     }
 
     /// Moves up to `max` bytes to the application; their buffers stay charged.
@@ -346,7 +360,7 @@ impl ReceiveQueue {
         let most = config.receive_buffers.max(config.receive_buffers_max);
         debug_assert!(u32::from(self.budget) <= most.max(limits::RECEIVE_BUFFERS_MIN));
         debug_assert!((limits::FILL_MIN..=limits::FILL_MAX).contains(&self.fill));
-        if let Some(reassembly) = &self.reassembly {
+        if let Some(reassembly) = self.reassembly.get() {
             reassembly.invariants(self.next);
         }
     }

@@ -16,12 +16,12 @@ const BURST_SHIFT: u32 = 7;
 impl Connection {
     /// New numbers from SND.NXT as it was, `from`, to `end` leave now. Called before `send.max` moves.
     #[inline]
-    pub(crate) fn note_sent(&mut self, from: SeqNumber, end: SeqNumber, now: Instant) {
-        let stamp = Stamp::of(now);
+    pub(crate) fn note_sent(&mut self, from: SeqNumber, end: SeqNumber, cx: &Context<'_>) {
+        let stamp = Stamp::of(cx.now);
         if from == self.send.unacknowledged {
             self.timers.sent_at = stamp;
         } else if self.options.has_sack() {
-            self.note_sent_behind(from, end, stamp);
+            self.note_sent_behind(from, end, stamp, cx);
         } else {
             self.timers.sent_at = stamp;
         }
@@ -35,30 +35,51 @@ impl Connection {
 
     /// As above, with something under way already.
     #[inline(never)]
-    fn note_sent_behind(&mut self, from: SeqNumber, end: SeqNumber, now: Stamp) {
+    fn note_sent_behind(&mut self, from: SeqNumber, end: SeqNumber, now: Stamp, cx: &Context<'_>) {
         let quantum = self.burst_quantum();
-        if let Some(flight) = self.flight.as_deref_mut() {
+        if let Some(flight) = self.flight.get_mut() {
             flight.board.extend(end, now, quantum);
             flight.reduction.on_sent(end.since(from));
             self.timers.sent_at = now;
         } else if now.since(self.timers.sent_at) > quantum {
-            self.begin_flight(from).board.extend(end, now, quantum);
+            // Before `send.next` moved, nothing but this is new.
+            if from == self.send.max
+                && let Some(flight) = self.begin_flight(from, cx)
+            {
+                flight.board.extend(end, now, quantum);
+            }
             self.timers.sent_at = now;
         }
     }
 
-    /// The scoreboard, from now on: up to `end` everything was sent in one burst.
+    /// The scoreboard, from now on: up to `end` everything was sent in one burst. None if none is to
+    /// be had, or if losses are already being repaired without.
     #[cold]
-    pub(crate) fn begin_flight(&mut self, end: SeqNumber) -> &mut Flight {
-        let flight = Flight::new(self.send.unacknowledged, end, self.timers.sent_at);
-        self.flight.insert(Box::new(flight))
+    pub(crate) fn begin_flight(&mut self, end: SeqNumber, cx: &Context<'_>) -> Option<&mut Flight> {
+        if self.recovery.phase.is_repairing() {
+            return None;
+        }
+        self.flight = cx.spares.flights.take();
+        let Some(flight) = self.flight.get_mut() else {
+            cx.counters.spares_exhausted.increment();
+            return None;
+        };
+        flight.begin(self.send.unacknowledged, end, self.timers.sent_at);
+        self.recovery.duplicates = 0;
+        Some(flight)
+    }
+
+    /// Whether there is a scoreboard of everything that was sent, from now on if not before.
+    pub(crate) fn has_flight(&mut self, cx: &Context<'_>) -> bool {
+        let is_whole = self.send.next == self.send.max && self.send.in_flight() > 0;
+        self.flight.is_some() || (is_whole && self.begin_flight(self.send.max, cx).is_some())
     }
 
     /// An ACK in order while nothing is wrong: all that the scoreboard has to learn.
     /// Says at what pace slow start goes on.
     #[inline(never)]
     pub(crate) fn advance_flight(&mut self, ack: SeqNumber, cx: &Context<'_>) -> Pace {
-        let Some(flight) = self.flight.as_deref_mut() else { return Pace::Full };
+        let Some(flight) = self.flight.get_mut() else { return Pace::Full };
         let mut news = News::default();
         flight.advance(ack, Stamp::of(cx.now), &mut news);
         let pace = self.pace_of(ack, &news);
@@ -74,7 +95,7 @@ impl Connection {
             return Pace::Full;
         }
         let next = self.send.next;
-        let Some(flight) = self.flight.as_deref_mut() else { return Pace::Full };
+        let Some(flight) = self.flight.get_mut() else { return Pace::Full };
         flight.hystart.on_acknowledged(ack, next, news.round_trip)
     }
 
@@ -97,7 +118,7 @@ impl Connection {
     #[inline]
     pub(crate) fn pipe(&self) -> u32 {
         let sent = self.send.in_flight();
-        match &self.flight {
+        match self.flight.get() {
             None => sent,
             Some(flight) => sent - flight.absent(),
         }
@@ -105,7 +126,7 @@ impl Connection {
 
     /// Nothing is under way any more.
     pub(crate) fn end_flight(&mut self) {
-        self.flight = None;
+        self.flight.give_back();
         self.recovery.phase = Phase::Open;
         self.owed = self.owed.without(Owed::REPAIRS);
     }
@@ -120,7 +141,7 @@ impl Connection {
 
     /// The numbers that are to be sent again now, if the window lets them.
     pub(crate) fn next_lost(&self) -> Option<(SeqNumber, SeqNumber)> {
-        let (seq, end) = self.flight.as_deref()?.board.first_lost()?;
+        let (seq, end) = self.flight.get()?.board.first_lost()?;
         let len = end.since(seq).min(self.options.mss.into());
         let room = self.congestion.window.saturating_sub(self.pipe());
         (room >= len && self.state.may_transmit()).then_some((seq, end))
@@ -130,7 +151,7 @@ impl Connection {
     pub(crate) fn note_sent_again(&mut self, seq: SeqNumber, len: u32, now: Instant) {
         let quantum = self.burst_quantum();
         let stamp = self.options.has_timestamps().then(|| self.options.stamp(now).value);
-        if let Some(flight) = self.flight.as_deref_mut() {
+        if let Some(flight) = self.flight.get_mut() {
             flight.board.sent_again(seq, len, Stamp::of(now), quantum);
             flight.reduction.on_sent(len);
             if let Some(undo) = flight.undo.as_mut() {
@@ -150,13 +171,10 @@ impl Connection {
         self.congestion.on_timeout(self.send.in_flight(), is_first, path);
         self.rtt.on_retransmitted();
         self.rtt.back_off();
-        if self.flight.is_none() {
-            self.begin_flight(self.send.max);
-        }
         let window = self.reordering_window();
         let unacknowledged = self.send.unacknowledged;
         let is_new = !self.recovery.phase.is_repairing();
-        if let Some(flight) = self.flight.as_deref_mut() {
+        if let Some(flight) = self.flight.get_mut() {
             if flight.board.is_reneged() {
                 cx.counters.sack_reneged.increment();
                 flight.board.forget_sacked();
@@ -185,10 +203,7 @@ impl Connection {
 
     /// What was sent counts as lost without congestion: its segments were too large for the path.
     pub(crate) fn lose_flight(&mut self) {
-        if self.flight.is_none() {
-            self.begin_flight(self.send.max);
-        }
-        if let Some(flight) = self.flight.as_deref_mut() {
+        if let Some(flight) = self.flight.get_mut() {
             flight.lose_all();
         }
         self.recovery.phase = Phase::Loss;

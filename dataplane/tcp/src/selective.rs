@@ -26,19 +26,16 @@ impl Connection {
         let is_advance = header.ack.after(self.send.unacknowledged);
         let has_blocks = !header.options.sack.is_empty();
         if self.flight.is_none() {
-            if has_blocks && self.send.max != self.send.unacknowledged {
-                self.begin_flight(self.send.max);
-            } else if is_advance {
-                return self.acknowledge(header.ack, signals, cx);
-            } else {
-                return;
+            let is_needed = has_blocks && self.send.in_flight() > 0;
+            if !(is_needed && self.has_flight(cx)) {
+                return self.acknowledge_without(header.ack, is_needed, signals, cx);
             }
         }
         let mut news = News::default();
         let in_flight = self.send.in_flight();
         let (mut acked, mut is_fin) = (0, false);
         if is_advance {
-            if let Some(flight) = self.flight.as_deref_mut() {
+            if let Some(flight) = self.flight.get_mut() {
                 flight.advance(header.ack, Stamp::of(cx.now), &mut news);
             }
             let acknowledged = self.send.acknowledge(header.ack);
@@ -55,7 +52,7 @@ impl Connection {
         }
         let was_repairing = self.recovery.phase.is_repairing();
         let is_undone = self.undo_by_acknowledgment(header, is_advance, &news, cx);
-        if let (false, Some(flight)) = (is_undone, self.flight.as_deref_mut()) {
+        if let (false, Some(flight)) = (is_undone, self.flight.get_mut()) {
             flight.rack.deliver_again(&news, Stamp::of(cx.now));
         }
         let was_tail_lost = self.resolve_probe(header, duplicate, in_flight, &news, cx);
@@ -80,6 +77,22 @@ impl Connection {
         }
     }
 
+    /// There is no scoreboard: it is not needed, or none is to be had.
+    fn acknowledge_without(
+        &mut self,
+        ack: SeqNumber,
+        is_needed: bool,
+        signals: &mut Signals,
+        cx: &Context<'_>,
+    ) {
+        if ack.after(self.send.unacknowledged) {
+            self.acknowledge(ack, signals, cx);
+        } else if is_needed && ack == self.send.unacknowledged {
+            // Blocks tell that something arrived ahead of a hole, as a duplicate does without SACK.
+            self.handle_duplicate_ack(cx);
+        }
+    }
+
     /// Notes the blocks; returns the one that reports a duplicate (RFC 2883, 4).
     fn take_blocks(
         &mut self,
@@ -89,7 +102,7 @@ impl Connection {
     ) -> Option<(SeqNumber, SeqNumber)> {
         let blocks = header.options.sack.as_slice();
         let duplicate = duplicate_report(blocks, header.ack);
-        let flight = self.flight.as_deref_mut()?;
+        let flight = self.flight.get_mut()?;
         let now = Stamp::of(cx.now);
         let mut order = [(SeqNumber::ZERO, SeqNumber::ZERO); SackBlocks::MAX];
         let order = &mut order[..blocks.len()];
@@ -117,13 +130,13 @@ impl Connection {
     /// RFC 2883, 5: the peer had `left..right` already.
     fn handle_duplicate_report(&mut self, left: SeqNumber, right: SeqNumber, cx: &Context<'_>) {
         cx.counters.duplicates_reported.increment();
-        let Some(flight) = self.flight.as_deref_mut() else { return };
+        let Some(flight) = self.flight.get_mut() else { return };
         let is_of_last = flight.undo.as_ref().is_some_and(|undo| undo.is_of_it(left));
         if !is_of_last {
             return self.undo_earlier(left, right, cx);
         }
         self.widen_reordering();
-        let Some(flight) = self.flight.as_deref_mut() else { return };
+        let Some(flight) = self.flight.get_mut() else { return };
         if flight.undo.as_mut().is_some_and(|undo| undo.on_duplicate(left, right)) {
             self.undo(cx);
         }
@@ -131,7 +144,7 @@ impl Connection {
 
     /// Something was sent again for nothing: the reordering window widens, once per round trip.
     fn widen_reordering(&mut self) {
-        let Some(flight) = self.flight.as_deref_mut() else { return };
+        let Some(flight) = self.flight.get_mut() else { return };
         if self.send.unacknowledged.at_or_after(flight.widened_until) {
             flight.widened_until = self.send.max;
             self.recovery.reordering.on_needless();
@@ -141,7 +154,7 @@ impl Connection {
     /// As [`undo`](Self::undo), if the duplicate was the last one of an earlier reduction's.
     #[cold]
     fn undo_earlier(&mut self, left: SeqNumber, right: SeqNumber, cx: &Context<'_>) {
-        let Some(flight) = self.flight.as_deref_mut() else { return };
+        let Some(flight) = self.flight.get_mut() else { return };
         let Some((saved, replaced)) = flight.undo_before(left, right) else { return };
         cx.counters.reductions_undone.increment();
         match replaced {
@@ -177,7 +190,7 @@ impl Connection {
         news: &News,
         cx: &Context<'_>,
     ) -> bool {
-        let Some(undo) = self.flight.as_deref().and_then(|flight| flight.undo.as_ref()) else {
+        let Some(undo) = self.flight.get().and_then(|flight| flight.undo.as_ref()) else {
             return false;
         };
         if !self.recovery.phase.is_repairing() {
@@ -205,7 +218,7 @@ impl Connection {
     /// RFC 4015, 3.2; RFC 5682, 3.1: everything as it was before.
     #[cold]
     fn undo(&mut self, cx: &Context<'_>) {
-        let Some(flight) = self.flight.as_deref_mut() else { return };
+        let Some(flight) = self.flight.get_mut() else { return };
         let Some(undo) = flight.undo.take() else { return };
         cx.counters.reductions_undone.increment();
         flight.board.forget_lost();
@@ -236,7 +249,7 @@ impl Connection {
         cx: &Context<'_>,
     ) -> (u32, Option<u32>) {
         let window = self.reordering_window();
-        let Some(flight) = self.flight.as_deref_mut() else { return (0, None) };
+        let Some(flight) = self.flight.get_mut() else { return (0, None) };
         let (lost, wait) = flight.detect(window, Stamp::of(cx.now));
         let is_news = lost > 0 && !self.recovery.phase.is_repairing();
         if is_news && !self.is_probe_lost_alone(lost, cx) {
@@ -246,7 +259,7 @@ impl Connection {
     }
 
     pub(crate) fn reordering_window(&self) -> u32 {
-        let Some(flight) = self.flight.as_deref() else { return 0 };
+        let Some(flight) = self.flight.get() else { return 0 };
         // RFC 6675, 4 (2): more than two segments are ahead of the hole.
         let is_certain = self.recovery.phase.is_repairing()
             || flight.board.sacked() > 2 * u32::from(self.options.mss);
@@ -267,7 +280,7 @@ impl Connection {
         self.recovery.phase = Phase::Recovery;
         self.owed = self.owed.without(Owed::TAIL);
         let (unacknowledged, under_way) = (self.send.unacknowledged, self.send.in_flight());
-        if let Some(flight) = self.flight.as_deref_mut() {
+        if let Some(flight) = self.flight.get_mut() {
             flight.reduction = Reduction::new(under_way - flight.board.sacked() + news.bytes);
             flight.begin_undo(saved, unacknowledged);
             flight.probe = None;
@@ -294,7 +307,7 @@ impl Connection {
                 let mss = self.options.mss.into();
                 let threshold = self.congestion.slow_start_threshold;
                 let is_safe = is_advance && lost == 0;
-                let Some(flight) = self.flight.as_deref_mut() else { return };
+                let Some(flight) = self.flight.get_mut() else { return };
                 let reduction = &mut flight.reduction;
                 self.congestion.window =
                     reduction.on_delivered(news.bytes, pipe, threshold, mss, is_safe).max(mss);
@@ -326,7 +339,7 @@ impl Connection {
         if self.send.in_flight() == 0 {
             return self.end_flight();
         }
-        if let Some(flight) = self.flight.as_deref() {
+        if let Some(flight) = self.flight.get() {
             let is_disordered = flight.absent() > 0;
             match self.recovery.phase {
                 Phase::Open | Phase::TailProbe if is_disordered => {

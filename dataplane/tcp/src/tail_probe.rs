@@ -14,12 +14,14 @@ impl Connection {
     /// one again, is owed.
     pub(crate) fn handle_tail_timer(&mut self, cx: &Context<'_>) {
         if self.recovery.phase == Phase::Open && self.send.in_flight() > 0 {
-            // From now on an ACK means something for the probe.
-            self.recovery.phase = Phase::TailProbe;
-            if self.flight.is_none() {
-                self.begin_flight(self.send.max);
+            if self.has_flight(cx) {
+                // From now on an ACK means something for the probe.
+                self.recovery.phase = Phase::TailProbe;
+                self.owed |= Owed::TAIL;
+            } else {
+                // No scoreboard: the time-out it is.
+                self.retries = self.retries.max(1);
             }
-            self.owed |= Owed::TAIL;
         }
         self.restart_retransmit_timer(cx.config, cx.now);
     }
@@ -28,7 +30,7 @@ impl Connection {
     pub(crate) fn note_probe(&mut self, end: SeqNumber, is_again: bool, cx: &Context<'_>) {
         cx.counters.tail_probes.increment();
         let stamp = self.options.has_timestamps().then(|| self.options.stamp(cx.now).value);
-        if let Some(flight) = self.flight.as_deref_mut() {
+        if let Some(flight) = self.flight.get_mut() {
             flight.probe = Some(TailProbe { end, is_again, stamp });
         }
     }
@@ -48,7 +50,7 @@ impl Connection {
             self.owed = self.owed.without(Owed::TAIL);
             self.recovery.phase = Phase::Open;
         }
-        let Some(flight) = self.flight.as_deref_mut() else { return false };
+        let Some(flight) = self.flight.get_mut() else { return false };
         let Some(probe) = flight.probe else { return false };
         if header.ack.before(probe.end) {
             return false;

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use sluice_base::{Instant, Rng};
-use sluice_tcp::{Config, CongestionKind};
+use sluice_tcp::{Config, CongestionKind, Spares};
 use sluice_wire::TcpHeader;
 
 use support::bench::Bench;
@@ -31,6 +31,8 @@ struct Path {
     /// Of a million ACKs, lost.
     ack_loss: u32,
     timestamps: bool,
+    /// Whether there is a scoreboard and a reassembly queue to be had.
+    has_spares: bool,
 }
 
 const CLEAN: Path = Path {
@@ -42,6 +44,7 @@ const CLEAN: Path = Path {
     reordering: (0, Duration::ZERO),
     ack_loss: 0,
     timestamps: true,
+    has_spares: true,
 };
 
 /// Bytes of Ethernet, IPv4 and TCP headers around a segment's data.
@@ -77,6 +80,9 @@ impl World {
     fn new(seed: u64, path: Path, congestion: CongestionKind, sack: bool) -> Self {
         let config = Config { congestion, sack, timestamps: path.timestamps, ..Config::default() };
         let mut benches = [0, 1].map(|_| Bench::with_pool(config.clone(), 16_384));
+        if !path.has_spares {
+            benches[0].spares = Spares::of(0);
+        }
         benches[0].iss = sluice_wire::SeqNumber(seed as u32 ^ 0xffff_0000);
         let now = benches[0].now;
         let (events, rng) = (BTreeMap::new(), Rng::new(seed));
@@ -263,6 +269,14 @@ fn one_percent_of_random_loss() {
     println!("theory {theory:.2}");
     assert!(figures.mbit >= 0.95 * theory, "{figures:?} against {theory:.2} Mbit/s");
     assert!(figures.retransmitted < 0.013, "only what was lost is sent again: {figures:?}");
+}
+
+/// When all scoreboards are lent, losses are repaired as for a peer without SACK.
+#[test]
+fn one_percent_of_random_loss_without_a_scoreboard() {
+    let path = Path { loss: 10_000, has_spares: false, ..CLEAN };
+    let figures = mean("1 % loss, no scoreboard", path, CongestionKind::Cubic, true);
+    assert!(figures.mbit > 1.5, "{figures:?}");
 }
 
 /// Without SACK a round trip repairs one segment, and the tail waits for a time-out.

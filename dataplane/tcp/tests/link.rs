@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use sluice_base::{Instant, Rng};
 use sluice_buf::Pressure;
-use sluice_tcp::{CloseReason, Config, CongestionKind, Connection, State};
+use sluice_tcp::{CloseReason, Config, CongestionKind, Connection, Spares, State};
 use sluice_wire::{Flags, SeqNumber, TcpHeader};
 
 use support::bench::Bench;
@@ -91,6 +91,8 @@ impl World {
         let mut bench = Bench::new(config);
         bench.max_payload = [0, 9_000, 65_535][rng.below(3) as usize];
         bench.iss = SeqNumber(rng.next_u32());
+        // Sometimes there is no scoreboard, or none behind the next loss.
+        bench.spares = Spares::of([0, 1, 64, 64][rng.below(4) as usize]);
         bench
     }
 

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
 use sluice_base::{HashKey, Instant, InterfaceId, ListenerId};
 use sluice_buf::{Batch, Capabilities, Chain, Pool, Pressure, chain_nodes_in_use};
 use sluice_stack::{InterfaceConfig, Stack, StackConfig};
-use sluice_tcp::{ChallengeAcks, Config, Connection, Context, Numbers, TcpCounters};
+use sluice_tcp::{ChallengeAcks, Config, Connection, Context, Numbers, Spares, TcpCounters};
 use sluice_wire::{MacAddress, SeqNumber, TcpView};
 
 const PORT: InterfaceId = InterfaceId(0);
@@ -94,6 +94,7 @@ pub fn tcp_segments(data: &[u8]) {
     let pool = Pool::heap(256);
     {
         let config = Config::default();
+        let spares = Spares::new(1);
         let (counters, challenges) =
             (TcpCounters::default(), ChallengeAcks::new(HashKey::new([1, 2])));
         let mut now = Instant::from_millis(1_000);
@@ -108,6 +109,7 @@ pub fn tcp_segments(data: &[u8]) {
                 pool: &pool,
                 pressure: Pressure::None,
                 counters: &counters,
+                spares: &spares,
                 challenges: &challenges,
                 now,
             };

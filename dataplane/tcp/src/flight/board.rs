@@ -2,14 +2,17 @@
 //!
 //! Ranges in order, without gaps. Neighbours that are alike are one range, so that a window sent in
 //! bursts is a handful of ranges, whatever its size. Every operation is a walk over at most
-//! [`limits::SCOREBOARD_RANGES_MAX`] of them.
+//! [`limits::SCOREBOARD_RANGES_MAX`] of them. A table begins small and is exchanged for a large one,
+//! once, if there is one; nothing is ever allocated.
 
 use std::collections::VecDeque;
+use std::rc::Rc;
 
 use sluice_wire::SeqNumber;
 
 use super::stamp::Stamp;
 use crate::limits;
+use crate::spares::{Recycle, Shelf, Spare};
 
 /// What became of a range.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -58,11 +61,31 @@ pub(crate) enum Verdict {
     Lose,
 }
 
+/// A table's memory.
+#[derive(Debug)]
+pub(crate) struct Ranges(VecDeque<Range>);
+
+impl Ranges {
+    pub(crate) fn large() -> Self {
+        Self(VecDeque::with_capacity(limits::SCOREBOARD_RANGES_MAX))
+    }
+}
+
+impl Recycle for Ranges {
+    fn recycle(&mut self) {
+        self.0.clear();
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Board {
     /// SND.UNA.
     start: SeqNumber,
     ranges: VecDeque<Range>,
+    /// The small table, in exchange for which `ranges` is a large one.
+    exchanged: Spare<Ranges>,
+    /// Where large ones are.
+    shelf: Rc<Shelf<Ranges>>,
     /// Numbers that are `Sacked`.
     sacked: u32,
     /// Numbers that are `Lost`.
@@ -70,12 +93,29 @@ pub(crate) struct Board {
 }
 
 impl Board {
+    pub(crate) fn spare(shelf: Rc<Shelf<Ranges>>) -> Self {
+        let ranges = VecDeque::with_capacity(limits::SCOREBOARD_RANGES);
+        Self { start: SeqNumber::ZERO, ranges, exchanged: Spare::NONE, shelf, sacked: 0, lost: 0 }
+    }
+
     /// Everything from `start` to `end` was sent at `sent`.
-    pub(crate) fn new(start: SeqNumber, end: SeqNumber, sent: Stamp) -> Self {
-        let range = Range { end, sent, fate: Fate::UnderWay, is_again: false };
-        let mut ranges = VecDeque::with_capacity(16);
-        ranges.push_back(range);
-        Self { start, ranges, sacked: 0, lost: 0 }
+    pub(crate) fn begin(&mut self, start: SeqNumber, end: SeqNumber, sent: Stamp) {
+        self.start = start;
+        self.ranges.push_back(Range { end, sent, fate: Fate::UnderWay, is_again: false });
+    }
+
+    /// How many ranges there may be. Near the end of a small table it is exchanged.
+    fn limit(&mut self) -> usize {
+        if self.exchanged.is_some() {
+            return limits::SCOREBOARD_RANGES_MAX;
+        }
+        if self.ranges.len() + RESERVE + 2 > limits::SCOREBOARD_RANGES {
+            self.exchanged = self.shelf.take();
+        }
+        let Some(large) = self.exchanged.get_mut() else { return limits::SCOREBOARD_RANGES };
+        large.0.extend(self.ranges.drain(..));
+        std::mem::swap(&mut self.ranges, &mut large.0);
+        limits::SCOREBOARD_RANGES_MAX
     }
 
     pub(crate) fn sacked(&self) -> u32 {
@@ -93,8 +133,9 @@ impl Board {
 
     /// New numbers up to `end` leave at `now`. What leaves within `quantum` ticks is one burst.
     pub(crate) fn extend(&mut self, end: SeqNumber, now: Stamp, quantum: u32) {
-        let is_full = self.ranges.len() >= limits::SCOREBOARD_RANGES_MAX - RESERVE;
-        if self.ranges.len() >= limits::SCOREBOARD_RANGES_MAX {
+        let limit = self.limit();
+        let is_full = self.ranges.len() >= limit - RESERVE;
+        if self.ranges.len() >= limit {
             self.reopen_last();
         }
         if let Some(last) = self.ranges.back_mut()
@@ -165,7 +206,7 @@ impl Board {
         if self.ranges.range(first..=last).all(|range| range.fate == Fate::Sacked) {
             return true;
         }
-        if self.ranges.len() + 2 > limits::SCOREBOARD_RANGES_MAX - RESERVE {
+        if self.ranges.len() + 2 > self.limit() - RESERVE {
             return false;
         }
         self.split(left);
@@ -270,7 +311,7 @@ impl Board {
     /// again at `now`. What leaves within `quantum` ticks is one burst.
     pub(crate) fn sent_again(&mut self, seq: SeqNumber, len: u32, now: Stamp, quantum: u32) {
         let end = seq + len;
-        let is_room = self.ranges.len() + 2 <= limits::SCOREBOARD_RANGES_MAX;
+        let is_room = self.ranges.len() + 2 <= self.limit();
         if is_room {
             self.split(seq);
             self.split(end);
@@ -343,7 +384,7 @@ impl Board {
     pub(crate) fn invariants(&self, unacknowledged: SeqNumber, max: SeqNumber) {
         debug_assert_eq!(self.start, unacknowledged, "the scoreboard begins at SND.UNA");
         debug_assert_eq!(self.end(), max, "and ends with what was sent");
-        debug_assert!(self.ranges.len() <= limits::SCOREBOARD_RANGES_MAX, "it is bounded");
+        debug_assert!(self.ranges.len() <= self.ranges.capacity(), "it is bounded");
         let (mut start, mut sacked, mut lost) = (self.start, 0, 0);
         for range in &self.ranges {
             debug_assert!(range.end.after(start), "an empty range is no range");
@@ -360,18 +401,34 @@ impl Board {
     }
 }
 
+impl Recycle for Board {
+    fn recycle(&mut self) {
+        self.ranges.clear();
+        if let Some(small) = self.exchanged.get_mut() {
+            std::mem::swap(&mut self.ranges, &mut small.0);
+            self.exchanged.give_back();
+        }
+        (self.sacked, self.lost) = (0, 0);
+    }
+}
+
 /// Ranges that a peer's SACKs and new data leave for retransmissions.
 const RESERVE: usize = 16;
 
-const _: () = assert!(RESERVE * 4 < limits::SCOREBOARD_RANGES_MAX);
+const _: () = assert!(RESERVE * 3 < limits::SCOREBOARD_RANGES);
 const _: () = assert!(size_of::<Range>() == 12);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn fresh() -> Board {
+        Board::spare(Shelf::new(1, |_| Ranges::large()))
+    }
+
     fn board() -> Board {
-        let mut board = Board::new(SeqNumber(u32::MAX - 999), SeqNumber(0), Stamp(0));
+        let mut board = fresh();
+        board.begin(SeqNumber(u32::MAX - 999), SeqNumber(0), Stamp(0));
         for step in 1..4u32 {
             board.extend(SeqNumber(step * 1_000), Stamp(step * 10), 0);
         }
@@ -384,7 +441,8 @@ mod tests {
 
     #[test]
     fn what_leaves_within_a_quantum_is_one_range() {
-        let mut board = Board::new(SeqNumber(0), SeqNumber(10), Stamp(100));
+        let mut board = fresh();
+        board.begin(SeqNumber(0), SeqNumber(10), Stamp(100));
         board.extend(SeqNumber(20), Stamp(104), 4);
         board.extend(SeqNumber(30), Stamp(105), 4);
         assert_eq!(board.ranges.len(), 2);
@@ -435,7 +493,8 @@ mod tests {
 
     #[test]
     fn a_flood_of_blocks_is_bounded_and_retransmissions_go_on() {
-        let mut board = Board::new(SeqNumber(0), SeqNumber(1_000_000), Stamp(0));
+        let mut board = fresh();
+        board.begin(SeqNumber(0), SeqNumber(1_000_000), Stamp(0));
         let taken = (1..500_000)
             .step_by(2)
             .filter(|at| board.sack(SeqNumber(*at), SeqNumber(at + 1), |_| {}));
@@ -450,5 +509,29 @@ mod tests {
             assert!(sent < 2_000, "it ends");
         }
         check(&board);
+    }
+
+    /// A loss must not allocate: tables keep the memory that they were made with.
+    #[test]
+    fn a_small_table_is_exchanged_for_a_large_one_while_there_is_one() {
+        let shelf = Shelf::new(1, |_| Ranges::large());
+        let mut boards = [0, 1].map(|_| Board::spare(Rc::clone(&shelf)));
+        for board in &mut boards {
+            board.begin(SeqNumber(0), SeqNumber(1_000_000), Stamp(0));
+            for at in (1..2_000).step_by(2) {
+                board.sack(SeqNumber(at), SeqNumber(at + 1), |_| {});
+            }
+            for step in 1..1_000u32 {
+                board.extend(SeqNumber(1_000_000 + step), Stamp(step * 10), 0);
+            }
+            check(board);
+        }
+        let capacities = boards.each_ref().map(|board| board.ranges.capacity());
+        assert_eq!(capacities, [limits::SCOREBOARD_RANGES_MAX, limits::SCOREBOARD_RANGES]);
+        for board in &mut boards {
+            board.recycle();
+            assert_eq!(board.ranges.capacity(), limits::SCOREBOARD_RANGES);
+        }
+        assert!(shelf.take().is_some(), "the large one came back");
     }
 }

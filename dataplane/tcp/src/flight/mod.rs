@@ -22,11 +22,14 @@ mod reduction;
 mod stamp;
 mod undo;
 
+use std::rc::Rc;
+
 use sluice_wire::SeqNumber;
 
 use crate::congestion::Saved;
+use crate::spares::{Recycle, Shelf};
 
-pub(crate) use board::{Board, Delivered, Fate, Verdict};
+pub(crate) use board::{Board, Delivered, Fate, Ranges, Verdict};
 pub(crate) use hystart::{GROWTH_DIVISOR, HyStart, Pace};
 pub(crate) use rack::{Rack, Reordering};
 pub(crate) use reduction::Reduction;
@@ -75,18 +78,26 @@ pub(crate) struct News {
 }
 
 impl Flight {
-    /// Everything from `start` to `end` left at `sent`.
-    pub(crate) fn new(start: SeqNumber, end: SeqNumber, sent: Stamp) -> Self {
+    /// One that nothing is under way of, whose large table comes from `shelf`.
+    pub(crate) fn spare(shelf: Rc<Shelf<Ranges>>) -> Self {
         Self {
-            board: Board::new(start, end, sent),
-            rack: Rack::new(start),
+            board: Board::spare(shelf),
+            rack: Rack::new(SeqNumber::ZERO),
             reduction: Reduction::default(),
-            hystart: HyStart::new(end),
+            hystart: HyStart::new(SeqNumber::ZERO),
             undo: None,
             undo_before: [None, None],
             probe: None,
-            widened_until: start,
+            widened_until: SeqNumber::ZERO,
         }
+    }
+
+    /// Everything from `start` to `end` left at `sent`.
+    pub(crate) fn begin(&mut self, start: SeqNumber, end: SeqNumber, sent: Stamp) {
+        self.board.begin(start, end, sent);
+        self.rack = Rack::new(start);
+        self.hystart = HyStart::new(end);
+        self.widened_until = start;
     }
 
     /// Numbers that were sent and are not under way.
@@ -171,5 +182,13 @@ impl Flight {
         );
         self.board.lose_first();
         self.probe = None;
+    }
+}
+
+impl Recycle for Flight {
+    fn recycle(&mut self) {
+        self.board.recycle();
+        self.reduction = Reduction::default();
+        (self.undo, self.undo_before, self.probe) = (None, [None, None], None);
     }
 }

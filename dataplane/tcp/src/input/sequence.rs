@@ -84,7 +84,7 @@ impl Connection {
             && self.state.may_receive()
         {
             cx.counters.duplicate_data.increment();
-            self.note_duplicate(header.seq, payload_len);
+            self.note_duplicate(header.seq, payload_len, cx);
         }
         let is_last_fin =
             header.flags.contains(Flags::FIN) && header.seq + segment_len == self.receive.next;

@@ -30,7 +30,7 @@ impl Connection {
             return Err(Done);
         }
         if header.seq.before(self.receive.next) && !payload.is_empty() {
-            self.note_duplicate(header.seq, payload.len() as u32);
+            self.note_duplicate(header.seq, payload.len() as u32, cx);
         }
         let is_trimmed = self.trim(header, &mut payload);
         if is_trimmed {
@@ -62,10 +62,10 @@ impl Connection {
     /// Lets the next ACK say what came twice (RFC 2883, 4.1): the peer learns that a retransmission
     /// was not needed.
     #[cold]
-    pub(super) fn note_duplicate(&mut self, seq: SeqNumber, len: u32) {
+    pub(super) fn note_duplicate(&mut self, seq: SeqNumber, len: u32, cx: &Context<'_>) {
         if self.options.has_sack() {
             let end = (seq + len).min(self.receive.next);
-            self.receive.note_duplicate(seq, end);
+            self.receive.note_duplicate(seq, end, cx);
         }
     }
 

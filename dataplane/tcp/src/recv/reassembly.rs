@@ -1,15 +1,24 @@
 //! Bytes that arrived ahead of a hole, and what the peer is told of them (RFC 2018, RFC 2883).
 
+use std::rc::Rc;
+
 use sluice_buf::{Chain, Pool};
 use sluice_wire::{SackBlocks, SeqNumber};
 
 use super::append_copy;
 use crate::limits;
+use crate::spares::{Recycle, Shelf, Spare};
 
 /// Ranges in order of their numbers; no two touch. What arrived first stays.
-#[derive(Debug, Default)]
+///
+/// The table begins small and is exchanged for a large one, once, if there is one.
+#[derive(Debug)]
 pub(crate) struct Reassembly {
     ranges: Vec<Range>,
+    /// The small table, in exchange for which `ranges` is a large one.
+    exchanged: Spare<Pieces>,
+    /// Where large ones are.
+    shelf: Rc<Shelf<Pieces>>,
     /// Buffers of all ranges.
     buffers: u32,
     /// Where the peer's FIN is.
@@ -18,6 +27,34 @@ pub(crate) struct Reassembly {
     duplicate: Option<(SeqNumber, SeqNumber)>,
     /// Counts insertions, so that the latest can be told first.
     clock: u32,
+}
+
+/// A table's memory.
+#[derive(Debug)]
+pub(crate) struct Pieces(Vec<Range>);
+
+impl Pieces {
+    pub(crate) fn large() -> Self {
+        Self(Vec::with_capacity(limits::REASSEMBLY_RANGES_MAX))
+    }
+}
+
+impl Recycle for Pieces {
+    fn recycle(&mut self) {
+        self.0.clear();
+    }
+}
+
+impl Recycle for Reassembly {
+    fn recycle(&mut self) {
+        self.ranges.clear();
+        if let Some(small) = self.exchanged.get_mut() {
+            std::mem::swap(&mut self.ranges, &mut small.0);
+            self.exchanged.give_back();
+        }
+        (self.buffers, self.clock) = (0, 0);
+        (self.fin, self.duplicate) = (None, None);
+    }
 }
 
 #[derive(Debug)]
@@ -44,6 +81,35 @@ pub(crate) enum Insert {
 }
 
 impl Reassembly {
+    /// An empty one, whose large table comes from `shelf`.
+    pub(crate) fn spare(shelf: Rc<Shelf<Pieces>>) -> Self {
+        let ranges = Vec::with_capacity(limits::REASSEMBLY_RANGES);
+        Self {
+            ranges,
+            exchanged: Spare::NONE,
+            shelf,
+            buffers: 0,
+            fin: None,
+            duplicate: None,
+            clock: 0,
+        }
+    }
+
+    /// Whether another range has room; a small table that is full is exchanged.
+    fn has_room(&mut self) -> bool {
+        if self.exchanged.is_some() {
+            return self.ranges.len() < limits::REASSEMBLY_RANGES_MAX;
+        }
+        if self.ranges.len() < limits::REASSEMBLY_RANGES {
+            return true;
+        }
+        self.exchanged = self.shelf.take();
+        let Some(large) = self.exchanged.get_mut() else { return false };
+        large.0.append(&mut self.ranges);
+        std::mem::swap(&mut self.ranges, &mut large.0);
+        true
+    }
+
     /// Keeps `payload` from `seq` on, in at most `room` buffers more.
     pub(crate) fn insert(
         &mut self,
@@ -82,12 +148,12 @@ impl Reassembly {
         let index = self.ranges.partition_point(|range| range.end().before(seq));
         while !payload.is_empty() {
             let end = seq + payload.len() as u32;
-            let Some(range) =
-                self.ranges.get_mut(index).filter(|range| range.start.at_or_before(end))
-            else {
-                if self.ranges.len() >= limits::REASSEMBLY_RANGES_MAX {
-                    return Insert::Full;
-                }
+            let is_touched = |range: &Range| range.start.at_or_before(end);
+            let is_new = !self.ranges.get(index).is_some_and(is_touched);
+            if is_new && !self.has_room() {
+                return Insert::Full;
+            }
+            let Some(range) = self.ranges.get_mut(index).filter(|_| !is_new) else {
                 let touched = self.clock;
                 self.ranges.insert(index, Range { start: seq, chain: payload, touched });
                 return Insert::Kept;

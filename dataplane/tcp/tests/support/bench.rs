@@ -7,7 +7,7 @@ use std::time::Duration;
 use sluice_base::{HashKey, Instant};
 use sluice_buf::{Chain, Pool, Pressure, chain_nodes_in_use};
 use sluice_tcp::{
-    ChallengeAcks, Config, Connection, Context, Numbers, Outgoing, Signals, TcpCounters,
+    ChallengeAcks, Config, Connection, Context, Numbers, Outgoing, Signals, Spares, TcpCounters,
 };
 use sluice_wire::{SeqNumber, TcpHeader};
 
@@ -25,6 +25,7 @@ pub(crate) struct Bench {
     pub(crate) pool: Pool,
     pub(crate) pressure: Pressure,
     pub(crate) counters: TcpCounters,
+    pub(crate) spares: Spares,
     pub(crate) challenges: ChallengeAcks,
     pub(crate) now: Instant,
     pub(crate) connection: Option<Connection>,
@@ -66,6 +67,7 @@ impl Bench {
             pool: Pool::heap(buffers),
             pressure: Pressure::None,
             counters: TcpCounters::default(),
+            spares: Spares::new(1),
             challenges: ChallengeAcks::new(HashKey::new([0x1234_5678, 0x9abc_def0])),
             now: Instant::from_millis(1_000),
             connection: None,
@@ -86,6 +88,7 @@ impl Bench {
             pool: &self.pool,
             pressure: self.pressure,
             counters: &self.counters,
+            spares: &self.spares,
             challenges: &self.challenges,
             now: self.now,
         };
@@ -98,6 +101,7 @@ impl Bench {
             pool: &self.pool,
             pressure: self.pressure,
             counters: &self.counters,
+            spares: &self.spares,
             challenges: &self.challenges,
             now: self.now,
         };
@@ -111,6 +115,7 @@ impl Bench {
             pool: &self.pool,
             pressure: self.pressure,
             counters: &self.counters,
+            spares: &self.spares,
             challenges: &self.challenges,
             now: self.now,
         };
@@ -255,6 +260,7 @@ impl Bench {
     /// Drops the connection: every buffer must be home, every node free.
     pub(crate) fn census(mut self) {
         self.connection = None;
+        assert_eq!(self.spares.lent(), 0, "every scoreboard is back");
         assert_eq!(self.pool.in_use(), 0, "every buffer is home");
         assert_eq!(chain_nodes_in_use(), 0, "no chain node is held");
     }
