@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sluice_base::{ClusterId, EndpointId};
 
-use crate::Congestion;
+use crate::TcpSettings;
 
 /// A set of endpoints, how one is chosen, and what connections to them are like.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -28,8 +28,8 @@ pub struct Cluster {
     pub max_connections: u32,
     /// Requests that wait for a connection, over all workers; beyond: 503, flag UO.
     pub max_pending: u32,
-    /// Congestion control of what we send to endpoints.
-    pub congestion: Congestion,
+    /// TCP towards endpoints.
+    pub tcp: TcpSettings,
 }
 
 /// One address of a cluster.

@@ -59,6 +59,12 @@ pub const MAX_CONNECTIONS: u32 = 1_024;
 /// `[[cluster]] max_pending`: Envoy's.
 pub const MAX_PENDING: u32 = 1_024;
 
+/// `keepalive_interval` of listener and cluster: Linux's and Envoy's.
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(75);
+
+/// `keepalive_probes` of listener and cluster: Linux's and Envoy's.
+pub const KEEPALIVE_PROBES: u8 = 9;
+
 /// `[admin] address`: only this machine, since the admin API can stop the process; the port of
 /// Envoy's examples is 9901.
 pub const ADMIN_ADDRESS: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9_901);

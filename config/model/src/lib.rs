@@ -28,6 +28,7 @@ mod listener;
 mod route;
 mod rule;
 mod runtime;
+mod tcp;
 
 pub use admin::{AccessLog, AccessLogFormat, AccessLogPath, Admin};
 pub use cluster::{Cluster, Endpoint, HttpVersion, LoadBalancing};
@@ -37,7 +38,7 @@ pub use impairment::{Direction, Impairment};
 pub use interface::{
     DeviceSpec, Interface, IpCidr, IpRoute, ReversePathCheck, RouterAdvertisements,
 };
-pub use listener::{Congestion, HttpListener, Listener, Protocol};
+pub use listener::{HttpListener, Listener, Protocol};
 pub use route::{
     DirectResponse, DomainPattern, HeaderMatch, HeaderValue, PathMatch, QueryMatch, Redirect,
     RedirectPath, Route, RouteAction, RouteMatch, Scheme, StringMatch, VirtualHost,
@@ -45,3 +46,4 @@ pub use route::{
 };
 pub use rule::{IpNetwork, PortRange, Rule, RuleAction};
 pub use runtime::{Buffers, Hugepages, Idle, Runtime};
+pub use tcp::{Congestion, Ecn, Keepalive, TcpSettings};

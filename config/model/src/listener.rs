@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sluice_base::{ClusterId, ListenerId};
 
-use crate::VirtualHost;
+use crate::{TcpSettings, VirtualHost};
 
 /// An address and port on which connections are accepted.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -20,8 +20,8 @@ pub struct Listener {
     pub protocol: Protocol,
     /// A connection without any byte or stream for this long is closed; `None`: never.
     pub idle_timeout: Option<Duration>,
-    /// Congestion control of what we send to clients.
-    pub congestion: Congestion,
+    /// TCP towards clients.
+    pub tcp: TcpSettings,
 }
 
 impl Listener {
@@ -64,14 +64,4 @@ pub struct HttpListener {
     pub max_headers: u16,
     /// Bytes of a request body, beyond: 413; `None`: unlimited.
     pub max_body: Option<u64>,
-}
-
-/// How fast TCP sends.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
-pub enum Congestion {
-    /// RFC 9438; the default of every large system, so a fair neighbour.
-    #[default]
-    Cubic,
-    /// RFC 5681 and 6582.
-    NewReno,
 }

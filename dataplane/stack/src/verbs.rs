@@ -69,6 +69,7 @@ impl Stack {
         let address = address.into();
         let host = self.local_host(address.ip()).ok_or(ListenError::NotLocal)?;
         let config = self.configs.acquire(tcp).ok_or(ListenError::TableFull)?;
+        self.spares.stock(tcp.congestion);
         let inserted = self.listeners.insert(id, address, host, config);
         if inserted.is_err() {
             self.configs.release(config);
@@ -150,6 +151,7 @@ impl Stack {
         let hash = tuple.hash(&self.flow_key);
         let mtu = self.mtu_for(interface, remote);
         let wanted = self.configs.acquire(tcp).ok_or(ConnectError::TableFull)?;
+        self.spares.stock(tcp.congestion);
         let config = self.configs.acquire_for(wanted, mtu);
         self.configs.release(wanted);
         let config = config.ok_or(ConnectError::TableFull)?;

@@ -21,6 +21,9 @@ impl Connection {
             return Signals::NONE;
         }
         self.send.queue.append(bytes);
+        if self.congestion.is_paced() {
+            self.settle_pacing(cx);
+        }
         self.is_write_blocked = self.send_room(cx) == 0;
         if self.sendable() > 0 && !self.timers.is_armed(Timer::Persist) {
             // Timed when it leaves; nothing else has changed.

@@ -6,7 +6,7 @@ use sluice_buf::{Chain, Pressure};
 use crate::config::{Config, nanos};
 use crate::congestion::Congestion;
 use crate::context::Context;
-use crate::flight::{Flight, Stamp};
+use crate::flight::Flight;
 use crate::limits;
 use crate::options::Negotiated;
 use crate::output::Owed;
@@ -51,8 +51,6 @@ pub struct Connection {
     pub(crate) recovery: Recovery,
     /// RCV.NXT when the receive window was last measured.
     pub(crate) tuned_from: SeqNumber,
-    /// When that was.
-    pub(crate) tuned_at: Stamp,
     pub(crate) congestion: Congestion,
     pub(crate) timers: Timers,
     pub(crate) rtt: RttEstimator,
@@ -148,6 +146,9 @@ impl Connection {
         }
         self.settle_send_timers(cx);
         self.timers.settle();
+        if self.congestion.is_paced() {
+            self.settle_pacing(cx);
+        }
         self.finish(Signals::NONE, cx)
     }
 
@@ -199,7 +200,9 @@ impl Connection {
         if cx.pressure != Pressure::None {
             return limited_queue(least, cx.pressure).min(most);
         }
-        (2 * self.congestion.window + least).min(most)
+        // Behind a hole lies more than the window.
+        let window = self.congestion.window.max(self.send.in_flight());
+        (2 * window + least).min(most)
     }
 
     /// Bytes written and not yet acknowledged.

@@ -22,9 +22,9 @@
 //!
 //! `open`, `input/`, `output`, `close` are the RFC's event processing; `send` and `recv` the two
 //! halves of sequence space with their pictures; `selective`, `repair`, `tail_probe` and `flight/`
-//! what happens on loss with SACK, `recovery` without; `congestion/` and `rtt` the pace; `timer` the
-//! deadlines; `path_mtu` the largest segment; `limits` the bound on everything that a peer can make us
-//! hold.
+//! what happens on loss with SACK, `recovery` without; `congestion/`, `pacing` and `rtt` the pace;
+//! `timer` the deadlines; `path_mtu` the largest segment; `limits` the bound on everything that a peer
+//! can make us hold.
 //!
 //! # What it follows
 //!
@@ -59,6 +59,7 @@ pub mod limits;
 mod open;
 mod options;
 mod output;
+mod pacing;
 mod path_mtu;
 mod recovery;
 mod recv;

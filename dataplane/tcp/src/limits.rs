@@ -71,6 +71,9 @@ pub const SPARES_MIN: u32 = 64;
 /// See [`SPARES_MIN`].
 pub const SPARES_MAX: u32 = 4_096;
 
+/// Models of BBR of one stack, a kilobyte each; connections beyond use CUBIC.
+pub const MODELS_MAX: u32 = 8_192;
+
 /// Ranges of most reassembly queues; a few have room for [`REASSEMBLY_RANGES_MAX`].
 pub const REASSEMBLY_RANGES: usize = 32;
 

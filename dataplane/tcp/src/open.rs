@@ -5,7 +5,6 @@ use sluice_wire::{SeqNumber, TcpHeader};
 use crate::congestion::Congestion;
 use crate::connection::Connection;
 use crate::context::Context;
-use crate::flight::Stamp;
 use crate::isn::Numbers;
 use crate::options::Negotiated;
 use crate::output::Owed;
@@ -53,10 +52,9 @@ impl Connection {
             timers: Timers::new(cx.config.quick_acks, cx.now),
             rtt: RttEstimator::new(cx.config),
             tuned_from: SeqNumber::ZERO,
-            tuned_at: Stamp::of(cx.now),
             flight: Spare::NONE,
             path_search: None,
-            congestion: Congestion::new(cx.config.congestion, options.mss.into()),
+            congestion: Congestion::new(cx.config.congestion, options.mss.into(), cx.spares),
             options,
         }
     }
@@ -77,6 +75,9 @@ impl Connection {
         self.retries = 0;
         self.owed = self.owed.without(Owed::SYN);
         self.congestion.on_connected(self.options.mss.into(), was_syn_lost);
+        if self.congestion.is_paced() {
+            self.begin_pacing(cx);
+        }
         if was_syn_lost {
             self.rtt.on_lost_syn(cx.config);
         }

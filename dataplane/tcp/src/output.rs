@@ -490,6 +490,9 @@ impl Connection {
 
     #[inline]
     fn finish_output(&mut self, cx: &Context<'_>) {
+        if self.congestion.is_paced() {
+            self.settle_pacing(cx);
+        }
         self.settle_send_timers(cx);
         if cfg!(debug_assertions) {
             self.invariants();

@@ -18,6 +18,9 @@ impl Connection {
     #[inline]
     pub(crate) fn note_sent(&mut self, from: SeqNumber, end: SeqNumber, cx: &Context<'_>) {
         let stamp = Stamp::of(cx.now);
+        if self.congestion.is_paced() {
+            self.pace_sent(from, end, cx);
+        }
         if from == self.send.unacknowledged {
             self.timers.sent_at = stamp;
         } else if self.options.has_sack() {
@@ -154,6 +157,9 @@ impl Connection {
         if let Some(flight) = self.flight.get_mut() {
             flight.board.sent_again(seq, len, Stamp::of(now), quantum);
             flight.reduction.on_sent(len);
+            if let Some(bbr) = self.congestion.bbr() {
+                bbr.on_sent_again(len);
+            }
             if let Some(undo) = flight.undo.as_mut() {
                 undo.on_sent_again(seq, len, stamp);
             }

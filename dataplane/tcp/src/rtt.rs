@@ -30,6 +30,9 @@ pub(crate) struct RttEstimator {
     timed: SeqNumber,
     timed_at_us: u32,
     is_timing: bool,
+    /// When the receive window was last measured, in ticks of 2^20 ns: it is compared with a round
+    /// trip, and there is room here. Wraps in 68 s.
+    pub(crate) tuned_at: u16,
     /// How often the timeout has been doubled (RFC 6298, 5.5).
     pub(crate) backoff: u8,
 }
@@ -43,6 +46,7 @@ impl RttEstimator {
             timed: SeqNumber::ZERO,
             timed_at_us: 0,
             is_timing: false,
+            tuned_at: 0,
             backoff: 0,
         }
     }

@@ -69,6 +69,9 @@ impl Connection {
             self.recovery.follow(header.ack);
         }
         self.settle_flight(is_advance, wait, cx);
+        if self.congestion.is_paced() {
+            self.pace_acknowledged(news.bytes, cx);
+        }
         if self.is_write_blocked {
             self.unblock_writer(signals, cx);
         }

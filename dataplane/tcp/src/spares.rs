@@ -5,10 +5,11 @@
 //! does not allocate, and find their way back when they are dropped. An empty shelf is counted, and
 //! the connection makes do: it repairs losses like one without SACK, or drops what is out of order.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::{Rc, Weak};
 
+use crate::congestion::{Bbr, CongestionKind};
 use crate::flight::{Flight, Ranges};
 use crate::limits;
 use crate::recv::{Pieces, Reassembly};
@@ -24,6 +25,9 @@ pub(crate) trait Recycle {
 pub struct Spares {
     pub(crate) flights: Rc<Shelf<Flight>>,
     pub(crate) reassemblies: Rc<Shelf<Reassembly>>,
+    pub(crate) models: Rc<Shelf<Bbr>>,
+    /// Models of BBR to make when somebody asks for them.
+    models_max: u32,
 }
 
 impl Spares {
@@ -31,7 +35,8 @@ impl Spares {
     /// a time, and a sixteenth of those in a bad one, up to a bound.
     #[must_use]
     pub fn new(connections: u32) -> Self {
-        Self::of((connections / 8).clamp(limits::SPARES_MIN, limits::SPARES_MAX))
+        let lent = (connections / 8).clamp(limits::SPARES_MIN, limits::SPARES_MAX);
+        Self { models_max: connections.min(limits::MODELS_MAX), ..Self::of(lent) }
     }
 
     /// So many of each.
@@ -44,20 +49,31 @@ impl Spares {
         Self {
             flights: Shelf::new(count, |_| Flight::spare(Rc::clone(&ranges))),
             reassemblies: Shelf::new(count, |_| Reassembly::spare(Rc::clone(&pieces))),
+            models: Shelf::new(0, |_| Bbr::new()),
+            models_max: count as u32,
         }
     }
 
-    /// Scoreboards and reassembly queues that are lent.
+    /// Makes what connections with that algorithm need, unless it is there: for when a listener or a
+    /// cluster that uses it becomes known.
+    #[inline]
+    pub fn stock(&self, congestion: CongestionKind) {
+        if congestion == CongestionKind::Bbr && self.models.all.get() == 0 {
+            self.models.fill(self.models_max as usize, |_| Bbr::new());
+        }
+    }
+
+    /// Scoreboards, reassembly queues and models that are lent.
     #[must_use]
     pub fn lent(&self) -> usize {
-        self.flights.lent() + self.reassemblies.lent()
+        self.flights.lent() + self.reassemblies.lent() + self.models.lent()
     }
 }
 
 /// A bounded store of one kind.
 pub(crate) struct Shelf<T> {
     free: RefCell<Vec<Box<Slot<T>>>>,
-    all: usize,
+    all: Cell<usize>,
 }
 
 struct Slot<T> {
@@ -66,11 +82,20 @@ struct Slot<T> {
 }
 
 impl<T: Recycle> Shelf<T> {
-    pub(crate) fn new(count: usize, mut make: impl FnMut(usize) -> T) -> Rc<Self> {
-        let shelf = Rc::new(Self { free: RefCell::new(Vec::with_capacity(count)), all: count });
-        let slot = |index| Box::new(Slot { value: make(index), home: Rc::downgrade(&shelf) });
-        shelf.free.borrow_mut().extend((0..count).map(slot));
+    pub(crate) fn new(count: usize, make: impl FnMut(usize) -> T) -> Rc<Self> {
+        let shelf = Rc::new(Self { free: RefCell::new(Vec::new()), all: Cell::new(0) });
+        shelf.fill(count, make);
         shelf
+    }
+
+    /// Makes `count` more.
+    fn fill(self: &Rc<Self>, count: usize, mut make: impl FnMut(usize) -> T) {
+        self.all.set(self.all.get() + count);
+        let mut free = self.free.borrow_mut();
+        // Room for all, so that giving back does not allocate.
+        free.reserve_exact(self.all.get());
+        let slot = |index| Box::new(Slot { value: make(index), home: Rc::downgrade(self) });
+        free.extend((0..count).map(slot));
     }
 
     /// One of them, as `recycle` left it; nothing if all are lent.
@@ -79,7 +104,7 @@ impl<T: Recycle> Shelf<T> {
     }
 
     fn lent(&self) -> usize {
-        self.all - self.free.borrow().len()
+        self.all.get() - self.free.borrow().len()
     }
 }
 

@@ -96,6 +96,14 @@ impl Timers {
         }
     }
 
+    /// Asks to be called at `at`, for something that is not one of the timers.
+    pub(crate) fn wake(&mut self, at: Instant) {
+        if at < self.next {
+            self.next = at;
+            self.moved = true;
+        }
+    }
+
     /// Cancels it; of those that share its deadline only the one that is armed for the same end.
     #[inline]
     pub(crate) fn cancel(&mut self, timer: Timer) {

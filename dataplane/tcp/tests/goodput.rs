@@ -74,6 +74,8 @@ struct Figures {
     fast: u64,
     undone: u64,
     probes: u64,
+    /// Smoothed, at the end.
+    round_trip_ms: f64,
 }
 
 impl World {
@@ -83,6 +85,7 @@ impl World {
         if !path.has_spares {
             benches[0].spares = Spares::of(0);
         }
+        benches[0].spares.stock(congestion);
         benches[0].iss = sluice_wire::SeqNumber(seed as u32 ^ 0xffff_0000);
         let now = benches[0].now;
         let (events, rng) = (BTreeMap::new(), Rng::new(seed));
@@ -187,6 +190,10 @@ impl World {
         );
     }
 
+    fn round_trip_ms(&self) -> f64 {
+        f64::from(self.benches[0].connection().round_trip_us().unwrap_or(0)) / 1_000.0
+    }
+
     fn counter(&self, name: &str) -> u64 {
         let counters = &self.benches[0].counters;
         counters.iter().find(|(it, _)| *it == name).map_or(0, |(_, value)| value)
@@ -215,6 +222,7 @@ impl World {
             fast: counter("fast-retransmits"),
             undone: counter("reductions-undone"),
             probes: counter("tail-probes"),
+            round_trip_ms: self.round_trip_ms(),
         };
         self.events.clear();
         for bench in &mut self.benches {
@@ -230,7 +238,8 @@ impl World {
 /// The mean of several seeds.
 fn mean(name: &str, path: Path, congestion: CongestionKind, sack: bool) -> Figures {
     // A path that loses at random carries little, and must be watched for long.
-    let (seconds, count) = if path.loss > 0 { (30, 5) } else { (10, 2) };
+    let is_slow = path.loss > 0 && congestion != CongestionKind::Bbr;
+    let (seconds, count) = if is_slow { (30, 5) } else { (10, 2) };
     let one = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
     let seeds: Vec<u64> = one.map_or_else(|| (1..=count).collect(), |seed| vec![seed]);
     let all: Vec<_> = seeds
@@ -246,6 +255,7 @@ fn mean(name: &str, path: Path, congestion: CongestionKind, sack: bool) -> Figur
         fast: sum(|it| it.fast),
         undone: sum(|it| it.undone),
         probes: sum(|it| it.probes),
+        round_trip_ms: all.iter().map(|it| it.round_trip_ms).sum::<f64>() / count,
     };
     let each: Vec<_> = all.iter().map(|it| format!("{:.2}", it.mbit)).collect();
     println!("{name}: {figures:.4?} [{}]", each.join(" "));
@@ -339,6 +349,36 @@ fn bursts_of_loss() {
     let path = Path { loss: 10_000, burst: 8, ..CLEAN };
     let figures = mean("1 % loss in bursts of 8", path, CongestionKind::Cubic, true);
     assert!(figures.mbit > 3.0, "{figures:?}");
+}
+
+/// What BBR is for: losses that are no congestion do not slow it down.
+#[test]
+fn bbr_does_not_mind_random_loss() {
+    for (loss, least) in [(0, 85.0), (1_000, 85.0), (10_000, 85.0), (50_000, 65.0)] {
+        let path = Path { loss, ..CLEAN };
+        let name = format!("BBR, {} % loss", f64::from(loss) / 10_000.0);
+        let figures = mean(&name, path, CongestionKind::Bbr, true);
+        assert!(figures.mbit > least, "{figures:?}");
+    }
+}
+
+/// The bottleneck could queue for half a second; BBR fills the path, not the queue.
+#[test]
+fn bbr_keeps_a_large_queue_short() {
+    let path = Path { queue_max: 6_250_000, ..CLEAN };
+    let bbr = mean("BBR, 500 ms of queue", path, CongestionKind::Bbr, true);
+    let cubic = mean("CUBIC, 500 ms of queue", path, CongestionKind::Cubic, true);
+    assert!(bbr.mbit > 85.0, "{bbr:?}");
+    assert!(bbr.round_trip_ms < 75.0, "{bbr:?}");
+    assert!(cubic.round_trip_ms > 2.0 * bbr.round_trip_ms, "CUBIC fills it: {cubic:?}");
+}
+
+/// Without SACK nothing says what was delivered when.
+#[test]
+fn bbr_without_sack_is_cubic() {
+    let path = Path { loss: 10_000, ..CLEAN };
+    let figures = mean("BBR, 1 % loss, no SACK", path, CongestionKind::Bbr, false);
+    assert!(figures.mbit < 10.0, "{figures:?}");
 }
 
 /// The reordering window of RACK adapts: what comes late is not taken for lost, and what was is taken

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use sluice_base::{ClusterId, Instant, InterfaceId, ListenerId};
-use sluice_config_model::Congestion;
+use sluice_config_model::TcpSettings;
 use sluice_l7_proxy::Snapshot;
 
 use crate::worker::Worker;
@@ -29,7 +29,7 @@ enum Phase {
 }
 
 /// What a listener asks of the stack; anything else about it is the proxy's business.
-type Listening = (std::net::SocketAddr, Congestion);
+type Listening = (std::net::SocketAddr, TcpSettings);
 
 impl Worker {
     /// Takes the newest snapshot out of the mailbox, if there is one, and works off its listeners.
@@ -84,7 +84,7 @@ impl Worker {
             let id = ListenerId(index);
             let wanted = match snapshot.listener(id) {
                 Some(compiled) if !self.draining => {
-                    Some((compiled.listener.address, compiled.listener.congestion))
+                    Some((compiled.listener.address, compiled.listener.tcp))
                 }
                 _ => None,
             };
@@ -116,19 +116,19 @@ impl Worker {
         if self.adoption.listening[id.index()].is_some() {
             return;
         }
-        if let Some((address, congestion)) = wanted {
-            match self.stack.listen(id, address, &crate::serve::tcp_config(congestion)) {
+        if let Some((address, tcp)) = wanted {
+            match self.stack.listen(id, address, &crate::serve::tcp_config(&tcp)) {
                 Ok(()) => self.adoption.listening[id.index()] = wanted,
                 Err(_) => self.adoption.failures += 1,
             }
         }
     }
 
-    /// How the connections of a cluster find their rate; the default if it is gone.
-    pub(crate) fn cluster_congestion(&self, cluster: ClusterId) -> Congestion {
+    /// What the connections of a cluster are made with; the default if it is gone.
+    pub(crate) fn cluster_tcp(&self, cluster: ClusterId) -> TcpSettings {
         let newest = self.adoption.newest.as_ref();
         let cluster = newest.and_then(|snapshot| snapshot.cluster(cluster));
-        cluster.map(|cluster| cluster.source().congestion).unwrap_or_default()
+        cluster.map(|cluster| cluster.source().tcp).unwrap_or_default()
     }
 
     /// Stops listening everywhere; connections go on.

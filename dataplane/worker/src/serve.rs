@@ -1,7 +1,7 @@
 //! Stage 7: stream events up, verbs down.
 
 use sluice_base::{ConnId, Instant};
-use sluice_config_model::Congestion;
+use sluice_config_model::{Congestion, Ecn, TcpSettings};
 use sluice_l7_proxy::{CloseReason, ConnectRefused, StreamEvent, Verb};
 use sluice_stack::{ConnectError, Ready};
 
@@ -78,7 +78,7 @@ impl Worker {
                 Verb::Close { conn } => self.stack.close(conn, now),
                 Verb::Abort { conn } => self.stack.abort(conn, now),
                 Verb::Connect { token, remote, cluster } => {
-                    let config = tcp_config(self.cluster_congestion(cluster));
+                    let config = tcp_config(&self.cluster_tcp(cluster));
                     let result = self.stack.connect(remote, &config, token, now);
                     self.proxy.connect_result(token, result.map_err(refused), now);
                 }
@@ -96,12 +96,24 @@ impl Worker {
 }
 
 /// The TCP configuration of a listener or cluster.
-pub(crate) fn tcp_config(congestion: Congestion) -> sluice_tcp::Config {
-    let congestion = match congestion {
+pub(crate) fn tcp_config(tcp: &TcpSettings) -> sluice_tcp::Config {
+    let congestion = match tcp.congestion {
         Congestion::Cubic => sluice_tcp::CongestionKind::Cubic,
         Congestion::NewReno => sluice_tcp::CongestionKind::NewReno,
+        Congestion::Bbr => sluice_tcp::CongestionKind::Bbr,
     };
-    sluice_tcp::Config { congestion, ..sluice_tcp::Config::default() }
+    let ecn = match tcp.ecn {
+        Ecn::Off => sluice_tcp::EcnMode::Off,
+        Ecn::Accept => sluice_tcp::EcnMode::Accept,
+        Ecn::Offer => sluice_tcp::EcnMode::Offer,
+    };
+    let keepalive = tcp.keepalive.map(|keepalive| sluice_tcp::Keepalive {
+        idle: keepalive.time,
+        interval: keepalive.interval,
+        probes: keepalive.probes,
+    });
+    let user_timeout = tcp.user_timeout;
+    sluice_tcp::Config { congestion, ecn, keepalive, user_timeout, ..sluice_tcp::Config::default() }
 }
 
 fn close_reason(ready: Ready) -> CloseReason {

@@ -81,7 +81,7 @@ mod tests {
     use std::net::{Ipv4Addr, SocketAddr};
     use std::time::Duration;
 
-    use sluice_config_model::{Congestion, HttpVersion};
+    use sluice_config_model::{HttpVersion, TcpSettings};
 
     use super::*;
 
@@ -100,7 +100,7 @@ mod tests {
             http: HttpVersion::Http11,
             max_connections: 1,
             max_pending: 1,
-            congestion: Congestion::Cubic,
+            tcp: TcpSettings::default(),
         })
     }
 

@@ -8,8 +8,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sluice_base::{ClusterId, InterfaceId, ListenerId, RouteId};
-use sluice_config_model::{Cluster, Config, HttpVersion, Listener, Protocol};
+use sluice_base::{ClusterId, HashKey, InterfaceId, ListenerId, RouteId};
+use sluice_config_model::{Cluster, Config, HttpVersion, Listener, Protocol, TcpSettings};
 use sluice_l7_balance::EndpointSet;
 use sluice_l7_filter::FilterChain;
 use sluice_l7_route::{CompiledRoute, RouteTable};
@@ -220,6 +220,22 @@ impl CompiledListener {
     }
 }
 
+/// What connections of a cluster are made with, as a number: others do when it changes.
+fn made_with(protocol: u64, tcp: &TcpSettings) -> u32 {
+    let key = HashKey::new([0, 0]);
+    let nanos = |duration: Option<Duration>| duration.map_or(0, |it| it.as_nanos() as u64);
+    let keepalive = tcp.keepalive;
+    let parts = [
+        tcp.congestion as u64,
+        tcp.ecn as u64,
+        nanos(keepalive.map(|it| it.time)),
+        nanos(keepalive.map(|it| it.interval)),
+        keepalive.map_or(0, |it| it.probes.into()),
+        nanos(tcp.user_timeout),
+    ];
+    parts.into_iter().fold(protocol, |hash, part| key.hash_pair(hash, part)) as u32
+}
+
 impl CompiledCluster {
     fn compile(cluster: &Cluster, stamp: u64, registry: &mut CounterRegistry) -> Self {
         let (counters, leases) =
@@ -230,7 +246,7 @@ impl CompiledCluster {
         Self {
             id: cluster.id,
             stamp,
-            made_with: protocol << 8 | cluster.congestion as u32,
+            made_with: made_with(protocol, &cluster.tcp),
             connect_timeout: cluster.connect_timeout,
             idle_timeout: cluster.idle_timeout,
             endpoints: EndpointSet::new(cluster),

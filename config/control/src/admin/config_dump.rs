@@ -8,8 +8,8 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 use sluice_config_model::{
     AccessLogFormat, AccessLogPath, Buffers, Cluster, Config, Congestion, Direction, DomainPattern,
-    HeaderValue, HttpListener, HttpVersion, Hugepages, Idle, Impairment, Listener, LoadBalancing,
-    PathMatch, Protocol, RedirectPath, Route, RouteAction, StringMatch, VirtualHost,
+    Ecn, HeaderValue, HttpListener, HttpVersion, Hugepages, Idle, Impairment, Keepalive, Listener,
+    LoadBalancing, PathMatch, Protocol, RedirectPath, Route, RouteAction, StringMatch, VirtualHost,
 };
 
 use super::answer::Answer;
@@ -101,7 +101,10 @@ fn dump_listener(config: &Config, listener: &Listener) -> Value {
         "name": listener.name,
         "address": listener.address.to_string(),
         "idle_timeout": timeout(listener.idle_timeout),
-        "congestion": congestion(listener.congestion),
+        "congestion": congestion(listener.tcp.congestion),
+        "ecn": ecn(listener.tcp.ecn),
+        "keepalive": keepalive(listener.tcp.keepalive),
+        "user_timeout": timeout(listener.tcp.user_timeout),
     });
     match &listener.protocol {
         Protocol::Tcp { cluster } => {
@@ -238,7 +241,10 @@ fn dump_cluster(cluster: &Cluster) -> Value {
         },
         "max_connections": cluster.max_connections,
         "max_pending": cluster.max_pending,
-        "congestion": congestion(cluster.congestion),
+        "congestion": congestion(cluster.tcp.congestion),
+        "ecn": ecn(cluster.tcp.ecn),
+        "keepalive": keepalive(cluster.tcp.keepalive),
+        "user_timeout": timeout(cluster.tcp.user_timeout),
     })
 }
 
@@ -271,7 +277,26 @@ const fn congestion(congestion: Congestion) -> &'static str {
     match congestion {
         Congestion::Cubic => "cubic",
         Congestion::NewReno => "newreno",
+        Congestion::Bbr => "bbr",
     }
+}
+
+const fn ecn(ecn: Ecn) -> &'static str {
+    match ecn {
+        Ecn::Off => "off",
+        Ecn::Accept => "accept",
+        Ecn::Offer => "offer",
+    }
+}
+
+fn keepalive(keepalive: Option<Keepalive>) -> Value {
+    keepalive.map_or(Value::Null, |keepalive| {
+        json!({
+            "time": duration(keepalive.time),
+            "interval": duration(keepalive.interval),
+            "probes": keepalive.probes,
+        })
+    })
 }
 
 fn texts(values: &[impl ToString]) -> Vec<String> {

@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use sluice_base::{ClusterId, EndpointId};
-use sluice_config_model::{Cluster, Congestion, Endpoint, HttpVersion, LoadBalancing, defaults};
+use sluice_config_model::{Cluster, Endpoint, HttpVersion, LoadBalancing, defaults};
 
 use super::interface::not_a_host;
+use super::tcp::tcp_settings;
 use crate::address;
 use crate::limits::ENDPOINTS_MAX;
 use crate::report::{At, Report, Span};
@@ -106,7 +107,7 @@ pub(super) fn cluster(
     });
     let max_connections = number(&mut section, "max_connections", report);
     let max_pending = number(&mut section, "max_pending", report);
-    let congestion = section.take("congestion").and_then(|value| congestion(value, report));
+    let tcp = tcp_settings(&mut section, report);
     section.close(report);
     Cluster {
         id,
@@ -118,19 +119,13 @@ pub(super) fn cluster(
         http: http.map(|at| at.value).unwrap_or_default(),
         max_connections: max_connections.unwrap_or(defaults::MAX_CONNECTIONS),
         max_pending: max_pending.unwrap_or(defaults::MAX_PENDING),
-        congestion: congestion.unwrap_or_default(),
+        tcp,
     }
 }
 
 /// `"0s"` turns a timeout off.
 pub(super) fn unless_zero(at: Option<At<Duration>>, default: Duration) -> Option<Duration> {
     Some(at.map_or(default, |at| at.value)).filter(|duration| !duration.is_zero())
-}
-
-pub(super) fn congestion(value: Value<'_>, report: &mut Report<'_>) -> Option<Congestion> {
-    let words = [("cubic", Congestion::Cubic), ("newreno", Congestion::NewReno)];
-    let later = [("bbr", "BBR comes with a later version")];
-    value.word(&words, &later, report).map(|at| at.value)
 }
 
 fn number(section: &mut Section<'_>, key: &'static str, report: &mut Report<'_>) -> Option<u32> {

@@ -7,7 +7,8 @@ use sluice_base::ListenerId;
 use sluice_config_model::{HttpListener, Listener, Protocol, defaults};
 use toml::de::DeValue;
 
-use super::cluster::{congestion, unless_zero};
+use super::cluster::unless_zero;
+use super::tcp::tcp_settings;
 use super::{Clusters, Interfaces, virtual_host};
 use crate::address;
 use crate::report::{At, Report, Span};
@@ -65,7 +66,7 @@ pub(super) fn listener(
         None => return None,
     };
     let idle_timeout = section.take("idle_timeout").and_then(|value| value.duration(report));
-    let congestion = section.take("congestion").and_then(|value| congestion(value, report));
+    let tcp_settings = tcp_settings(&mut section, report);
     section.close(report);
     Some(Listener {
         id: ListenerId(0),
@@ -73,7 +74,7 @@ pub(super) fn listener(
         address: address?.value,
         protocol: protocol?,
         idle_timeout: unless_zero(idle_timeout, defaults::LISTENER_IDLE_TIMEOUT),
-        congestion: congestion.unwrap_or_default(),
+        tcp: tcp_settings,
     })
 }
 

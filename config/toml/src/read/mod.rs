@@ -12,6 +12,7 @@ mod listener;
 mod route;
 mod rule;
 mod runtime;
+mod tcp;
 mod virtual_host;
 
 use std::collections::BTreeMap;

@@ -4,12 +4,15 @@
 //! falls on loss. Slow start, fast recovery and time-outs are the same for all (RFC 5681) and live
 //! here and in `recovery.rs`. Everything is counted in bytes.
 
+mod bbr;
 mod cubic;
 mod newreno;
 
 use sluice_base::Instant;
 
 use crate::limits;
+use crate::spares::{Spare, Spares};
+pub(crate) use bbr::{Bbr, Progress};
 use cubic::Cubic;
 use newreno::NewReno;
 
@@ -21,6 +24,8 @@ pub enum CongestionKind {
     Cubic,
     /// RFC 5681 and 6582.
     NewReno,
+    /// draft-cardwell-iccrg-bbr-congestion-control-00: rate instead of losses, and paced.
+    Bbr,
 }
 
 /// What an algorithm may look at.
@@ -43,10 +48,24 @@ pub(crate) trait Controller {
     fn on_idle(&mut self);
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 enum Algorithm {
     Cubic(Cubic),
     NewReno(NewReno),
+    /// Out of line. What the window may be is decided with every ACK and every tick of the pacer, see
+    /// `pacing.rs`; of what losses do to it here, nothing stays.
+    Bbr(Spare<Bbr>),
+}
+
+impl Algorithm {
+    /// A copy of what a loss changes.
+    fn copy(&self) -> Self {
+        match self {
+            Self::Cubic(cubic) => Self::Cubic(cubic.clone()),
+            Self::NewReno(newreno) => Self::NewReno(newreno.clone()),
+            Self::Bbr(_) => Self::Bbr(Spare::NONE),
+        }
+    }
 }
 
 impl Controller for Algorithm {
@@ -54,6 +73,7 @@ impl Controller for Algorithm {
         match self {
             Self::Cubic(cubic) => cubic.on_acknowledged(window, acked, path),
             Self::NewReno(newreno) => newreno.on_acknowledged(window, acked, path),
+            Self::Bbr(_) => window,
         }
     }
 
@@ -61,6 +81,7 @@ impl Controller for Algorithm {
         match self {
             Self::Cubic(cubic) => cubic.on_loss(window, flight, path),
             Self::NewReno(newreno) => newreno.on_loss(window, flight, path),
+            Self::Bbr(_) => window,
         }
     }
 
@@ -68,6 +89,7 @@ impl Controller for Algorithm {
         match self {
             Self::Cubic(cubic) => cubic.on_idle(),
             Self::NewReno(newreno) => newreno.on_idle(),
+            Self::Bbr(_) => {}
         }
     }
 }
@@ -83,10 +105,14 @@ pub(crate) struct Congestion {
 }
 
 impl Congestion {
-    pub(crate) fn new(kind: CongestionKind, mss: u32) -> Self {
+    pub(crate) fn new(kind: CongestionKind, mss: u32, spares: &Spares) -> Self {
         let algorithm = match kind {
             CongestionKind::Cubic => Algorithm::Cubic(Cubic::default()),
             CongestionKind::NewReno => Algorithm::NewReno(NewReno::default()),
+            CongestionKind::Bbr => match spares.models.take() {
+                model if model.is_some() => Algorithm::Bbr(model),
+                _ => Algorithm::Cubic(Cubic::default()),
+            },
         };
         Self {
             window: initial_window(mss),
@@ -101,6 +127,27 @@ impl Congestion {
     pub(crate) fn is_first_slow_start(&self) -> bool {
         self.slow_start_threshold == limits::CONGESTION_WINDOW_MAX
             && self.window < self.slow_start_threshold
+    }
+
+    /// Whether what leaves is spread over time, and the window follows [`bbr`](Self::bbr).
+    #[inline]
+    pub(crate) fn is_paced(&self) -> bool {
+        matches!(self.algorithm, Algorithm::Bbr(_))
+    }
+
+    /// The model of the path, if that is what decides.
+    pub(crate) fn bbr(&mut self) -> Option<&mut Bbr> {
+        match &mut self.algorithm {
+            Algorithm::Bbr(bbr) => bbr.get_mut(),
+            Algorithm::Cubic(_) | Algorithm::NewReno(_) => None,
+        }
+    }
+
+    /// Without SACK nothing says what was delivered and when: then it is CUBIC.
+    pub(crate) fn give_up_model(&mut self) {
+        if self.is_paced() {
+            self.algorithm = Algorithm::Cubic(Cubic::default());
+        }
     }
 
     /// The SYNs are exchanged and `mss` is known. RFC 5681, 3.1: if a SYN was lost, begin with one
@@ -149,7 +196,7 @@ impl Congestion {
         Saved {
             window: self.window,
             slow_start_threshold: self.slow_start_threshold,
-            algorithm: self.algorithm.clone(),
+            algorithm: self.algorithm.copy(),
         }
     }
 
@@ -161,7 +208,9 @@ impl Congestion {
             // Slow start the rest of the way.
             self.slow_start_threshold = self.slow_start_threshold.max(saved.window);
         }
-        self.algorithm = saved.algorithm;
+        if !self.is_paced() {
+            self.algorithm = saved.algorithm;
+        }
     }
 
     /// A reduction was none, but a later one stands: as if that had come alone. It began from `wrong`
@@ -180,10 +229,16 @@ impl Congestion {
             self.on_loss(flight, path);
         }
         self.window = path.mss;
+        if let Some(bbr) = self.bbr() {
+            bbr.on_timeout(path.mss);
+        }
     }
 
     /// RFC 5681, 4.1: nothing was sent for longer than the timeout: what is known is old.
     pub(crate) fn on_idle(&mut self, mss: u32) {
+        if self.is_paced() {
+            return;
+        }
         self.window = self.window.min(initial_window(mss));
         self.algorithm.on_idle();
     }
@@ -195,11 +250,17 @@ impl Congestion {
 }
 
 /// What a reduction changes.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Saved {
     window: u32,
     slow_start_threshold: u32,
     algorithm: Algorithm,
+}
+
+impl Clone for Saved {
+    fn clone(&self) -> Self {
+        Self { algorithm: self.algorithm.copy(), ..*self }
+    }
 }
 
 /// RFC 6928, 2.
@@ -210,6 +271,10 @@ pub(crate) fn initial_window(mss: u32) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn congestion(kind: CongestionKind) -> Congestion {
+        Congestion::new(kind, 1_000, &Spares::of(0))
+    }
 
     const PATH: Path = Path { mss: 1_000, rtt_us: 100_000, now: Instant::ZERO };
 
@@ -222,7 +287,7 @@ mod tests {
 
     #[test]
     fn slow_start_doubles_and_stops_at_the_threshold() {
-        let mut congestion = Congestion::new(CongestionKind::NewReno, 1_000);
+        let mut congestion = congestion(CongestionKind::NewReno);
         congestion.on_acknowledged(10_000, 10_000, u32::MAX, PATH);
         assert_eq!(congestion.window, 20_000);
         congestion.slow_start_threshold = 22_000;
@@ -232,7 +297,7 @@ mod tests {
 
     #[test]
     fn an_unused_window_does_not_grow() {
-        let mut congestion = Congestion::new(CongestionKind::NewReno, 1_000);
+        let mut congestion = congestion(CongestionKind::NewReno);
         congestion.on_acknowledged(1_000, 4_999, u32::MAX, PATH);
         assert_eq!(congestion.window, 10_000);
         congestion.on_acknowledged(1_000, 5_000, u32::MAX, PATH);
@@ -241,7 +306,7 @@ mod tests {
 
     #[test]
     fn a_timeout_halves_the_threshold_once() {
-        let mut congestion = Congestion::new(CongestionKind::NewReno, 1_000);
+        let mut congestion = congestion(CongestionKind::NewReno);
         congestion.on_timeout(8_000, true, PATH);
         assert_eq!((congestion.window, congestion.slow_start_threshold), (1_000, 4_000));
         congestion.on_timeout(1_000, false, PATH);
@@ -250,7 +315,7 @@ mod tests {
 
     #[test]
     fn idling_gives_back_what_is_above_the_initial_window() {
-        let mut congestion = Congestion::new(CongestionKind::Cubic, 1_000);
+        let mut congestion = congestion(CongestionKind::Cubic);
         congestion.window = 500_000;
         congestion.on_idle(1_000);
         assert_eq!(congestion.window, 10_000);

@@ -28,6 +28,10 @@ impl Rack {
         Self { sent: Stamp(0), end: start, round_trip: 0, round_trip_min: u32::MAX, highest: start }
     }
 
+    pub(crate) fn highest(&self) -> SeqNumber {
+        self.highest
+    }
+
     pub(crate) fn round_trip(&self) -> u32 {
         self.round_trip
     }

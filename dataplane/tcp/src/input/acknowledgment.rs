@@ -132,6 +132,9 @@ impl Connection {
                 self.restart_retransmit_timer(cx.config, cx.now);
             }
         }
+        if self.congestion.is_paced() {
+            self.pace_acknowledged(acked.bytes, cx);
+        }
         if self.is_write_blocked {
             self.unblock_writer(signals, cx);
         }

@@ -1,15 +1,15 @@
 //! Receive window auto-tuning: a window that a peer fills within a round trip is too small.
 //!
-//! The rate of a sender is at most one window per round trip. When half of ours arrived within less
-//! than one, the window is what limits it, or soon will be; it doubles then, up to a bound, as long as
-//! the application keeps up and receive memory is plentiful. The round trip is what our own segments
-//! measured, the handshake's at least: queues that the sender fills do not count.
+//! The rate of a sender is at most one window per round trip, and half of that while a hole is
+//! filled. When half of ours arrived within two, the window is what limits it, or soon will be; it
+//! doubles then, up to a bound, as long as the application keeps up and receive memory is plentiful.
+//! The round trip is what our own segments measured, the handshake's at least: queues that the sender
+//! fills do not count.
 
 use sluice_buf::Pressure;
 
 use crate::connection::Connection;
 use crate::context::Context;
-use crate::flight::{Stamp, ticks_of_us};
 use crate::limits;
 
 impl Connection {
@@ -24,12 +24,13 @@ impl Connection {
     /// Half of the window arrived since this was last asked.
     #[cold]
     fn measure_window(&mut self, cx: &Context<'_>) {
-        let now = Stamp::of(cx.now);
-        let took = now.since(self.tuned_at);
-        (self.tuned_from, self.tuned_at) = (self.receive.next, now);
+        let now = (cx.now.as_nanos() >> 20) as u16;
+        let took = now.wrapping_sub(self.rtt.tuned_at);
+        (self.tuned_from, self.rtt.tuned_at) = (self.receive.next, now);
         self.options.raise_floor();
-        let round_trip = ticks_of_us(self.rtt.smoothed_us().unwrap_or(0));
-        if cx.pressure != Pressure::None || took > round_trip {
+        // In such ticks too, about.
+        let round_trip = self.rtt.smoothed_us().unwrap_or(0) >> 10;
+        if cx.pressure != Pressure::None || u32::from(took) > 2 * round_trip + 1 {
             return;
         }
         let share = cx.pool.capacity() / limits::RECEIVE_POOL_SHARE;

@@ -7,8 +7,8 @@ use std::time::Duration;
 use sluice_base::{ClusterId, ConnId, EndpointId, Instant, ListenerId, RouteId, VirtualHostId};
 use sluice_buf::{Chain, Pool, chain_nodes_in_use};
 use sluice_config_model::{
-    AccessLog, Cluster, Config, Congestion, DomainPattern, Endpoint, HttpListener, HttpVersion,
-    Listener, LoadBalancing, PathMatch, Protocol, Route, RouteAction, RouteMatch, VirtualHost,
+    AccessLog, Cluster, Config, DomainPattern, Endpoint, HttpListener, HttpVersion, Listener,
+    LoadBalancing, PathMatch, Protocol, Route, RouteAction, RouteMatch, TcpSettings, VirtualHost,
     defaults,
 };
 
@@ -107,7 +107,7 @@ pub(crate) fn cluster(id: u32, endpoints: &[u8]) -> Cluster {
         http: HttpVersion::Http11,
         max_connections: defaults::MAX_CONNECTIONS,
         max_pending: defaults::MAX_PENDING,
-        congestion: Congestion::Cubic,
+        tcp: TcpSettings::default(),
     }
 }
 
@@ -118,7 +118,7 @@ fn listener(id: ListenerId, protocol: Protocol) -> Listener {
         address: SocketAddr::new(Ipv4Addr::new(10, 9, 0, 2).into(), 80 + id.0 as u16),
         protocol,
         idle_timeout: Some(defaults::LISTENER_IDLE_TIMEOUT),
-        congestion: Congestion::Cubic,
+        tcp: TcpSettings::default(),
     }
 }
 
