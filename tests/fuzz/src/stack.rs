@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
 
 use sluice_base::{HashKey, Instant, InterfaceId, ListenerId};
 use sluice_buf::{Batch, Capabilities, Chain, Pool, Pressure, chain_nodes_in_use};
-use sluice_stack::{InterfaceConfig, Stack, StackConfig};
+use sluice_stack::{InterfaceConfig, ReversePath, Stack, StackConfig};
 use sluice_tcp::{ChallengeAcks, Config, Connection, Context, Numbers, Spares, TcpCounters};
 use sluice_wire::{MacAddress, SeqNumber, TcpView};
 
@@ -15,11 +15,26 @@ const US_V6: Ipv6Addr = Ipv6Addr::new(0xfd09, 0, 0, 0, 0, 0, 0, 1);
 /// `data` is a row of records: length (1 byte), milliseconds that pass (1 byte), a frame.
 ///
 /// The stack listens on 10.0.0.1:80 and [fd09::1]:80, accepts, reads, echoes, and connects out now and then. Whatever
-/// arrives, it does not panic, what it sends is whole, and in the end every buffer is home.
+/// arrives, it does not panic, what it sends is whole, and in the end every buffer is home. Once as it
+/// is, and once with all that an interface may be told: to listen to routers, to ask for its address
+/// first, to check sources, to have a twin in the kernel.
 pub fn stack_frames(data: &[u8]) {
+    feed(data, |_| {});
+    feed(data, |stack| {
+        stack.discover_routers(PORT, true);
+        stack.set_source_checks(PORT, ReversePath::Loose, true);
+        stack.set_twin(PORT);
+        if data.first().is_some_and(|first| first & 1 == 1) {
+            stack.probe_addresses(PORT);
+        }
+    });
+}
+
+fn feed(data: &[u8], prepare: impl FnOnce(&mut Stack)) {
     let (rx, tx) = (Pool::heap(256), Pool::heap(256));
     {
         let mut stack = stack(&rx, &tx);
+        prepare(&mut stack);
         let mut now = Instant::from_millis(1_000);
         let mut rest = data;
         let (mut batch, mut out) = (Batch::burst(), Batch::with_capacity(64));
@@ -52,10 +67,16 @@ pub fn stack_frames(data: &[u8]) {
                 let _ = stack.connect(remote, &Config::default(), 0, now);
             }
             stack.transmit(PORT, 64, &mut out, now);
+            let kernel_has = stack.has_twin_output(PORT);
             for packet in out.drain() {
                 assert!(packet.len() >= 14, "a frame has its header");
                 assert!(packet.len() <= 1_514, "a frame fits its link");
             }
+            stack.transmit_twin(PORT, 64, &mut out);
+            assert_eq!(out.is_empty(), !kernel_has, "what waits for the kernel is given out");
+            // What went to the kernel comes from it, too.
+            stack.handle_twin(PORT, &mut out, now);
+            assert!(out.is_empty(), "every packet is taken");
         }
     }
     assert_eq!((rx.in_use(), tx.in_use()), (0, 0), "every buffer is home");
