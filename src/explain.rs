@@ -51,16 +51,25 @@ struct Url<'a> {
     authority: &'a str,
     port: u16,
     target: &'a str,
+    /// Whether it is about datagrams: `udp://10.9.0.2:53`.
+    is_udp: bool,
 }
 
 fn walk(config: &Config, request: &Explain) -> Result<bool, Unclear> {
     let url = parse_url(&request.url)?;
-    let listener = find_listener(config, request.listener.as_deref(), url.authority, url.port)?;
+    let listener = find_listener(config, request.listener.as_deref(), &url)?;
     println!("listener `{}` on {}", listener.name, listener.address);
     let http = match &listener.protocol {
         Protocol::Http(http) => http,
         Protocol::Tcp { cluster } => {
             println!("  protocol = \"tcp\": every connection is relayed, whatever its bytes say");
+            print_cluster(config, *cluster);
+            return Ok(true);
+        }
+        Protocol::Udp { cluster, .. } => {
+            println!(
+                "  protocol = \"udp\": all datagrams of a client's address and port go to one endpoint"
+            );
             print_cluster(config, *cluster);
             return Ok(true);
         }
@@ -91,13 +100,12 @@ fn walk(config: &Config, request: &Explain) -> Result<bool, Unclear> {
 fn parse_url(text: &str) -> Result<Url<'_>, Unclear> {
     let bad = || Unclear::Url(text.to_owned());
     if text.starts_with('/') {
-        return Ok(Url { authority: "", port: 80, target: text });
+        return Ok(Url { authority: "", port: 80, target: text, is_udp: false });
     }
-    let (rest, default_port) = match (text.strip_prefix("http://"), text.strip_prefix("https://")) {
-        (Some(rest), _) => (rest, 80),
-        (None, Some(rest)) => (rest, 443),
-        (None, None) => return Err(bad()),
-    };
+    let schemes = [("http://", 80), ("https://", 443), ("udp://", 0)];
+    let known = |(scheme, port): (&str, u16)| Some((text.strip_prefix(scheme)?, port));
+    let (rest, default_port) = schemes.into_iter().find_map(known).ok_or_else(bad)?;
+    let is_udp = text.starts_with("udp://");
     let rest = rest.split('#').next().unwrap_or_default();
     let end = rest.find(['/', '?']).unwrap_or(rest.len());
     let (authority, target) = rest.split_at(end);
@@ -113,7 +121,7 @@ fn parse_url(text: &str) -> Result<Url<'_>, Unclear> {
     if !target.starts_with('/') {
         return Err(bad());
     }
-    Ok(Url { authority, port, target })
+    Ok(Url { authority, port, target, is_udp })
 }
 
 /// Host and port of an authority; the colons of an IPv6 address stand in brackets.
@@ -134,8 +142,7 @@ fn split_port(authority: &str) -> Option<(&str, Option<&str>)> {
 fn find_listener<'a>(
     config: &'a Config,
     name: Option<&str>,
-    authority: &str,
-    port: u16,
+    url: &Url<'_>,
 ) -> Result<&'a Listener, Unclear> {
     let known = || {
         let names = config.listeners.iter().map(|one| format!("`{}` ({})", one.name, one.address));
@@ -145,9 +152,11 @@ fn find_listener<'a>(
         let missing = || Unclear::NoListener { name: name.to_owned(), known: known() };
         return config.listener_by_name(name).ok_or_else(missing);
     }
-    let there = || config.listeners.iter().filter(|one| one.address.port() == port);
+    let port = url.port;
+    let is_there = |one: &&Listener| one.address.port() == port && one.is_udp() == url.is_udp;
+    let there = || config.listeners.iter().filter(is_there);
     // Where several have the port, the address that the URL names decides.
-    let ip = split_port(authority).and_then(|(host, _)| host.parse::<std::net::IpAddr>().ok());
+    let ip = split_port(url.authority).and_then(|(host, _)| host.parse::<std::net::IpAddr>().ok());
     if let Some(named) = there().find(|one| Some(one.address.ip()) == ip) {
         return Ok(named);
     }
@@ -208,6 +217,7 @@ fn print_cluster(config: &Config, id: sluice_base::ClusterId) {
     let balancing = match cluster.load_balancing {
         LoadBalancing::RoundRobin => "round_robin",
         LoadBalancing::LeastRequest => "least_request",
+        LoadBalancing::Maglev => "maglev",
     };
     println!("  cluster `{}`, load balancing {balancing}", cluster.name);
     for endpoint in &cluster.endpoints {

@@ -1,4 +1,4 @@
-//! Packets to be forwarded, and where they end.
+//! Packets to be forwarded or proxied, and where they end.
 
 use std::net::Ipv4Addr;
 
@@ -27,10 +27,10 @@ pub struct Flood {
 }
 
 impl Flood {
-    /// A flood out of `device`, with buffers of `pool`.
+    /// A flood out of `device`, with buffers of `pool`; to Sluice itself if `is_for_us`, else through it.
     #[must_use]
-    pub fn new(pool: &Pool, device: LinkPeer) -> Self {
-        let frames = (0..FLOWS).map(frame).collect();
+    pub fn new(pool: &Pool, device: LinkPeer, is_for_us: bool) -> Self {
+        let frames = (0..FLOWS).map(|flow| frame(flow, is_for_us)).collect();
         Self { frames, next: 0, pool: pool.share(), batch: Batch::with_capacity(BURST), device }
     }
 
@@ -59,8 +59,8 @@ impl App for Sink {
     fn poll(&mut self, _io: &mut Io<'_>) {}
 }
 
-/// One packet of flow number `flow` to 10.99.0.0/16, which is behind the sink.
-fn frame(flow: u32) -> [u8; FRAME] {
+/// One packet of flow number `flow` to Sluice, or to 10.99.0.0/16, which is behind the sink.
+fn frame(flow: u32, is_for_us: bool) -> [u8; FRAME] {
     let mut frame = [0; FRAME];
     frame[..6].copy_from_slice(&mac_of(FRONT).0);
     frame[6..12].copy_from_slice(&mac_of(Ipv4Addr::new(10, 1, 0, 2)).0);
@@ -71,7 +71,8 @@ fn frame(flow: u32) -> [u8; FRAME] {
     frame[22] = 64;
     frame[23] = 17;
     frame[26..30].copy_from_slice(&Ipv4Addr::new(10, 1, 0, 2).octets());
-    let to = Ipv4Addr::from_bits(Ipv4Addr::new(10, 99, 0, 0).to_bits() + flow * 17);
+    let behind = Ipv4Addr::from_bits(Ipv4Addr::new(10, 99, 0, 0).to_bits() + flow * 17);
+    let to = if is_for_us { FRONT } else { behind };
     frame[30..34].copy_from_slice(&to.octets());
     let checksum = !ones_complement_sum(&frame[14..34]);
     frame[24..26].copy_from_slice(&checksum.to_be_bytes());

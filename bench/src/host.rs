@@ -100,6 +100,8 @@ impl<A: App> Host<A> {
             routes: vec![route],
             secrets: Secrets { flow: [3, 1], iss: [3, 2], owner: [3, 3] },
             forwarding: false,
+            // Who floods a port that nobody has is not to be told.
+            icmp_errors_per_second: 0,
             connections_max,
             ..StackConfig::default()
         };

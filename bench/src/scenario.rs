@@ -31,6 +31,8 @@ pub enum Scenario {
     TcpRelayBulk,
     /// The same over links with segmentation and receive offload.
     TcpRelayBulkTso,
+    /// Datagrams of 18 bytes from 256 clients through a udp listener, each a session.
+    UdpRelaySmall,
     /// UDP packets of 60 bytes, 256 flows, one route.
     L3ForwardV4,
     /// The same behind 10 random packet rules.
@@ -41,7 +43,7 @@ pub enum Scenario {
 
 impl Scenario {
     /// Every scenario.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::HttpKeepalive128,
         Self::HttpKeepalive128Routes1k,
         Self::HttpKeepalive1k,
@@ -50,6 +52,7 @@ impl Scenario {
         Self::TcpRelaySmall,
         Self::TcpRelayBulk,
         Self::TcpRelayBulkTso,
+        Self::UdpRelaySmall,
         Self::L3ForwardV4,
         Self::L3ForwardV4Rules10,
         Self::L3ForwardV4Rules10k,
@@ -67,6 +70,7 @@ impl Scenario {
             Self::TcpRelaySmall => "tcp_relay_small",
             Self::TcpRelayBulk => "tcp_relay_bulk",
             Self::TcpRelayBulkTso => "tcp_relay_bulk_tso",
+            Self::UdpRelaySmall => "udp_relay_small",
             Self::L3ForwardV4 => "l3_forward_v4",
             Self::L3ForwardV4Rules10 => "l3_forward_v4_rules_10",
             Self::L3ForwardV4Rules10k => "l3_forward_v4_rules_10k",
@@ -79,15 +83,22 @@ impl Scenario {
         match self {
             Self::TcpRelaySmall => "exchange",
             Self::TcpRelayBulk | Self::TcpRelayBulkTso => "1448 bytes",
-            _ if self.forwards() => "packet",
+            Self::UdpRelaySmall => "datagram",
+            _ if self.floods() => "packet",
             _ => "request",
         }
     }
 
     /// Whether packets pass through without anybody's connection.
     #[must_use]
-    pub const fn forwards(self) -> bool {
-        self.rules().is_some() || matches!(self, Self::L3ForwardV4)
+    pub const fn floods(self) -> bool {
+        self.rules().is_some() || matches!(self, Self::L3ForwardV4 | Self::UdpRelaySmall)
+    }
+
+    /// Whether packets are for Sluice itself, which proxies them.
+    #[must_use]
+    pub const fn is_udp(self) -> bool {
+        matches!(self, Self::UdpRelaySmall)
     }
 
     /// Packet rules of the interface that traffic comes in by.
@@ -186,6 +197,15 @@ impl Scenario {
                 text,
                 "[[cluster]]\nname = \"{name}\"\nendpoints = [\"{origin}:{port}\"]\n\
                  max_connections = 1000000\nmax_pending = 1000000\n"
+            );
+        }
+        if self.is_udp() {
+            let _ = write!(
+                text,
+                "[[listener]]\nname = \"datagrams\"\naddress = \"10.1.0.1:9\"\nprotocol = \"udp\"\n\
+                 cluster = \"datagrams\"\n\
+                 [[cluster]]\nname = \"datagrams\"\nendpoints = [\"{origin}:9\"]\n\
+                 load_balancing = \"maglev\"\n"
             );
         }
         text

@@ -136,8 +136,8 @@ impl World {
         };
         let [front_pool, back_pool] = &pools;
         let (sluice, [front, back]) = Sluice::start(&config, [front_pool, back_pool]);
-        let traffic = if scenario.forwards() {
-            let flood = Box::new(Flood::new(front_pool, front));
+        let traffic = if scenario.floods() {
+            let flood = Box::new(Flood::new(front_pool, front, scenario.is_udp()));
             let sink = Host::new(Sink, ORIGIN, BACK, connections_max, back_pool, back);
             Traffic::Forwarding { flood, sink: Box::new(sink) }
         } else {

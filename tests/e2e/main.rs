@@ -11,6 +11,7 @@
 //!   filter.rs  packet rules, fragments, VLANs     ecmp.rs  two next hops     ipv6.rs  both families, and between them
 //!   routers.rs  router advertisements
 //!   twin.rs  the kernel on the same address
+//!   udp.rs  protocol = "udp": sessions, fragments, endpoints that refuse, two workers
 //!   impairment.rs  loss, delay, reordering on purpose
 //!   demo.rs      sluice demo, the script of `make run`
 //! ```
@@ -46,5 +47,6 @@ mod reload;
 mod routers;
 mod start;
 mod twin;
+mod udp;
 mod upstream;
 mod workers;

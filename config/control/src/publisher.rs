@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use sluice_config_model::{Config, IdRegistry, Retired};
+use sluice_config_model::{Config, IdRegistry, Protocol, Retired};
 use sluice_l7_proxy::{ClusterCounters, CompileError, CounterRegistry, ListenerCounters, Snapshot};
 use sluice_worker::WorkerLinks;
 
@@ -117,6 +117,11 @@ impl Publisher {
             for cluster in &current.clusters {
                 self.counters.cluster(cluster.id, cluster.max_connections, cluster.max_pending);
             }
+            for listener in &current.listeners {
+                if let Protocol::Udp { max_sessions, .. } = listener.protocol {
+                    self.counters.sessions(listener.id, max_sessions);
+                }
+            }
         }
         published
     }
@@ -209,7 +214,9 @@ impl Publisher {
 }
 
 fn is_quiet_listener(block: &ListenerCounters) -> bool {
-    block.downstream_cx_active.value() == 0 && block.downstream_rq_active.value() == 0
+    block.downstream_cx_active.value() == 0
+        && block.downstream_rq_active.value() == 0
+        && block.downstream_sess_active.value() == 0
 }
 
 fn is_quiet_cluster(block: &ClusterCounters) -> bool {

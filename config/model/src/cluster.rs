@@ -49,6 +49,9 @@ pub enum LoadBalancing {
     RoundRobin,
     /// The less loaded of two random ones (power of two choices).
     LeastRequest,
+    /// The one that the client's address names, by Maglev hashing: for UDP. A request, which names
+    /// none, goes to a random one.
+    Maglev,
 }
 
 /// What is spoken to the endpoints of a cluster.

@@ -20,6 +20,12 @@ pub const MTU: u16 = 1_500;
 /// vanished ones are forgotten.
 pub const LISTENER_IDLE_TIMEOUT: Duration = Duration::from_secs(3_600);
 
+/// `[[listener]] idle_timeout` with `protocol = "udp"`: Envoy's; nothing else ends a session.
+pub const UDP_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// `[[listener]] max_sessions`: what Envoy allows a cluster (`max_connections`).
+pub const MAX_SESSIONS: u32 = 1_024;
+
 /// `[[listener]] header_timeout`: an honest head arrives in one round trip; a slow one (slowloris)
 /// must not hold a connection for long.
 pub const HEADER_TIMEOUT: Duration = Duration::from_secs(10);

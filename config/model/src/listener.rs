@@ -14,11 +14,12 @@ pub struct Listener {
     pub id: ListenerId,
     /// The operator's name for it; label of its metrics.
     pub name: String,
-    /// An address of an interface, and the TCP port.
+    /// An address of an interface, and the TCP or UDP port.
     pub address: SocketAddr,
     /// What is spoken on its connections.
     pub protocol: Protocol,
-    /// A connection without any byte or stream for this long is closed; `None`: never.
+    /// A connection without any byte or stream, or a session without any datagram, for this long is
+    /// closed; `None`: never.
     pub idle_timeout: Option<Duration>,
     /// TCP towards clients.
     pub tcp: TcpSettings,
@@ -30,8 +31,14 @@ impl Listener {
     pub const fn http(&self) -> Option<&HttpListener> {
         match &self.protocol {
             Protocol::Http(http) => Some(http),
-            Protocol::Tcp { .. } => None,
+            Protocol::Tcp { .. } | Protocol::Udp { .. } => None,
         }
+    }
+
+    /// Whether datagrams come to it, not connections.
+    #[must_use]
+    pub const fn is_udp(&self) -> bool {
+        matches!(self.protocol, Protocol::Udp { .. })
     }
 }
 
@@ -44,6 +51,14 @@ pub enum Protocol {
     Tcp {
         /// Where connections go.
         cluster: ClusterId,
+    },
+    /// Datagrams, relayed in sessions: all that one address and port of a client sends goes to one
+    /// endpoint.
+    Udp {
+        /// Where sessions go.
+        cluster: ClusterId,
+        /// Sessions at a time, over all workers; datagrams of others are dropped.
+        max_sessions: u32,
     },
 }
 

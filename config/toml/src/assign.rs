@@ -21,7 +21,7 @@ pub(crate) fn ids(config: &mut Config, registry: &mut IdRegistry) {
     for listener in &mut config.listeners {
         listener.id = registry.listener(&listener.name);
         match &mut listener.protocol {
-            Protocol::Tcp { cluster } => *cluster = real(*cluster),
+            Protocol::Tcp { cluster } | Protocol::Udp { cluster, .. } => *cluster = real(*cluster),
             Protocol::Http(http) => {
                 for host in &mut http.virtual_hosts {
                     host.id = registry.virtual_host(listener.id, &host.name);

@@ -198,10 +198,11 @@ pub const LISTENER: Schema = Schema {
     keys: &[
         required("name", "name", "name = \"web\""),
         required("address", "IP address and port", "address = \"10.9.0.2:80\""),
-        value("protocol", "\"http\" or \"tcp\"", "\"http\""),
-        phrase("cluster", "name of a cluster", "required by \"tcp\", refused by \"http\""),
-        phrase("virtual_host", "sections", "required by \"http\", refused by \"tcp\""),
-        value("idle_timeout", "duration", "\"1h\""),
+        value("protocol", "\"http\", \"tcp\" or \"udp\"", "\"http\""),
+        phrase("cluster", "name of a cluster", "required by \"tcp\" and \"udp\""),
+        phrase("virtual_host", "sections", "required by \"http\""),
+        phrase("idle_timeout", "duration", "\"1h\", or \"60s\" with \"udp\""),
+        phrase("max_sessions", "number", "1024, with \"udp\" alone"),
         value("header_timeout", "duration", "\"10s\""),
         value("stream_idle_timeout", "duration", "\"5m\""),
         value("max_request_line", "size", "\"8KiB\""),
@@ -321,7 +322,11 @@ pub const CLUSTER: Schema = Schema {
     keys: &[
         required("name", "name", "name = \"app\""),
         required("endpoints", "list of IP addresses and ports", "endpoints = [\"10.9.0.1:8080\"]"),
-        value("load_balancing", "\"round_robin\" or \"least_request\"", "\"round_robin\""),
+        value(
+            "load_balancing",
+            "\"round_robin\", \"least_request\" or \"maglev\"",
+            "\"round_robin\"",
+        ),
         value("connect_timeout", "duration", "\"5s\""),
         value("idle_timeout", "duration", "\"1h\""),
         value("http", "\"1.1\"", "\"1.1\""),

@@ -28,8 +28,9 @@ enum Phase {
     Take,
 }
 
-/// What a listener asks of the stack; anything else about it is the proxy's business.
-type Listening = (std::net::SocketAddr, TcpSettings);
+/// What a listener asks of the stack: where, how, and whether for datagrams; anything else about it
+/// is the proxy's business.
+type Listening = (std::net::SocketAddr, TcpSettings, bool);
 
 impl Worker {
     /// Takes the newest snapshot out of the mailbox, if there is one, and works off its listeners.
@@ -84,7 +85,8 @@ impl Worker {
             let id = ListenerId(index);
             let wanted = match snapshot.listener(id) {
                 Some(compiled) if !self.draining => {
-                    Some((compiled.listener.address, compiled.listener.tcp))
+                    let listener = &compiled.listener;
+                    Some((listener.address, listener.tcp, listener.is_udp()))
                 }
                 _ => None,
             };
@@ -108,6 +110,7 @@ impl Worker {
         let current = self.adoption.listening[id.index()];
         if current.is_some() && current != wanted {
             self.stack.unlisten(id);
+            self.stack.unbind(id);
             self.adoption.listening[id.index()] = None;
         }
     }
@@ -116,8 +119,13 @@ impl Worker {
         if self.adoption.listening[id.index()].is_some() {
             return;
         }
-        if let Some((address, tcp)) = wanted {
-            match self.stack.listen(id, address, &crate::serve::tcp_config(&tcp)) {
+        if let Some((address, tcp, is_udp)) = wanted {
+            let taken = if is_udp {
+                self.stack.bind(id, address)
+            } else {
+                self.stack.listen(id, address, &crate::serve::tcp_config(&tcp))
+            };
+            match taken {
                 Ok(()) => self.adoption.listening[id.index()] = wanted,
                 Err(_) => self.adoption.failures += 1,
             }

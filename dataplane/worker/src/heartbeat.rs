@@ -49,7 +49,7 @@ impl Worker {
             self.stages.edge(Stage::Timers);
         }
 
-        worked |= self.serve(now) | due;
+        worked |= self.serve(now) | self.serve_datagrams(now) | due;
         self.stages.edge(Stage::Serve);
 
         worked |= self.transmit(now, worked);

@@ -2,13 +2,15 @@
 
 use sluice_base::{ConnId, Instant};
 use sluice_config_model::{Congestion, Ecn, TcpSettings};
-use sluice_l7_proxy::{CloseReason, ConnectRefused, StreamEvent, Verb};
-use sluice_stack::{ConnectError, Ready};
+use sluice_l7_proxy::{CloseReason, ConnectRefused, StreamEvent, UdpVerb, Verb};
+use sluice_stack::{ConnectError, Ready, UdpEvent};
 
 use crate::worker::Worker;
 
 /// Connections served per heartbeat; the rest stay on the ready list, oldest first.
 const READY_PER_HEARTBEAT: usize = 256;
+/// Datagrams passed on per heartbeat: as many as can wait.
+const DATAGRAMS_PER_HEARTBEAT: usize = 1024;
 /// Bytes taken from a connection per turn, so that a bulk transfer shares the core.
 const BYTES_PER_TURN: usize = 256 * 1024;
 
@@ -27,6 +29,62 @@ impl Worker {
         self.flush_log();
         self.retire();
         served > 0
+    }
+
+    /// Passes datagrams on within the budget; true if there were any.
+    #[inline]
+    pub(crate) fn serve_datagrams(&mut self, now: Instant) -> bool {
+        let mut served = 0;
+        while served < DATAGRAMS_PER_HEARTBEAT {
+            let Some(event) = self.stack.next_datagram() else { break };
+            served += 1;
+            match event {
+                UdpEvent::Datagram { token, payload, .. } => {
+                    if let Some((flow, payload)) = self.proxy.handle_datagram(token, payload, now)
+                        && self.stack.send_datagram(flow, payload, now).is_err()
+                    {
+                        self.proxy.datagram_dropped(token);
+                    }
+                    continue;
+                }
+                UdpEvent::Arrived { listener, local, peer, payload } => {
+                    self.proxy.handle_stranger(listener, local, peer, payload, now);
+                }
+                UdpEvent::Unreachable { token, .. } => self.proxy.handle_unreachable(token, now),
+            }
+            self.carry_datagrams(now);
+        }
+        // What timers or a sweep asked for.
+        self.carry_datagrams(now);
+        served > 0
+    }
+
+    /// Does what the proxy asked for about datagrams, until it asks for nothing more.
+    #[inline]
+    fn carry_datagrams(&mut self, now: Instant) {
+        while let Some(verb) = self.proxy.pop_udp_verb() {
+            self.carry_udp_verb(verb, now);
+        }
+    }
+
+    #[cold]
+    fn carry_udp_verb(&mut self, verb: UdpVerb, now: Instant) {
+        match verb {
+            UdpVerb::Accept { token, local, peer } => {
+                let result = self.stack.udp_accept(local, peer, token, now);
+                self.proxy.udp_result(token, result.map_err(refused), now);
+            }
+            UdpVerb::Connect { token, remote } => {
+                let result = self.stack.udp_connect(remote, token, now);
+                self.proxy.udp_result(token, result.map_err(refused), now);
+            }
+            UdpVerb::Send { token, flow, payload } => {
+                if self.stack.send_datagram(flow, payload, now).is_err() {
+                    self.proxy.datagram_dropped(token);
+                }
+            }
+            UdpVerb::Close { flow } => self.stack.udp_close(flow),
+        }
     }
 
     /// Tells the proxy what happened on one connection, in the order in which it happened.

@@ -3,6 +3,7 @@
 use sluice_base::{ClusterId, EndpointId, Rng};
 use sluice_config_model::{Cluster, LoadBalancing};
 
+use crate::maglev::Maglev;
 use crate::{LoadTable, least_request, round_robin};
 
 pub use sluice_config_model::Endpoint;
@@ -13,6 +14,8 @@ pub struct EndpointSet {
     cluster: ClusterId,
     policy: LoadBalancing,
     endpoints: Box<[Endpoint]>,
+    /// Of a cluster that hashes.
+    maglev: Option<Box<Maglev>>,
 }
 
 impl EndpointSet {
@@ -23,6 +26,8 @@ impl EndpointSet {
             cluster: cluster.id,
             policy: cluster.load_balancing,
             endpoints: cluster.endpoints.as_slice().into(),
+            maglev: (cluster.load_balancing == LoadBalancing::Maglev)
+                .then(|| Box::new(Maglev::new(&cluster.endpoints))),
         }
     }
 
@@ -46,9 +51,33 @@ impl EndpointSet {
                     round_robin::pick(endpoints.len(), load.cursor(self.cluster), rng, excluded)
                 }
                 LoadBalancing::LeastRequest => least_request::pick(endpoints, load, rng, exclude),
+                LoadBalancing::Maglev => self.place_of(rng.next_u64(), exclude),
             },
         };
         self.endpoints.get(index)
+    }
+
+    /// As [`EndpointSet::pick`], for somebody whose `hash` names an endpoint where the policy goes
+    /// by that.
+    pub fn pick_by_hash(
+        &self,
+        hash: u64,
+        load: &mut LoadTable,
+        rng: &mut Rng,
+        exclude: &[EndpointId],
+    ) -> Option<&Endpoint> {
+        match self.policy {
+            LoadBalancing::Maglev => self.endpoints.get(self.place_of(hash, exclude)),
+            LoadBalancing::RoundRobin | LoadBalancing::LeastRequest => {
+                self.pick(load, rng, exclude)
+            }
+        }
+    }
+
+    #[cold]
+    fn place_of(&self, hash: u64, exclude: &[EndpointId]) -> usize {
+        let table = self.maglev.as_ref();
+        table.map_or(0, |table| table.pick(&self.endpoints, hash, exclude))
     }
 
     /// Every endpoint, in the order of the configuration.
@@ -104,7 +133,8 @@ mod tests {
         })
     }
 
-    const POLICIES: [LoadBalancing; 2] = [LoadBalancing::RoundRobin, LoadBalancing::LeastRequest];
+    const POLICIES: [LoadBalancing; 3] =
+        [LoadBalancing::RoundRobin, LoadBalancing::LeastRequest, LoadBalancing::Maglev];
 
     #[test]
     fn nobody_and_the_only_one() {
@@ -133,6 +163,19 @@ mod tests {
             }
             assert!(counts[96..].iter().all(|count| (850..1_150).contains(count)), "{counts:?}");
         }
+    }
+
+    #[test]
+    fn a_hash_names_an_endpoint_where_the_policy_goes_by_it() {
+        let (mut load, mut rng) = (LoadTable::new(), Rng::new(1));
+        load.grow(101, 3);
+        let set = set(LoadBalancing::Maglev, 5);
+        let mut pick = |hash| set.pick_by_hash(hash, &mut load, &mut rng, &[]).map(|one| one.id);
+        for client in 0..100u64 {
+            let hash = client << 57;
+            assert_eq!(pick(hash), pick(hash));
+        }
+        assert_ne!(pick(0), None);
     }
 
     /// Before the first snapshot has grown the table, and for ids it does not know.

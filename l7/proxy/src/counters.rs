@@ -67,6 +67,17 @@ counters! {
         Counter no_cluster: "Requests whose cluster does not exist.",
         Counter rq_redirect: "Requests answered by a redirect.",
         Counter rq_direct_response: "Requests answered by a direct response.",
+        Counter downstream_sess_total: "Sessions begun.",
+        Gauge downstream_sess_active: "Sessions that are there now.",
+        Counter downstream_sess_no_route: "Datagrams dropped because the cluster has no endpoint.",
+        Counter downstream_sess_overflow: "Datagrams dropped because of max_sessions, or a full table.",
+        Counter downstream_sess_rx_bytes: "Bytes received from clients.",
+        Counter downstream_sess_rx_datagrams: "Datagrams received from clients.",
+        Counter downstream_sess_rx_errors: "Clients that no session could be begun for.",
+        Counter downstream_sess_tx_bytes: "Bytes for clients.",
+        Counter downstream_sess_tx_datagrams: "Datagrams for clients.",
+        Counter downstream_sess_tx_errors: "Datagrams for clients that could not be sent, or did not arrive.",
+        Counter idle_timeout: "Sessions ended because nothing happened in them.",
     }
 }
 
@@ -106,6 +117,10 @@ counters! {
         Counter upstream_rq_retry: "Requests sent again.",
         Counter upstream_rq_retry_success: "Requests that a retry saved.",
         Counter upstream_rq_retry_limit_exceeded: "Requests whose retries were used up.",
+        Counter udp_sess_rx_datagrams: "Datagrams received from endpoints.",
+        Counter udp_sess_rx_errors: "Sessions ended because their endpoint was unreachable.",
+        Counter udp_sess_tx_datagrams: "Datagrams for endpoints.",
+        Counter udp_sess_tx_errors: "Datagrams for endpoints that could not be sent.",
     }
 }
 
@@ -116,6 +131,7 @@ counters! {
         Counter unknown_listener: "Connections accepted for a listener that is gone, reset.",
         Counter session_table_full: "Connections beyond connections_max, reset.",
         Counter exchange_table_full: "Requests refused because every exchange is in use.",
+        Counter udp_session_table_full: "Datagrams dropped because every session is in use.",
         Counter no_buffer: "Messages given up because the transmit pool was empty.",
         Counter log_overflow: "Access records lost because the log ring was full.",
         Counter log_text_cut: "Access records with a text that was cut.",
@@ -188,6 +204,7 @@ pub struct ClusterLeases {
 pub struct CounterRegistry {
     workers: u16,
     listeners: Vec<Option<PerWorker<ListenerCounters>>>,
+    sessions: Vec<Option<Arc<Lease>>>,
     clusters: Vec<Option<(PerWorker<ClusterCounters>, ClusterLeases)>>,
 }
 
@@ -195,13 +212,21 @@ impl CounterRegistry {
     /// A registry for `workers` workers.
     #[must_use]
     pub fn new(workers: u16) -> Self {
-        Self { workers, listeners: Vec::new(), clusters: Vec::new() }
+        Self { workers, listeners: Vec::new(), sessions: Vec::new(), clusters: Vec::new() }
     }
 
     /// The counters of a listener, made when first asked for.
     pub fn listener(&mut self, id: ListenerId) -> PerWorker<ListenerCounters> {
         let workers = self.workers;
         slot(&mut self.listeners, id.index()).get_or_insert_with(|| blocks(workers)).clone()
+    }
+
+    /// The `max_sessions` of a listener, made when first asked for, set to the limit.
+    pub fn sessions(&mut self, id: ListenerId, sessions_max: u32) -> Arc<Lease> {
+        let slot = slot(&mut self.sessions, id.index());
+        let lease = slot.get_or_insert_with(|| Arc::new(Lease::new(sessions_max)));
+        lease.set_limit(sessions_max);
+        Arc::clone(lease)
     }
 
     /// The counters of a cluster, made when first asked for, and its leases, set to the limits.
@@ -227,6 +252,7 @@ impl CounterRegistry {
     /// A retired listener's id is free again: the next owner starts at zero.
     pub fn forget_listener(&mut self, id: ListenerId) {
         *slot(&mut self.listeners, id.index()) = None;
+        *slot(&mut self.sessions, id.index()) = None;
     }
 
     /// A retired cluster's id is free again: the next owner starts at zero.

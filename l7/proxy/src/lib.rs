@@ -17,6 +17,7 @@
 //!   stack's: the same index, the same generation.
 //! * An *exchange* ([`exchange`]) is one request and its response in flight, or one relay. It is
 //!   the only thing that knows both sides.
+//! * A *session of datagrams* ([`udp`]) is what one client sends to a udp listener, and the answers.
 //! * A *pool* ([`pool`]) keeps the connections to endpoints, by id, over reloads.
 //! * A [`Snapshot`] is the compiled configuration. A request pins one ([`pins`]) until its response
 //!   head is out, and then lives on its plan ([`plan`]). Which snapshots' ids are still named is
@@ -81,6 +82,7 @@ mod sessions;
 mod snapshot;
 mod sweep;
 mod timers;
+mod udp;
 mod upstream;
 mod verbs;
 mod wires;
@@ -94,6 +96,7 @@ pub use flags::ResponseFlags;
 pub use log::{AccessRecord, Rfc3339, Text};
 pub use proxy::{Proxy, ProxyConfig};
 pub use snapshot::{CompileError, CompiledCluster, CompiledListener, Snapshot};
+pub use udp::UdpVerb;
 pub use verbs::Verb;
 
 #[cfg(test)]

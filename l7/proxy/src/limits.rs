@@ -35,6 +35,16 @@ pub(crate) const LINGER_BYTES_MAX: u32 = 1_024 * 1_024;
 /// How often requests that wait for another worker's connection permit look again.
 pub(crate) const PENDING_POLL: Duration = Duration::from_millis(10);
 
+/// How long an endpoint that was unreachable gets no new sessions of datagrams if there is another.
+/// Short: an attacker who guesses a session's port can say so.
+pub(crate) const AVOIDED: Duration = Duration::from_secs(10);
+
+/// Endpoints that are avoided at a time; the oldest gives way.
+pub(crate) const AVOIDED_MAX: usize = 8;
+
+/// How long a session of datagrams outlives its last one while the process drains.
+pub(crate) const DRAIN_IDLE: Duration = Duration::from_secs(1);
+
 /// Access records that wait for the worker; beyond, they are dropped and counted.
 pub(crate) const LOG_RING: usize = 1_024;
 

@@ -9,6 +9,9 @@
 //! Nothing is counted up and down per request, so nothing can be counted wrong: what a walk does not
 //! find is not there. While an old stamp is left the walk comes again, [`NAMED_POLL`] later.
 //!
+//! Sessions of datagrams need no walk: the sweep before it has ended those that the newest snapshot
+//! does not name, and new ones begin with that one.
+//!
 //! A walk takes many calls, and what it has passed may change behind it. Exchanges keep their slot
 //! and begin with the newest stamp. A connection that is opened meanwhile for an old exchange has
 //! that one's stamp and is noted when it is ([`Named::note`]). Other stamps only grow: what the
@@ -162,6 +165,7 @@ impl Proxy {
             let session = self.sessions.get(self.sessions.at(index)?)?;
             session.upstream().map(|upstream| (upstream.endpoint, upstream.remote.into()))
         });
-        exchanges.chain(sessions)
+        let datagrams = self.udp.sessions.iter().map(|(_, session)| session.named());
+        exchanges.chain(sessions).chain(datagrams)
     }
 }

@@ -33,7 +33,9 @@ impl Plan {
             Protocol::Http(http) => {
                 (http.stream_idle_timeout, http.max_body.unwrap_or(u64::MAX), None)
             }
-            Protocol::Tcp { cluster } => (listener.idle_timeout, u64::MAX, Some(*cluster)),
+            Protocol::Tcp { cluster } | Protocol::Udp { cluster, .. } => {
+                (listener.idle_timeout, u64::MAX, Some(*cluster))
+            }
         };
         Self {
             listener: listener.id,

@@ -181,6 +181,12 @@ impl Pools {
         self.endpoints.resize(id.index() + 1, fresh);
     }
 
+    /// Whether the newest snapshot has the cluster, and the endpoint in it.
+    pub(crate) fn has_endpoint(&self, cluster: ClusterId, endpoint: EndpointId) -> bool {
+        let stamp = self.endpoints.get(endpoint.index()).map_or(0, |pool| pool.stamp);
+        self.cluster(cluster).is_some_and(|state| !state.retired && state.stamp == stamp)
+    }
+
     /// Whether a connection made so may carry another request.
     #[inline]
     pub(crate) fn keeps(&self, cluster: ClusterId, endpoint: EndpointId, made_with: u32) -> bool {

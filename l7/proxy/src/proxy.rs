@@ -22,6 +22,7 @@ use crate::sessions::{Role, Sessions};
 use crate::snapshot::{CompiledListener, Snapshot};
 use crate::sweep::Sweep;
 use crate::timers::Wheel;
+use crate::udp::Udp;
 use crate::verbs::Verb;
 use crate::wires::Wires;
 
@@ -36,6 +37,8 @@ pub struct ProxyConfig {
     pub connections_max: u32,
     /// Requests and relays in flight.
     pub exchanges_max: u32,
+    /// Sessions of datagrams; half as many as the stack has flows.
+    pub udp_sessions_max: u32,
     /// Of all randomness.
     pub seed: u64,
     /// Wall clock at [`Instant::ZERO`], nanoseconds since 1970, for the log.
@@ -49,6 +52,7 @@ impl Default for ProxyConfig {
             workers: 1,
             connections_max: 65_536,
             exchanges_max: 65_536,
+            udp_sessions_max: 32_768,
             seed: 0,
             wall_clock_origin: 0,
         }
@@ -77,6 +81,7 @@ pub struct Proxy {
     pub(crate) exchange_timers: Wheel,
     pub(crate) listeners: Vec<Option<ListenerState>>,
     pub(crate) pools: Pools,
+    pub(crate) udp: Udp,
     pub(crate) load: LoadTable,
     pub(crate) pins: Pins,
     pub(crate) sweep: Sweep,
@@ -113,6 +118,7 @@ impl Proxy {
             exchange_timers: Wheel::with_capacity(exchanges as usize),
             listeners: Vec::new(),
             pools: Pools::new(config.worker, config.connections_max),
+            udp: Udp::new(config.udp_sessions_max),
             load: LoadTable::new(),
             pins: Pins::new(),
             sweep: Sweep::default(),
@@ -239,6 +245,7 @@ impl Proxy {
         while let Some(index) = self.exchange_timers.pop_due(now) {
             self.handle_exchange_timer(index);
         }
+        self.handle_udp_timers(now);
         if self.poll_at <= now {
             self.poll_queues();
         }
@@ -252,6 +259,7 @@ impl Proxy {
             return Instant::ZERO;
         }
         let timers = self.session_timers.next_deadline().min(self.exchange_timers.next_deadline());
+        let timers = timers.min(self.udp.timers.next_deadline());
         timers.min(self.poll_at).min(self.named.next_deadline())
     }
 
@@ -263,10 +271,10 @@ impl Proxy {
         self.sweep.start();
     }
 
-    /// Requests and relays in flight.
+    /// Requests, relays and sessions of datagrams in flight.
     #[must_use]
     pub fn active(&self) -> usize {
-        self.exchanges.len()
+        self.exchanges.len() + self.udp.sessions.len()
     }
 
     /// Connections known, of both sides.
@@ -367,8 +375,11 @@ impl Proxy {
                     header_bytes: http.max_header_bytes,
                     headers: http.max_headers,
                 },
-                Protocol::Tcp { .. } => HeadLimits::default(),
+                Protocol::Tcp { .. } | Protocol::Udp { .. } => HeadLimits::default(),
             };
+            if let Some(sessions) = &compiled.sessions {
+                self.udp.sync(compiled.listener.id, sessions);
+            }
             self.listeners[index] = Some(ListenerState {
                 counters: of_worker(&compiled.counters, self.worker),
                 limits,

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use sluice_base::{ClusterId, HashKey, InterfaceId, ListenerId, RouteId};
 use sluice_config_model::{Cluster, Config, HttpVersion, Listener, Protocol, TcpSettings};
-use sluice_l7_balance::EndpointSet;
+use sluice_l7_balance::{EndpointSet, Lease};
 use sluice_l7_filter::FilterChain;
 use sluice_l7_route::{CompiledRoute, RouteTable};
 use sluice_rules::RuleTable;
@@ -44,6 +44,8 @@ pub struct CompiledListener {
     pub filters: FilterChain,
     /// One block per worker.
     pub counters: PerWorker<ListenerCounters>,
+    /// `max_sessions` of a udp listener.
+    pub(crate) sessions: Option<Arc<Lease>>,
     /// What every request begins with.
     pub(crate) plan: Plan,
     /// Routes that change responses: id, virtual host, position; by id.
@@ -195,9 +197,17 @@ impl CompiledListener {
             Protocol::Http(http) => {
                 (RouteTable::compile(http).map_err(reason)?, FilterChain::compile(http))
             }
-            Protocol::Tcp { .. } => (RouteTable::default(), FilterChain::default()),
+            Protocol::Tcp { .. } | Protocol::Udp { .. } => {
+                (RouteTable::default(), FilterChain::default())
+            }
         };
         let counters = registry.listener(listener.id);
+        let sessions = match listener.protocol {
+            Protocol::Udp { max_sessions, .. } => {
+                Some(registry.sessions(listener.id, max_sessions))
+            }
+            Protocol::Http(_) | Protocol::Tcp { .. } => None,
+        };
         let mut edits = Vec::new();
         for (host, virtual_host) in routes.virtual_hosts().iter().enumerate() {
             for (at, route) in virtual_host.routes().iter().enumerate() {
@@ -209,7 +219,7 @@ impl CompiledListener {
         edits.sort_unstable_by_key(|(id, ..)| *id);
         let response_edits = edits.into();
         let (listener, plan) = (listener.clone(), Plan::for_listener(listener));
-        Ok(Self { listener, routes, filters, counters, plan, response_edits })
+        Ok(Self { listener, routes, filters, counters, sessions, plan, response_edits })
     }
 
     /// The route with this id, if it changes responses.

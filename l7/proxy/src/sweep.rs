@@ -2,7 +2,8 @@
 //!
 //! First every cluster (newer ones are taken over, vanished ones retired, idle connections that
 //! nobody keeps are closed), then every client connection without a request (closed if the process
-//! drains or its listener is gone).
+//! drains or its listener is gone), then every session of datagrams (ended if the newest snapshot does
+//! not name what it names).
 
 use sluice_base::ClusterId;
 
@@ -16,12 +17,13 @@ pub(crate) struct Sweep {
     running: bool,
     cluster: usize,
     session: u32,
+    udp_session: u32,
 }
 
 impl Sweep {
     /// Begins from the start.
     pub(crate) fn start(&mut self) {
-        *self = Self { running: true, cluster: 0, session: 0 };
+        *self = Self { running: true, cluster: 0, session: 0, udp_session: 0 };
     }
 
     pub(crate) fn is_running(&self) -> bool {
@@ -43,6 +45,9 @@ impl Proxy {
             } else if self.sweep.session < self.sessions.slots() {
                 self.sweep_session(self.sweep.session);
                 self.sweep.session += 1;
+            } else if (self.sweep.udp_session as usize) < self.udp.sessions.slots() {
+                self.sweep_udp_session(self.sweep.udp_session);
+                self.sweep.udp_session += 1;
             } else {
                 self.sweep.running = false;
             }

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
 
 use sluice_base::{HashKey, Instant, InterfaceId, ListenerId};
 use sluice_buf::{Batch, Capabilities, Chain, Pool, Pressure, chain_nodes_in_use};
-use sluice_stack::{InterfaceConfig, ReversePath, Stack, StackConfig};
+use sluice_stack::{InterfaceConfig, ReversePath, Stack, StackConfig, UdpEvent};
 use sluice_tcp::{ChallengeAcks, Config, Connection, Context, Numbers, Spares, TcpCounters};
 use sluice_wire::{MacAddress, SeqNumber, TcpView};
 
@@ -14,7 +14,8 @@ const US_V6: Ipv6Addr = Ipv6Addr::new(0xfd09, 0, 0, 0, 0, 0, 0, 1);
 
 /// `data` is a row of records: length (1 byte), milliseconds that pass (1 byte), a frame.
 ///
-/// The stack listens on 10.0.0.1:80 and [fd09::1]:80, accepts, reads, echoes, and connects out now and then. Whatever
+/// The stack listens on 10.0.0.1:80 and [fd09::1]:80, accepts, reads, echoes, and connects out now and then; it does
+/// the same with datagrams on port 53. Whatever
 /// arrives, it does not panic, what it sends is whole, and in the end every buffer is home. Once as it
 /// is, and once with all that an interface may be told: to listen to routers, to ask for its address
 /// first, to check sources, to have a twin in the kernel.
@@ -60,7 +61,24 @@ fn feed(data: &[u8], prepare: impl FnOnce(&mut Stack)) {
                     stack.close(conn, now);
                 }
             }
+            while let Some(event) = stack.next_datagram() {
+                match event {
+                    UdpEvent::Datagram { flow, payload, .. } => {
+                        let _ = stack.send_datagram(flow, payload, now);
+                    }
+                    UdpEvent::Arrived { local, peer, payload, .. } => {
+                        if let Ok(flow) = stack.udp_accept(local, peer, 0, now) {
+                            let _ = stack.send_datagram(flow, payload, now);
+                        }
+                    }
+                    UdpEvent::Unreachable { flow, .. } => stack.udp_close(flow),
+                }
+            }
             if *wait == 255 {
+                let remote = SocketAddr::new(Ipv4Addr::new(10, 0, 0, 2).into(), 53);
+                if let (Ok(flow), Ok(payload)) = (stack.udp_connect(remote, 1, now), tx.alloc()) {
+                    let _ = stack.send_datagram(flow, payload, now);
+                }
                 let remote = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 2), 80);
                 let _ = stack.connect(remote, &Config::default(), 0, now);
                 let remote = SocketAddr::new(Ipv6Addr::from_bits(US_V6.to_bits() + 1).into(), 80);
@@ -94,6 +112,7 @@ fn stack(rx: &Pool, tx: &Pool) -> Stack {
         }],
         connections_max: 64,
         time_wait_max: 16,
+        udp_flows_max: 64,
         neighbors_max: 16,
         parked_max: 16,
         ..StackConfig::default()
@@ -104,6 +123,10 @@ fn stack(rx: &Pool, tx: &Pool) -> Stack {
     let address = SocketAddr::new(US_V6.into(), 80);
     let listening = stack.listen(ListenerId(1), address, &Config::default());
     assert!(listening.is_ok(), "the address is ours");
+    for (id, address) in [(2, US.into()), (3, US_V6.into())] {
+        let bound = stack.bind(ListenerId(id), SocketAddr::new(address, 53));
+        assert!(bound.is_ok(), "the address is ours");
+    }
     stack
 }
 

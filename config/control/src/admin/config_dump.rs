@@ -111,6 +111,11 @@ fn dump_listener(config: &Config, listener: &Listener) -> Value {
             out["protocol"] = "tcp".into();
             out["cluster"] = cluster_name(config, *cluster);
         }
+        Protocol::Udp { cluster, max_sessions } => {
+            out["protocol"] = "udp".into();
+            out["cluster"] = cluster_name(config, *cluster);
+            out["max_sessions"] = (*max_sessions).into();
+        }
         Protocol::Http(http) => dump_http(config, http, &mut out),
     }
     out
@@ -233,6 +238,7 @@ fn dump_cluster(cluster: &Cluster) -> Value {
         "load_balancing": match cluster.load_balancing {
             LoadBalancing::RoundRobin => "round_robin",
             LoadBalancing::LeastRequest => "least_request",
+            LoadBalancing::Maglev => "maglev",
         },
         "connect_timeout": duration(cluster.connect_timeout),
         "idle_timeout": timeout(cluster.idle_timeout),

@@ -181,7 +181,9 @@ fn every_name_is_well_formed_and_counters_end_in_total() {
 /// Every metric has a row in the page, and every row a metric.
 #[test]
 fn the_page_lists_every_metric() {
-    let (mut state, _fakes) = state(CONFIG, 1);
+    let udp = "[[listener]]\nname = \"dns\"\naddress = \"10.9.0.2:53\"\nprotocol = \"udp\"\n\
+               cluster = \"app\"\n";
+    let (mut state, _fakes) = state(&format!("{CONFIG}{udp}"), 1);
     state.reloads.accepted = 1;
     let rows: BTreeSet<String> = families(Scrape::take(&state), Filter::default())
         .map(|family| {

@@ -74,7 +74,8 @@ impl Scrape {
         }
         interface_families(state, &mut families);
         stack_families(&state.workers, &mut families);
-        let tables = vec![http_table(state), tcp_table(state), cluster_table(state)];
+        let tables =
+            vec![http_table(state), tcp_table(state), udp_table(state), cluster_table(state)];
         Self { families: merge(families), tables }
     }
 }
@@ -394,8 +395,24 @@ fn http_table(state: &State) -> Table {
         stat: "http",
         prefix: "envoy_http",
         label: "envoy_http_conn_manager_prefix",
-        columns: listener_columns(|_| true),
-        rows: listener_rows(state, |listener| listener.http().is_some(), |_| true),
+        columns: listener_columns(|name| !is_sess(name)),
+        rows: listener_rows(state, |listener| listener.http().is_some(), |name| !is_sess(name)),
+    }
+}
+
+/// What only sessions of datagrams count.
+fn is_sess(name: &str) -> bool {
+    name.starts_with("downstream_sess_") || name == "idle_timeout"
+}
+
+/// Datagrams have sessions, and neither connections nor requests.
+fn udp_table(state: &State) -> Table {
+    Table {
+        stat: "udp",
+        prefix: "envoy_udp",
+        label: "envoy_udp_prefix",
+        columns: listener_columns(is_sess),
+        rows: listener_rows(state, Listener::is_udp, is_sess),
     }
 }
 

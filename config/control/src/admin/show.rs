@@ -190,13 +190,20 @@ fn listeners(state: &State) -> Shown {
         let protocol = match listener.protocol {
             Protocol::Http(_) => "http",
             Protocol::Tcp { .. } => "tcp",
+            Protocol::Udp { .. } => "udp",
         };
         vec![
             json!(listener.name),
             json!(listener.address.to_string()),
             json!(protocol),
-            sum(blocks.iter().map(|block| &block.downstream_cx_active)),
-            sum(blocks.iter().map(|block| &block.downstream_cx_total)),
+            sum(blocks.iter().map(|block| match listener.is_udp() {
+                true => &block.downstream_sess_active,
+                false => &block.downstream_cx_active,
+            })),
+            sum(blocks.iter().map(|block| match listener.is_udp() {
+                true => &block.downstream_sess_total,
+                false => &block.downstream_cx_total,
+            })),
             sum(blocks.iter().map(|block| &block.downstream_rq_active)),
             sum(blocks.iter().map(|block| &block.downstream_rq_total)),
             sum(blocks.iter().map(|block| &block.downstream_rq_5xx)),
@@ -221,6 +228,7 @@ fn clusters(state: &State) -> Shown {
         let load_balancing = match cluster.load_balancing {
             LoadBalancing::RoundRobin => "round_robin",
             LoadBalancing::LeastRequest => "least_request",
+            LoadBalancing::Maglev => "maglev",
         };
         vec![
             json!(cluster.name),

@@ -89,9 +89,10 @@ pub(super) fn cluster(
         let words = [
             ("round_robin", LoadBalancing::RoundRobin),
             ("least_request", LoadBalancing::LeastRequest),
+            ("maglev", LoadBalancing::Maglev),
         ];
         let later = "it comes with a later version";
-        let later = [("random", later), ("ring_hash", later), ("maglev", later)];
+        let later = [("random", later), ("ring_hash", later)];
         value.word(&words, &later, report)
     });
     let connect_timeout = section.take("connect_timeout").and_then(|value| value.duration(report));

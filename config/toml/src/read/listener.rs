@@ -19,7 +19,8 @@ use crate::value::Value;
 #[derive(Default)]
 pub(super) struct Listeners {
     names: BTreeMap<String, Span>,
-    addresses: BTreeMap<SocketAddr, (String, Span)>,
+    /// TCP and UDP have ports of their own.
+    addresses: BTreeMap<(bool, SocketAddr), (String, Span)>,
     /// Routes over all virtual hosts of all listeners.
     pub(super) routes: usize,
 }
@@ -34,6 +35,7 @@ pub(super) struct Context<'a> {
 enum Kind {
     Http,
     Tcp,
+    Udp,
 }
 
 pub(super) fn listener(
@@ -55,17 +57,28 @@ pub(super) fn listener(
     let name = name.map(|at| at.value).unwrap_or_default();
     let address =
         section.require("address", report).and_then(|value| address::socket(value, report));
-    if let Some(at) = &address {
-        check_address(at, &name, known, interfaces, report);
-    }
     let kind = section.take("protocol").map_or(Some(Kind::Http), |value| protocol(value, report));
+    if let Some(at) = &address {
+        check_address(at, kind == Some(Kind::Udp), &name, known, interfaces, report);
+    }
     let protocol = match kind {
         Some(Kind::Http) => Some(Protocol::Http(http(&mut section, known, clusters, report))),
-        Some(Kind::Tcp) => tcp(&mut section, clusters, report),
+        Some(Kind::Tcp) => relay(&mut section, "tcp", &[HTTP_KEYS, &["max_sessions"]], report)
+            .and_then(|cluster| clusters.refer(cluster, report))
+            .map(|cluster| Protocol::Tcp { cluster }),
+        Some(Kind::Udp) => udp(&mut section, clusters, report),
         // The rest depends on the protocol; errors about it would be guesses.
         None => return None,
     };
     let idle_timeout = section.take("idle_timeout").and_then(|value| value.duration(report));
+    let is_udp = kind == Some(Kind::Udp);
+    if let Some(at) = idle_timeout.as_ref().filter(|at| is_udp && at.value.is_zero()) {
+        report
+            .error(at.span, "`idle_timeout` must be longer than 0 with protocol = \"udp\"")
+            .hint("nothing else says that a session is over");
+    }
+    let idle_default =
+        if is_udp { defaults::UDP_IDLE_TIMEOUT } else { defaults::LISTENER_IDLE_TIMEOUT };
     let tcp_settings = tcp_settings(&mut section, report);
     section.close(report);
     Some(Listener {
@@ -73,15 +86,14 @@ pub(super) fn listener(
         name,
         address: address?.value,
         protocol: protocol?,
-        idle_timeout: unless_zero(idle_timeout, defaults::LISTENER_IDLE_TIMEOUT),
+        idle_timeout: unless_zero(idle_timeout, idle_default),
         tcp: tcp_settings,
     })
 }
 
 fn protocol(value: Value<'_>, report: &mut Report<'_>) -> Option<Kind> {
-    let words = [("http", Kind::Http), ("tcp", Kind::Tcp)];
+    let words = [("http", Kind::Http), ("tcp", Kind::Tcp), ("udp", Kind::Udp)];
     let later = [
-        ("udp", "UDP listeners come with a later version"),
         ("auto", "telling protocols apart comes with a later version"),
         ("http2", "HTTP/2 comes with a later version"),
         ("https", "TLS comes with a later version"),
@@ -92,20 +104,21 @@ fn protocol(value: Value<'_>, report: &mut Report<'_>) -> Option<Kind> {
 
 fn check_address(
     at: &At<SocketAddr>,
+    is_udp: bool,
     name: &str,
     known: &mut Listeners,
     interfaces: &Interfaces,
     report: &mut Report<'_>,
 ) {
     let ip = at.value.ip();
-    if let Some((other, first)) = known.addresses.get(&at.value) {
+    if let Some((other, first)) = known.addresses.get(&(is_udp, at.value)) {
         let line = report.line(*first);
         report
             .error(at.span, format!("address {} is taken", at.value))
             .hint(format!("listener `{other}` has it, line {line}"));
         return;
     }
-    known.addresses.insert(at.value, (name.to_owned(), at.span));
+    known.addresses.insert((is_udp, at.value), (name.to_owned(), at.span));
     if interfaces.owner(ip).is_some() || interfaces.incomplete {
         return;
     }
@@ -123,31 +136,62 @@ fn check_address(
         .hint(hint);
 }
 
-fn tcp(
+/// What only HTTP listeners have.
+const HTTP_KEYS: &[&str] = &[
+    "virtual_host",
+    "header_timeout",
+    "stream_idle_timeout",
+    "max_request_line",
+    "max_header_bytes",
+    "max_headers",
+    "max_body",
+];
+
+/// What only TCP has.
+const TCP_KEYS: &[&str] = &[
+    "congestion",
+    "ecn",
+    "keepalive_time",
+    "keepalive_interval",
+    "keepalive_probes",
+    "user_timeout",
+];
+
+/// The cluster of a listener that relays what it does not understand, and so has no other keys.
+fn relay<'a>(
+    section: &mut Section<'a>,
+    protocol: &str,
+    foreign: &[&[&'static str]],
+    report: &mut Report<'_>,
+) -> Option<Value<'a>> {
+    let what = if protocol == "udp" { "datagrams" } else { "bytes" };
+    for key in foreign.iter().copied().flatten() {
+        if let Some(value) = section.take(key) {
+            let message = format!("`{key}` has no meaning with protocol = \"{protocol}\"");
+            let hint = match *key {
+                "max_sessions" => "only udp has sessions".to_owned(),
+                key if TCP_KEYS.contains(&key) => "only TCP connections have that".to_owned(),
+                _ => format!(
+                    "a {protocol} listener relays {what} to `cluster`; routes and limits are those of http"
+                ),
+            };
+            report.error(value.key_span, message).hint(hint);
+        }
+    }
+    section.require("cluster", report)
+}
+
+fn udp(
     section: &mut Section<'_>,
     clusters: &mut Clusters,
     report: &mut Report<'_>,
 ) -> Option<Protocol> {
-    const HTTP_KEYS: [&str; 7] = [
-        "virtual_host",
-        "header_timeout",
-        "stream_idle_timeout",
-        "max_request_line",
-        "max_header_bytes",
-        "max_headers",
-        "max_body",
-    ];
-    for key in HTTP_KEYS {
-        if let Some(value) = section.take(key) {
-            report
-                .error(value.key_span, format!("`{key}` has no meaning with protocol = \"tcp\""))
-                .hint(
-                    "a tcp listener relays bytes to `cluster`; routes and limits are those of http",
-                );
-        }
-    }
-    let cluster = section.require("cluster", report)?;
-    clusters.refer(cluster, report).map(|cluster| Protocol::Tcp { cluster })
+    let cluster = relay(section, "udp", &[HTTP_KEYS, TCP_KEYS], report);
+    let range = 1..=i64::from(u32::MAX);
+    let max_sessions = section.take("max_sessions").and_then(|value| value.integer(range, report));
+    let cluster = clusters.refer(cluster?, report)?;
+    let max_sessions = max_sessions.map_or(defaults::MAX_SESSIONS, |at| at.value);
+    Some(Protocol::Udp { cluster, max_sessions })
 }
 
 fn http(
@@ -156,6 +200,11 @@ fn http(
     clusters: &mut Clusters,
     report: &mut Report<'_>,
 ) -> HttpListener {
+    if let Some(value) = section.take("max_sessions") {
+        report
+            .error(value.key_span, "`max_sessions` has no meaning with protocol = \"http\"")
+            .hint("only udp has sessions");
+    }
     if let Some(value) = section.take("cluster") {
         report
             .error(value.key_span, "`cluster` has no meaning with protocol = \"http\"")

@@ -11,6 +11,7 @@ mod requests;
 mod retries;
 mod routes;
 mod timeouts;
+mod udp;
 mod world;
 
 /// A request without a body.

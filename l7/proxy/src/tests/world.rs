@@ -152,7 +152,7 @@ pub(crate) fn config() -> Config {
 pub(crate) fn web(config: &mut Config) -> &mut HttpListener {
     match &mut config.listeners[0].protocol {
         Protocol::Http(http) => http,
-        Protocol::Tcp { .. } => panic!("the first listener speaks HTTP"),
+        Protocol::Tcp { .. } | Protocol::Udp { .. } => panic!("the first listener speaks HTTP"),
     }
 }
 
