@@ -36,6 +36,8 @@ pub(crate) struct Cubic {
     /// Start of the current congestion avoidance, milliseconds of the clock (wraps in 49 days).
     epoch_ms: u32,
     in_epoch: bool,
+    /// `window_max` is below where the last loss happened, by fast convergence.
+    is_converging: bool,
 }
 
 impl Cubic {
@@ -48,7 +50,7 @@ impl Cubic {
         self.growth_rest = 0;
         if self.window_max <= window {
             // After a slow start without loss there is no W_max: begin convex, right here.
-            self.window_max = window;
+            (self.window_max, self.is_converging) = (window, false);
             self.k_ms = 0;
             return;
         }
@@ -72,17 +74,17 @@ impl Cubic {
         target.clamp(i64::from(window), i64::from(window) + i64::from(window / 2)) as u32
     }
 
-    /// RFC 9438, 4.3: alpha = 3 * (1 - beta) / (1 + beta) = 9 / 17 until W_max, then 1.
-    fn grow_reno(&mut self, acked: u32, path: Path) {
-        let scaled = if self.reno_window < self.window_max {
-            u64::from(acked) * 9 / 17
-        } else {
-            u64::from(acked)
-        };
+    /// RFC 9438, 4.3: alpha = 3 * (1 - beta) / (1 + beta) = 9 / 17 until the window is what it was
+    /// before the loss (cwnd_prior), then 1; alpha segments for a window of acknowledged ones.
+    fn grow_reno(&mut self, window: u32, acked: u32, path: Path) {
+        let window_max = self.window_max;
+        let prior = if self.is_converging { scale(window_max, 20, 17) } else { window_max };
+        let scaled =
+            if self.reno_window < prior { u64::from(acked) * 9 / 17 } else { u64::from(acked) };
         self.reno_acked = self.reno_acked.saturating_add(scaled as u32);
-        if self.reno_acked >= self.reno_window {
-            self.reno_acked -= self.reno_window;
-            self.reno_acked = self.reno_acked.min(self.reno_window);
+        if self.reno_acked >= window {
+            self.reno_acked -= window;
+            self.reno_acked = self.reno_acked.min(window);
             self.reno_window = self.reno_window.saturating_add(path.mss);
         }
     }
@@ -93,7 +95,7 @@ impl Controller for Cubic {
         if !self.in_epoch {
             self.start_epoch(window, path);
         }
-        self.grow_reno(acked, path);
+        self.grow_reno(window, acked, path);
         if self.reno_window > window {
             // Reno-friendly region: short round trips, small windows.
             return self.reno_window;
@@ -110,9 +112,15 @@ impl Controller for Cubic {
     fn on_loss(&mut self, window: u32, flight: u32, path: Path) -> u32 {
         self.in_epoch = false;
         // RFC 9438, 4.7, fast convergence: a loss below the last one makes room for newcomers.
-        self.window_max = if window < self.window_max { scale(window, 17, 20) } else { window };
+        self.is_converging = window < self.window_max;
+        self.window_max = if self.is_converging { scale(window, 17, 20) } else { window };
         // RFC 9438, 4.6: beta = 0.7 of what was really under way.
         scale(flight.min(window), 7, 10).max(2 * path.mss)
+    }
+
+    fn on_timeout(&mut self) {
+        // RFC 9438, 4.8: W_max is where congestion avoidance begins again, and K is 0.
+        self.window_max = 0;
     }
 
     fn on_idle(&mut self) {
@@ -198,6 +206,42 @@ mod tests {
         assert_eq!(cubic.window_max, 100_000);
         cubic.on_loss(80_000, 80_000, at(500));
         assert_eq!(cubic.window_max, 68_000);
+    }
+
+    /// RFC 9438, 4.8: what the path carried before a time-out is no goal any more.
+    #[test]
+    fn after_a_timeout_the_window_grows_from_where_it_is() {
+        let mut cubic = Cubic::default();
+        cubic.on_loss(1_000_000, 1_000_000, at(0));
+        cubic.on_timeout();
+        let window = cubic.on_acknowledged(700_000, 7_000, at(5_000));
+        assert_eq!((cubic.window_max, cubic.k_ms), (700_000, 0));
+        assert!(window < 701_000, "flat at first: {window}");
+    }
+
+    /// RFC 9438, 4.2: without this the window would jump after a while without data.
+    #[test]
+    fn time_without_data_does_not_count() {
+        let mut cubic = Cubic::default();
+        let window = cubic.on_loss(100_000, 100_000, at(0));
+        cubic.on_acknowledged(window, 1_000, at(100));
+        cubic.on_idle();
+        let after = cubic.on_acknowledged(window, window, at(20_000));
+        assert!(after < window + 10_000, "{window} became {after}");
+    }
+
+    /// RFC 9438, 4.3: with fast convergence W_max is below cwnd_prior, which is what alpha asks for.
+    #[test]
+    fn the_reno_estimate_grows_slowly_up_to_where_the_loss_was() {
+        let mut cubic = Cubic::default();
+        cubic.on_loss(200_000, 200_000, at(0));
+        let window = cubic.on_loss(100_000, 100_000, at(10));
+        assert_eq!((window, cubic.window_max), (70_000, 85_000));
+        cubic.on_acknowledged(window, 1_000, at(20));
+        cubic.reno_window = 90_000;
+        let before = cubic.reno_acked;
+        cubic.grow_reno(90_000, 1_700, at(20));
+        assert_eq!(cubic.reno_acked - before, 900, "nine seventeenths");
     }
 
     #[test]

@@ -44,6 +44,8 @@ pub(crate) trait Controller {
     fn on_acknowledged(&mut self, window: u32, acked: u32, path: Path) -> u32;
     /// ssthresh after a loss with that window and `flight` bytes under way.
     fn on_loss(&mut self, window: u32, flight: u32, path: Path) -> u32;
+    /// The loss was found by the timer.
+    fn on_timeout(&mut self) {}
     /// Nothing was sent for a while: time stood still.
     fn on_idle(&mut self);
 }
@@ -82,6 +84,13 @@ impl Controller for Algorithm {
             Self::Cubic(cubic) => cubic.on_loss(window, flight, path),
             Self::NewReno(newreno) => newreno.on_loss(window, flight, path),
             Self::Bbr(_) => window,
+        }
+    }
+
+    fn on_timeout(&mut self) {
+        match self {
+            Self::Cubic(cubic) => cubic.on_timeout(),
+            Self::NewReno(_) | Self::Bbr(_) => {}
         }
     }
 
@@ -228,6 +237,7 @@ impl Congestion {
         if is_first {
             self.on_loss(flight, path);
         }
+        self.algorithm.on_timeout();
         self.window = path.mss;
         if let Some(bbr) = self.bbr() {
             bbr.on_timeout(path.mss);
