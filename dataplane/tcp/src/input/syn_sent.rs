@@ -9,6 +9,11 @@ use crate::context::Context;
 use crate::output::Owed;
 use crate::signals::Signals;
 use crate::state::{CloseReason, State};
+use crate::timer::Timer;
+
+/// When the SYN is sent again after an answer that shows an earlier connection: the millisecond clock
+/// of timestamps has moved by then.
+const SYN_AGAIN_NS: u64 = 2_000_000;
 
 impl Connection {
     pub(super) fn handle_in_syn_sent(
@@ -53,6 +58,11 @@ impl Connection {
         cx.counters.unacceptable_ack.increment();
         if !header.flags.contains(Flags::RST) {
             self.reject_ack(header.ack);
+            if self.retries == 0 {
+                // What is left of an earlier connection is reset now, or opens to a later timestamp:
+                // nobody has to wait a second for that.
+                self.timers.hasten(Timer::Retransmit, cx.now.plus_nanos(SYN_AGAIN_NS));
+            }
         }
         Err(Done)
     }
