@@ -6,7 +6,7 @@
 //! says follows from the segment that it answers.
 //!
 //! Neither retransmits: on a wire that loses nothing there is no need. A client that stopped
-//! getting answers shows in [`Crowd::done`].
+//! getting answers never becomes idle ([`Crowd::is_idle`]).
 
 use std::net::Ipv4Addr;
 

@@ -22,7 +22,7 @@
 //! Nothing happened for `idle_timeout`; its listener, cluster or endpoint is gone from the
 //! configuration, or its listener sends elsewhere now; one of its ends is unreachable. What the
 //! client sends next begins another session. An endpoint that was unreachable is passed over for
-//! [`AVOIDED`](crate::limits::AVOIDED) if there is another.
+//! [`AVOIDED`] if there is another.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
