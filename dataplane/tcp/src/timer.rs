@@ -42,6 +42,11 @@ impl Timer {
     }
 }
 
+/// `next` became earlier than whoever wakes us knows.
+const MOVED: u8 = 1;
+/// Somebody waits for `next` who is none of the timers.
+const WOKEN: u8 = 1 << 1;
+
 const SENDING: usize = 0;
 const SLOTS: usize = 3;
 
@@ -52,7 +57,8 @@ pub(crate) struct Timers {
     deadlines: [Instant; SLOTS],
     /// What the first of them is for.
     sending: Timer,
-    moved: bool,
+    /// [`MOVED`] and [`WOKEN`].
+    flags: u8,
     /// Something came since the keepalive timer last asked.
     pub(crate) is_heard: bool,
     /// When the last burst of data began to leave.
@@ -66,7 +72,7 @@ impl Timers {
         next: Instant::NEVER,
         deadlines: [Instant::NEVER; SLOTS],
         sending: Timer::Retransmit,
-        moved: false,
+        flags: 0,
         is_heard: false,
         sent_at: Stamp(0),
         quick_acks: 0,
@@ -84,7 +90,7 @@ impl Timers {
         self.deadlines[timer.slot()] = at;
         if at < self.next {
             self.next = at;
-            self.moved = true;
+            self.flags |= MOVED;
         }
     }
 
@@ -98,9 +104,10 @@ impl Timers {
 
     /// Asks to be called at `at`, for something that is not one of the timers.
     pub(crate) fn wake(&mut self, at: Instant) {
+        self.flags |= WOKEN;
         if at < self.next {
             self.next = at;
-            self.moved = true;
+            self.flags |= MOVED;
         }
     }
 
@@ -144,18 +151,18 @@ impl Timers {
     /// news, since the wheel holds nothing for this connection any more.
     pub(crate) fn settle(&mut self) {
         self.next = self.deadlines.into_iter().min().unwrap_or(Instant::NEVER);
-        self.moved = self.next != Instant::NEVER;
+        self.flags = if self.next == Instant::NEVER { 0 } else { MOVED };
     }
 
     /// If nothing is due at `now`, computes the next deadline anew, for who holds none any more.
     #[inline]
     pub(crate) fn settle_early(&mut self, now: Instant) -> Option<Instant> {
         let next = self.deadlines.into_iter().min().unwrap_or(Instant::NEVER);
-        if next <= now {
+        if next <= now || self.flags & WOKEN != 0 {
             return None;
         }
         self.next = next;
-        self.moved = false;
+        self.flags &= !MOVED;
         Some(next)
     }
 
@@ -168,7 +175,9 @@ impl Timers {
     /// Whether `next` became earlier since the last call.
     #[inline]
     pub(crate) fn take_moved(&mut self) -> bool {
-        std::mem::take(&mut self.moved)
+        let moved = self.flags & MOVED != 0;
+        self.flags &= !MOVED;
+        moved
     }
 
     pub(crate) fn invariants(&self) {
@@ -195,6 +204,19 @@ mod tests {
         assert!(timers.take_moved());
         assert_eq!(timers.next(), Instant::from_millis(900));
         timers.invariants();
+    }
+
+    /// A pacer's tick is no deadline; without this it would be taken for one that was postponed.
+    #[test]
+    fn who_asked_to_be_woken_is() {
+        let mut timers = Timers::NONE;
+        timers.arm(Timer::Retransmit, Instant::from_millis(200));
+        timers.wake(Instant::from_millis(5));
+        assert_eq!(timers.next(), Instant::from_millis(5));
+        assert_eq!(timers.settle_early(Instant::from_millis(5)), None);
+        timers.settle();
+        let later = timers.settle_early(Instant::from_millis(5));
+        assert_eq!(later, Some(Instant::from_millis(200)));
     }
 
     #[test]
