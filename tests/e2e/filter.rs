@@ -49,10 +49,10 @@ fn packet_rules_hold_from_the_start_and_change_on_sighup() {
     assert!(rules.contains("deny tcp from 10.9.0.0/24 to any port 81"), "{rules}");
     let denied = ["interface=\"net0\"", "action=\"deny\""];
     // The kernel may be sending its SYN again right now.
-    wait_until(5, "what was denied is counted as dropped", || {
+    wait_until(5, "what was denied is counted, by the rule and as dropped", || {
         let metrics = sluice.metrics();
         let count = metrics.sum("sluice_rule_packets_total", &denied);
-        count >= 1 && metrics.sum("sluice_drops_total", &["reason=\"rule-denied\""]) == count
+        count >= 1 && metrics.sum("sluice_drops_total", &["reason=\"rule-denied\""]) >= count
     });
     let version = || sluice.metrics().sum("sluice_worker_config_version", &[]);
     sluice.reload(&base);
