@@ -13,6 +13,7 @@ use crate::exchange::{ExchangeKey, Kind};
 use crate::flags::ResponseFlags;
 use crate::proxy::Proxy;
 use crate::responses::ReplyParts;
+use crate::udp::UdpSession;
 
 /// Text bytes of a record: all fields together.
 const TEXT: usize = 720;
@@ -49,7 +50,7 @@ const fn starts() -> [usize; TEXTS] {
     starts
 }
 
-/// What happened to one request or relay.
+/// What happened to one request, relay, or session of datagrams.
 #[derive(Clone)]
 pub struct AccessRecord {
     /// When it began: nanoseconds since 1970.
@@ -58,7 +59,7 @@ pub struct AccessRecord {
     pub duration: u64,
     /// From the request's last byte sent upstream to the response's head; nanoseconds.
     pub upstream_service_time: Option<u64>,
-    /// `HTTP/1.1`; empty for a relay.
+    /// `HTTP/1.1`, `UDP`; empty for a relay.
     pub protocol: &'static str,
     /// 0: no response was sent.
     pub status: u16,
@@ -260,6 +261,24 @@ impl Proxy {
         record.status = parts.status;
         record.flags = parts.flags;
         record.bytes_sent = parts.body.len() as u64;
+        self.push_record(record);
+    }
+
+    /// Leaves a record of a session of datagrams that is over.
+    pub(crate) fn record_udp_session(&mut self, session: &UdpSession, flags: ResponseFlags) {
+        if !self.logs() {
+            return;
+        }
+        let mut record = AccessRecord::new(session.listener);
+        record.start_time = self.wall_clock_origin + session.started.as_nanos();
+        record.duration = self.wires.now.nanos_since(session.started);
+        record.protocol = "UDP";
+        record.flags = flags;
+        record.bytes_received = session.received;
+        record.bytes_sent = session.sent;
+        record.downstream = Some(session.peer);
+        record.upstream = Some(session.remote);
+        record.cluster = Some(session.cluster);
         self.push_record(record);
     }
 

@@ -21,8 +21,8 @@
 //!
 //! Nothing happened for `idle_timeout`; its listener, cluster or endpoint is gone from the
 //! configuration, or its listener sends elsewhere now; one of its ends is unreachable. What the
-//! client sends next begins another session. An endpoint that was unreachable is passed over for
-//! [`AVOIDED`] if there is another.
+//! client sends next begins another session. The access log has a line of each at its end. An
+//! endpoint that was unreachable is passed over for [`AVOIDED`] if there is another.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -34,6 +34,7 @@ use sluice_config_model::Protocol;
 use sluice_l7_balance::{Lease, WorkerLease, hash_source};
 
 use crate::events::ConnectRefused;
+use crate::flags::ResponseFlags;
 use crate::limits::{AVOIDED, AVOIDED_MAX, SWEEP_PER_CALL};
 use crate::proxy::Proxy;
 use crate::timers::Wheel;
@@ -80,17 +81,22 @@ const ENDPOINT: u32 = 1;
 /// One session.
 #[derive(Debug)]
 pub(crate) struct UdpSession {
-    listener: ListenerId,
-    cluster: ClusterId,
+    pub(crate) listener: ListenerId,
+    pub(crate) cluster: ClusterId,
     endpoint: EndpointId,
     /// The listener's address when it began.
     local: SocketAddr,
-    remote: SocketAddr,
+    pub(crate) peer: SocketAddr,
+    pub(crate) remote: SocketAddr,
     client: Option<UdpId>,
     upstream: Option<UdpId>,
     /// The datagram that began it, until there is a way to the endpoint.
     first: Option<Packet>,
     idle_timeout: Duration,
+    pub(crate) started: Instant,
+    /// Payload bytes from the client, and to it.
+    pub(crate) received: u64,
+    pub(crate) sent: u64,
 }
 
 /// All sessions of a worker.
@@ -184,12 +190,14 @@ impl Proxy {
             listener.downstream_sess_rx_bytes.add(bytes);
             cluster.udp_sess_tx_datagrams.increment();
             cluster.upstream_cx_tx_bytes_total.add(bytes);
+            session.received += bytes;
             session.upstream
         } else {
             cluster.udp_sess_rx_datagrams.increment();
             cluster.upstream_cx_rx_bytes_total.add(bytes);
             listener.downstream_sess_tx_datagrams.increment();
             listener.downstream_sess_tx_bytes.add(bytes);
+            session.sent += bytes;
             session.client
         };
         to.map(|flow| (flow, payload))
@@ -252,16 +260,21 @@ impl Proxy {
         if !self.udp.lease(listener).is_some_and(WorkerLease::try_take) {
             return counters.downstream_sess_overflow.increment();
         }
+        let received = payload.len() as u64;
         let session = UdpSession {
             listener,
             cluster,
             endpoint: endpoint.id,
             local,
+            peer,
             remote: endpoint.address,
             client: None,
             upstream: None,
             first: Some(payload),
             idle_timeout,
+            started: now,
+            received,
+            sent: 0,
         };
         let Ok(key) = self.udp.sessions.insert(session) else {
             self.counters.udp_session_table_full.increment();
@@ -315,14 +328,14 @@ impl Proxy {
                 if let Some(state) = self.listener(listener) {
                     state.counters.downstream_sess_rx_errors.increment();
                 }
-                self.end_udp_session(index);
+                self.end_udp_session(index, ResponseFlags::OVERLOAD);
             }
             (Err(_), _) => {
                 let cluster = session.cluster;
                 if let Some(state) = self.pools.cluster(cluster) {
                     state.counters.upstream_cx_connect_fail.increment();
                 }
-                self.end_udp_session(index);
+                self.end_udp_session(index, ResponseFlags::UPSTREAM_CONNECT_FAILURE);
             }
         }
     }
@@ -332,15 +345,19 @@ impl Proxy {
         self.wires.now = now;
         let Some(session) = self.udp.sessions.at_mut(token >> 1) else { return };
         let (listener, cluster, endpoint) = (session.listener, session.cluster, session.endpoint);
-        if token & 1 == ENDPOINT {
+        let why = if token & 1 == ENDPOINT {
             if let Some(state) = self.pools.cluster(cluster) {
                 state.counters.udp_sess_rx_errors.increment();
             }
             self.udp.avoid(endpoint, now + AVOIDED);
-        } else if let Some(state) = self.listener(listener) {
-            state.counters.downstream_sess_tx_errors.increment();
-        }
-        self.end_udp_session(token >> 1);
+            ResponseFlags::UPSTREAM_TERMINATION
+        } else {
+            if let Some(state) = self.listener(listener) {
+                state.counters.downstream_sess_tx_errors.increment();
+            }
+            ResponseFlags::DOWNSTREAM_TERMINATION
+        };
+        self.end_udp_session(token >> 1, why);
     }
 
     /// The next thing for the stack to do about datagrams.
@@ -358,7 +375,7 @@ impl Proxy {
             if let Some(state) = self.listener(listener) {
                 state.counters.idle_timeout.increment();
             }
-            self.end_udp_session(index);
+            self.end_udp_session(index, ResponseFlags::NONE);
         }
     }
 
@@ -373,7 +390,7 @@ impl Proxy {
                 && matches!(protocol, Protocol::Udp { cluster, .. } if *cluster == session.cluster)
                 && self.pools.has_endpoint(session.cluster, session.endpoint)
         });
-        let Some(compiled) = kept else { return self.end_udp_session(index) };
+        let Some(compiled) = kept else { return self.end_udp_session(index, ResponseFlags::NONE) };
         session.idle_timeout = compiled.listener.idle_timeout.unwrap_or(Duration::MAX);
         if self.draining {
             // Answers that are on their way still come; who goes on talking has until the end.
@@ -382,9 +399,10 @@ impl Proxy {
         self.udp.timers.set_earlier(index, now + session.idle_timeout);
     }
 
-    fn end_udp_session(&mut self, index: u32) {
+    fn end_udp_session(&mut self, index: u32, flags: ResponseFlags) {
         let Some(key) = self.udp.sessions.key_at(index) else { return };
         let Some(session) = self.udp.sessions.remove(key) else { return };
+        self.record_udp_session(&session, flags);
         self.udp.timers.clear(index);
         for flow in [session.client, session.upstream].into_iter().flatten() {
             self.udp.verbs.push_back(UdpVerb::Close { flow });

@@ -7,11 +7,11 @@ use std::time::Duration;
 use sluice_base::{ClusterId, Instant, ListenerId, Rng, Slab, SlabKey, UdpId};
 use sluice_buf::{Packet, Pool};
 use sluice_config_model::{
-    Cluster, Config, Listener, LoadBalancing, Protocol, TcpSettings, defaults,
+    AccessLog, Cluster, Config, Listener, LoadBalancing, Protocol, TcpSettings, defaults,
 };
 
 use super::world::{cluster, endpoint};
-use crate::{ClusterCounters, UdpVerb};
+use crate::{ClusterCounters, ResponseFlags, UdpVerb};
 use crate::{ConnectRefused, CounterRegistry, ListenerCounters, Proxy, ProxyConfig, Snapshot};
 
 const DNS: ListenerId = ListenerId(2);
@@ -219,6 +219,40 @@ fn a_client_keeps_its_endpoint_and_answers_find_it() {
     assert_eq!(stack.cluster().udp_sess_tx_datagrams.value(), 120);
     assert_eq!(stack.cluster().udp_sess_rx_datagrams.value(), 40);
     assert_eq!(stack.pool.in_use(), 0);
+}
+
+#[test]
+fn the_access_log_has_a_line_of_a_session_that_is_over() {
+    let mut stack = Stack::new(&[1, 2], 100);
+    stack.config.access_log = Some(AccessLog::default());
+    stack.publish();
+    stack.ask(client(1));
+    let to = stack.ask(client(1)).expect("an endpoint");
+    let (_, upstream) = stack.upstream_of(client(1));
+    stack.pass(upstream.token);
+    assert!(stack.proxy.pop_log().is_none(), "not before it ends");
+    stack.run(Duration::from_secs(61));
+    let record = stack.proxy.pop_log().expect("a record");
+    assert_eq!((record.protocol, record.status, record.flags), ("UDP", 0, ResponseFlags::NONE));
+    assert_eq!((record.bytes_received, record.bytes_sent), (16, 8));
+    assert_eq!((record.downstream, record.upstream), (Some(client(1)), Some(to)));
+    assert_eq!((record.listener, record.cluster), (DNS, Some(NAMES)));
+    assert_eq!(record.duration, 61_000_000_000);
+    // An endpoint that does not listen, a client that has gone, an endpoint without a port of ours.
+    for (side, why) in
+        [(1, ResponseFlags::UPSTREAM_TERMINATION), (0, ResponseFlags::DOWNSTREAM_TERMINATION)]
+    {
+        stack.ask(client(1));
+        let (_, own) = stack.flow_with(client(1)).expect("a session");
+        stack.proxy.handle_unreachable(own.token + side, stack.now);
+        stack.carry();
+        assert_eq!(stack.proxy.pop_log().expect("a record").flags, why);
+    }
+    stack.refuses = Some(ConnectRefused::NoPort);
+    stack.ask(client(1));
+    let record = stack.proxy.pop_log().expect("a record");
+    assert_eq!(record.flags, ResponseFlags::UPSTREAM_CONNECT_FAILURE);
+    assert!(stack.proxy.pop_log().is_none());
 }
 
 #[test]
