@@ -22,6 +22,7 @@
 pub mod crowd;
 pub mod flood;
 pub mod host;
+pub mod kernel;
 pub mod load;
 pub mod machine;
 pub mod origin;

@@ -45,6 +45,13 @@ fn status_bytes(name: &str) -> u64 {
     kibibytes.unwrap_or(0) * 1024
 }
 
+/// Time that this thread has had a processor; nanoseconds, what the kernel did for it included.
+#[must_use]
+pub fn thread_nanos() -> u64 {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    text.split(' ').next().and_then(|nanos| nanos.parse().ok()).unwrap_or(0)
+}
+
 /// How often the kernel took this thread's processor away.
 #[must_use]
 pub fn involuntary_switches() -> u64 {

@@ -9,9 +9,9 @@
 use std::process::{Command, ExitCode, Stdio};
 
 use clap::{Parser, ValueEnum};
-use sluice_bench::machine;
 use sluice_bench::pairs::Pairs;
 use sluice_bench::server::{Server, Stopped, Unit};
+use sluice_bench::{kernel, machine};
 use sluice_tcp::Config;
 
 /// Connections between which slopes and ratios are taken.
@@ -303,6 +303,18 @@ fn connections(options: &Options) -> Result<bool, String> {
             all[all.len() - 1]
         );
     }
+    let mut all = Vec::new();
+    for _ in 0..options.rounds {
+        let cycles = kernel::cycles_per_connection(options.count / 8);
+        all.push(cycles.map_err(|error| format!("over the loopback interface: {error}"))?);
+    }
+    let middle = median(&mut all);
+    println!(
+        "  {:<42} {middle:>7.0} ({:.0} .. {:.0}), half of what both ends take, system calls included",
+        "the kernel, over its loopback interface",
+        all[0],
+        all[all.len() - 1]
+    );
     Ok(true)
 }
 
