@@ -47,6 +47,7 @@ const TABLE: &[(&str, Kind, &[&str])] = &[
     ("sluice-config-toml", SansIo, &["sluice-base", "sluice-config-model"]),
     // l7: base, arch, buf <- core <- codecs, filter, route, balance <- proxy
     ("sluice-l7-core", SansIo, &["sluice-base", "sluice-arch", "sluice-buf"]),
+    ("sluice-l7-grpc", SansIo, &["sluice-buf"]),
     ("sluice-l7-http1", SansIo, &["sluice-base", "sluice-arch", "sluice-buf", "sluice-l7-core"]),
     (
         "sluice-l7-filter",
