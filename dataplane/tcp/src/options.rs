@@ -132,7 +132,7 @@ impl Negotiated {
     }
 
     /// RFC 7323, 5.3, R1 to R3: compares with TS.Recent and renews it. `acknowledged` is
-    /// Last.ACK.sent: a segment behind it must not renew, lest a delayed ACK be measured short.
+    /// Last.ACK.sent.
     #[inline]
     pub(crate) fn check(
         &mut self,
@@ -141,17 +141,38 @@ impl Negotiated {
         acknowledged: SeqNumber,
         now: Instant,
     ) -> Result<(), IsOld> {
-        let distance = stamp.value.wrapping_sub(self.recent).cast_signed();
-        if distance < 0 && age_mark(now).wrapping_sub(self.recent_at) < RECENT_VALID {
-            return Err(IsOld);
-        }
+        self.compare(stamp, now)?;
         if seq.at_or_before(acknowledged) {
             self.remember(stamp.value, now);
         }
         Ok(())
     }
 
-    /// Whether a segment that [`check`](Self::check) finds old was only overtaken, by its own
+    /// RFC 7323, 5.3, R1: compares with TS.Recent.
+    #[inline]
+    pub(crate) fn compare(&self, stamp: Timestamps, now: Instant) -> Result<(), IsOld> {
+        let distance = stamp.value.wrapping_sub(self.recent).cast_signed();
+        if distance < 0 && age_mark(now).wrapping_sub(self.recent_at) < RECENT_VALID {
+            return Err(IsOld);
+        }
+        Ok(())
+    }
+
+    /// RFC 7323, 5.3, R3: renews TS.Recent with what is not older. `acknowledged` is Last.ACK.sent: a
+    /// segment behind it must not renew, lest a delayed ACK be measured short.
+    pub(crate) fn renew(
+        &mut self,
+        stamp: Timestamps,
+        seq: SeqNumber,
+        acknowledged: SeqNumber,
+        now: Instant,
+    ) {
+        if seq.at_or_before(acknowledged) && self.compare(stamp, now).is_ok() {
+            self.remember(stamp.value, now);
+        }
+    }
+
+    /// Whether a segment that [`compare`](Self::compare) finds old was only overtaken, by its own
     /// retransmission perhaps. What was sent since the peer's clock showed `floor` is less than half
     /// of the sequence space, so its numbers mean what they say.
     pub(crate) fn is_overtaken(&self, stamp: Timestamps) -> bool {

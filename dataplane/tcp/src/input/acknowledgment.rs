@@ -30,6 +30,7 @@ impl Connection {
             self.check_syn_acknowledged(header, signals, cx)?;
         }
         self.check_ack_range(header.ack, cx)?;
+        self.renew_timestamp(header, cx);
         self.timers.is_heard = true;
         let window = self.congestion.window;
         if self.timers.is_armed(Timer::Persist) {

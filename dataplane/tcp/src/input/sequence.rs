@@ -29,17 +29,21 @@ impl Connection {
             cx.counters.missing_timestamp.increment();
             return Err(Done);
         };
-        // RFC 7323, 4.3: only a segment that reaches the last ACK sent may renew TS.Recent.
-        let is_current = self.is_in_window(header, segment_len);
-        let acknowledged = self.receive.acknowledged;
-        let seq = if is_current { header.seq } else { acknowledged + 1 };
-        let checked = self.options.check(stamp, seq, acknowledged, cx.now);
-        if checked.is_err() && !self.take_overtaken(stamp, cx) {
+        if self.options.compare(stamp, cx.now).is_err() && !self.take_overtaken(stamp, cx) {
             cx.counters.old_timestamp.increment();
             self.answer_unacceptable(segment_len > 0, cx);
             return Err(Done);
         }
         Ok(())
+    }
+
+    /// RFC 7323, 5.3, R3: renews TS.Recent. The RFC does that before it looks at the ACK, which would
+    /// let a blind segment with the right number and any ACK make all that follows look old; so here
+    /// it comes after RFC 5961, 5.2.
+    pub(super) fn renew_timestamp(&mut self, header: &TcpHeader, cx: &Context<'_>) {
+        if let (true, Some(stamp)) = (self.options.has_timestamps(), header.options.timestamps) {
+            self.options.renew(stamp, header.seq, self.receive.acknowledged, cx.now);
+        }
     }
 
     /// Whether a segment with an old timestamp is good all the same. RFC 7323, 5.3 drops them all,
