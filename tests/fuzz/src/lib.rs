@@ -21,11 +21,13 @@
 mod config;
 mod http1;
 mod stack;
+mod two_stacks;
 mod wire;
 
 pub use config::{config_toml, route_path};
 pub use http1::{http1_chunked, http1_request, http1_response};
 pub use stack::{stack_frames, tcp_segments};
+pub use two_stacks::two_stacks;
 pub use wire::{
     wire_arp, wire_ethernet, wire_icmp, wire_icmpv6, wire_ipv4, wire_ipv6, wire_ndp, wire_tcp,
     wire_udp,
@@ -43,6 +45,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("route_path", route_path),
     ("stack_frames", stack_frames),
     ("tcp_segments", tcp_segments),
+    ("two_stacks", two_stacks),
     ("wire_arp", wire_arp),
     ("wire_ethernet", wire_ethernet),
     ("wire_icmp", wire_icmp),
