@@ -80,5 +80,10 @@ fn an_address_is_made_of_an_advertised_prefix() {
     let said = lab.run(20, &format!("ping -c 3 -i 0.3 -W 5 {address}")).expect_success().stdout;
     assert!(said.contains(" 3 received") && !said.contains("DUP"), "{said}");
     assert_eq!(sluice.metrics().sum("sluice_stack_default_routers", &[]), 1);
+    let routes = Sluice::command(&lab, &["show", "routes"]).expect_success().stdout;
+    let row = |to: &str| routes.lines().find(|line| line.starts_with(to)).unwrap_or_default();
+    assert!(row("::/0").contains("fe80::") && row("::/0").contains("router"), "{routes}");
+    assert!(row("fd77::/64").contains("advertised"), "{routes}");
+    assert!(row(&format!("{address}/128")).contains("formed"), "{routes}");
     sluice.stop();
 }

@@ -9,7 +9,7 @@
 //!   stats.rs        /stats           metrics.rs   /stats/prometheus
 //!   scrape.rs       one reading of all counters, for both and for /show/counters
 //!   show.rs         /show/WHAT, printed by table.rs
-//!   listing.rs      /show/neighbors /show/flows, which workers are asked for
+//!   listing.rs      /show/neighbors /show/flows /show/routes, which workers are asked for
 //! ```
 //!
 //! Paths, words and formats are Envoy's where Envoy has them, so probes, dashboards and scripts work

@@ -7,6 +7,7 @@
 
 use std::net::Ipv6Addr;
 
+use sluice_base::InterfaceId;
 use sluice_tcp::{CloseReason, Connection, State};
 use sluice_wire::MacAddress;
 
@@ -88,6 +89,14 @@ impl Stack {
                 Some(NextHop::Via { interface, gateway })
             }
         }
+    }
+
+    /// Whether the router of last resort is the one at this address of a link.
+    pub(crate) fn is_router(&self, interface: InterfaceId, address: Ipv6Addr) -> bool {
+        self.learned.router.is_some_and(|(at, host)| {
+            self.interfaces[usize::from(at)].id == interface
+                && self.hosts.v6(host).is_some_and(|(known, _)| known == address)
+        })
     }
 
     /// A prefix is on a link from now on, or not any more.

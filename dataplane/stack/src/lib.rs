@@ -129,7 +129,7 @@ pub use config::{InterfaceConfig, RouteConfig, Secrets, StackConfig};
 pub use counters::StackCounters;
 pub use drop_reason::{DropCounters, DropReason};
 pub use listener::ListenError;
-pub use listing::{FlowInfo, ListenerInfo, NeighborInfo, UdpFlowInfo};
+pub use listing::{FlowInfo, LearnedInfo, LearnedWhat, ListenerInfo, NeighborInfo, UdpFlowInfo};
 pub use message::{FormedState, Message, Target};
 pub use neighbor::NeighborState;
 pub use owner::{Owners, Subject};

@@ -1,8 +1,8 @@
 //! What `sluice show` asks for. Not for the packet path.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use sluice_base::{ConnId, InterfaceId, ListenerId, UdpId};
+use sluice_base::{ConnId, Instant, InterfaceId, ListenerId, UdpId};
 use sluice_tcp::State;
 use sluice_wire::MacAddress;
 
@@ -20,6 +20,43 @@ pub struct NeighborInfo {
     pub mac: Option<MacAddress>,
     /// Where it stands. `Reachable` may have run out: that is found out at the next use.
     pub state: NeighborState,
+}
+
+/// One thing that a router told about a link.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct LearnedInfo {
+    /// Which link.
+    pub interface: InterfaceId,
+    /// What.
+    pub what: LearnedWhat,
+    /// Seconds for which it holds unless it is told again; `None`: for ever.
+    pub expires_s: Option<u64>,
+}
+
+/// What a router told.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum LearnedWhat {
+    /// It forwards.
+    Router {
+        /// Its address.
+        address: Ipv6Addr,
+        /// What has no other route goes to it, of all routers.
+        is_used: bool,
+    },
+    /// A prefix is on the link.
+    Prefix {
+        /// Its address.
+        prefix: Ipv6Addr,
+        /// Its bits.
+        prefix_len: u8,
+    },
+    /// An address of ours was made of a prefix.
+    Address {
+        /// Which.
+        address: Ipv6Addr,
+        /// Not for new connections of ours any more.
+        is_deprecated: bool,
+    },
 }
 
 /// One connection.
@@ -77,6 +114,17 @@ impl Stack {
             address: self.hosts.ip(neighbor.address),
             mac: (neighbor.mac != MacAddress::ZERO).then_some(neighbor.mac),
             state: neighbor.state,
+        })
+    }
+
+    /// All that routers told (RFC 4861, 6.3.4) and that still holds. Worker 0 knows it.
+    pub fn learned(&self, now: Instant) -> impl Iterator<Item = LearnedInfo> + '_ {
+        let links = self.interfaces.iter();
+        let listening = links.filter_map(|link| Some((link.id, link.discovery.as_ref()?)));
+        listening.flat_map(move |(interface, discovery)| {
+            let is_used = move |router| self.is_router(interface, router);
+            let listed = discovery.listed(now, is_used);
+            listed.map(move |(what, expires_s)| LearnedInfo { interface, what, expires_s })
         })
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use common::v6::*;
 use common::*;
-use sluice_stack::{ConnectError, DropReason};
+use sluice_stack::{ConnectError, DropReason, LearnedWhat};
 use sluice_tcp::Config;
 use sluice_wire::ndp::{PREFIXES_MAX, PrefixInfo, RouterInfo, RouterPreference};
 use sluice_wire::{MacAddress, NdpMessage, NdpOptions};
@@ -145,6 +145,32 @@ fn a_router_gives_a_way_a_link_and_an_address() {
     let learned =
         [&counters.default_routers, &counters.learned_prefixes, &counters.formed_addresses];
     assert_eq!(learned.map(sluice_base::Counter::value), [1, 1, 1]);
+}
+
+#[test]
+fn what_routers_told_can_be_listed() {
+    let mut net = listening(1, true);
+    net.run(Duration::from_secs(3));
+    let now = net.now;
+    assert_eq!(net.stack(0).learned(now).count(), 0);
+    net.inject(0, IF0, &advert(&[prefix("2001:db8:1::", 7200, 50)]));
+    let silent = from_router("fe80::9", MacAddress([2; 6]), router(9000), None, &[]);
+    net.inject(0, IF0, &silent);
+    net.run(Duration::from_secs(100));
+    let now = net.now;
+    let listed: Vec<_> = net.stack(0).learned(now).collect();
+    assert!(listed.iter().all(|learned| learned.interface == IF0));
+    let listed: Vec<_> = listed.iter().map(|learned| (learned.what, learned.expires_s)).collect();
+    let (prefix, address) = (ip6("2001:db8:1::"), ip6(FORMED));
+    assert_eq!(
+        listed,
+        [
+            (LearnedWhat::Router { address: ip6(ROUTER), is_used: true }, Some(1_700)),
+            (LearnedWhat::Router { address: ip6("fe80::9"), is_used: false }, Some(8_900)),
+            (LearnedWhat::Prefix { prefix, prefix_len: 64 }, Some(7_100)),
+            (LearnedWhat::Address { address, is_deprecated: true }, Some(7_100)),
+        ]
+    );
 }
 
 #[test]

@@ -36,7 +36,7 @@ impl Worker {
     pub fn heartbeat(&mut self, now: Instant) -> Beat {
         self.stages.start();
         let mut worked = self.adopt(now);
-        self.listing.serve(&self.stack);
+        self.listing.serve(&self.stack, now);
         let stop = self.obey(now);
 
         worked |= self.receive(now);

@@ -1,4 +1,4 @@
-//! Neighbours and flows for `sluice show`, handed out between heartbeats.
+//! Neighbours, flows and what routers told for `sluice show`, handed out between heartbeats.
 //!
 //! The control thread sends an empty list with room in it by a mailbox; the worker fills it within
 //! one heartbeat and sends it back by a ring. The worker allocates nothing, and a list is never
@@ -6,7 +6,8 @@
 //! about ten microseconds.
 
 use rtrb::{Consumer, Producer, RingBuffer};
-use sluice_stack::{FlowInfo, NeighborInfo, Stack, UdpFlowInfo};
+use sluice_base::Instant;
+use sluice_stack::{FlowInfo, LearnedInfo, NeighborInfo, Stack, UdpFlowInfo};
 
 use crate::mailbox::{MailboxReceiver, MailboxSender, mailbox};
 
@@ -31,6 +32,8 @@ pub struct Listing {
 pub enum Rows {
     /// Neighbours; worker 0 knows all of them.
     Neighbors(Vec<NeighborInfo>),
+    /// What routers told; worker 0 knows all of it.
+    Learned(Vec<LearnedInfo>),
     /// Connections, and flows of UDP.
     Flows(Vec<FlowInfo>, Vec<UdpFlowInfo>),
 }
@@ -66,6 +69,11 @@ impl ListingLink {
         self.ask(ticket, Rows::Neighbors(Vec::with_capacity(ROWS_MAX)));
     }
 
+    /// Asks for what routers told; wake the worker afterwards.
+    pub fn ask_learned(&self, ticket: u64) {
+        self.ask(ticket, Rows::Learned(Vec::with_capacity(ROWS_MAX)));
+    }
+
     /// Asks for connections; wake the worker afterwards.
     pub fn ask_flows(&self, ticket: u64) {
         let (tcp, udp) = (Vec::with_capacity(ROWS_MAX), Vec::with_capacity(ROWS_MAX));
@@ -91,9 +99,9 @@ impl ListingLink {
 impl ListingDesk {
     /// Answers the question that waits, if there is one; one relaxed load when not.
     #[inline]
-    pub fn serve(&mut self, stack: &Stack) {
+    pub fn serve(&mut self, stack: &Stack, now: Instant) {
         if let Some(question) = self.questions.take() {
-            self.answer(question, stack);
+            self.answer(question, stack, now);
         }
     }
 
@@ -103,9 +111,10 @@ impl ListingDesk {
     }
 
     #[cold]
-    fn answer(&mut self, mut listing: Listing, stack: &Stack) {
+    fn answer(&mut self, mut listing: Listing, stack: &Stack, now: Instant) {
         listing.total = match &mut listing.rows {
             Rows::Neighbors(rows) => fill(rows, stack.neighbors()),
+            Rows::Learned(rows) => fill(rows, stack.learned(now)),
             Rows::Flows(tcp, udp) => {
                 tcp.extend(stack.flows().take(tcp.capacity()));
                 udp.extend(stack.udp_flows().take(udp.capacity()));
@@ -135,10 +144,10 @@ mod tests {
         let stack = Stack::new(StackConfig::default(), Pool::heap(8), Pool::heap(8), 1);
         let (mut link, mut desk) = listing();
         link.ask_flows(1);
-        desk.serve(&stack);
+        desk.serve(&stack, Instant::ZERO);
         link.ask_neighbors(2);
         assert!(desk.is_asked());
-        desk.serve(&stack);
+        desk.serve(&stack, Instant::ZERO);
         let answer = link.answer(2).expect("it was served");
         assert!(matches!(answer.rows, Rows::Neighbors(rows) if rows.is_empty()));
         assert!(link.answer(1).is_none(), "nobody waits for it any more");

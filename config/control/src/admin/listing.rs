@@ -1,14 +1,18 @@
-//! `/show/neighbors` and `/show/flows`: the two lists that only workers know.
+//! `/show/neighbors`, `/show/flows`, and `/show/routes` where an interface listens to routers: the
+//! lists that only workers know.
 
 use std::cell::RefCell;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use sluice_config_model::RouterAdvertisements;
+use sluice_stack::{LearnedInfo, LearnedWhat};
 use sluice_worker::{Listing, Rows};
 use tokio::time::{Instant, sleep};
 
 use super::answer::Answer;
 use super::query::Query;
+use super::show;
 use super::table::Shown;
 use crate::state::State;
 
@@ -21,14 +25,19 @@ const LOOK: Duration = Duration::from_millis(1);
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Asked {
     Neighbors,
+    Routes,
     Flows,
 }
 
 impl Asked {
-    /// The list that a path asks for.
-    pub(super) fn of(path: &str) -> Option<Self> {
+    /// The list that a path asks for, if workers are to be asked.
+    pub(super) fn of(path: &str, state: &State) -> Option<Self> {
+        let listens = |interface: &sluice_config_model::Interface| {
+            interface.router_advertisements != RouterAdvertisements::Ignore
+        };
         match path {
             "/show/neighbors" => Some(Self::Neighbors),
+            "/show/routes" if state.config.interfaces.iter().any(listens) => Some(Self::Routes),
             "/show/flows" => Some(Self::Flows),
             _ => None,
         }
@@ -40,8 +49,8 @@ pub(super) async fn list(state: &RefCell<State>, asked: Asked, query: &Query) ->
     let ticket = ask(&mut state.borrow_mut(), asked);
     let end = Instant::now() + PATIENCE;
     let expected = match asked {
-        // Worker 0 is the one that speaks ARP; the others know a part of what it knows.
-        Asked::Neighbors => 1,
+        // Worker 0 speaks ARP and hears routers; the others know a part of what it knows.
+        Asked::Neighbors | Asked::Routes => 1,
         Asked::Flows => state.borrow().workers.len(),
     };
     let mut answers: Vec<Option<Listing>> = (0..expected).map(|_| None).collect();
@@ -78,7 +87,8 @@ fn ask(state: &mut State, asked: Asked) -> u64 {
     for (index, worker) in state.workers.iter().enumerate() {
         match asked {
             Asked::Neighbors if index == 0 => worker.listing.ask_neighbors(ticket),
-            Asked::Neighbors => continue,
+            Asked::Routes if index == 0 => worker.listing.ask_learned(ticket),
+            Asked::Neighbors | Asked::Routes => continue,
             Asked::Flows => worker.listing.ask_flows(ticket),
         }
         worker.waker.wake();
@@ -89,6 +99,7 @@ fn ask(state: &mut State, asked: Asked) -> u64 {
 fn len(rows: &Rows) -> usize {
     match rows {
         Rows::Neighbors(rows) => rows.len(),
+        Rows::Learned(rows) => rows.len(),
         Rows::Flows(tcp, udp) => tcp.len() + udp.len(),
     }
 }
@@ -99,6 +110,11 @@ fn print(state: &State, asked: Asked, answers: &[Listing]) -> Shown {
             let rows = answers.iter().flat_map(|answer| neighbor_rows(state, &answer.rows));
             let columns = &["interface", "address", "mac", "state"];
             Shown::default().rows("neighbors", columns, rows.collect())
+        }
+        Asked::Routes => {
+            let mut rows = show::route_rows(state);
+            rows.extend(answers.iter().flat_map(|answer| learned_rows(state, &answer.rows)));
+            show::routes(rows)
         }
         Asked::Flows => {
             let rows = answers.iter().enumerate();
@@ -129,6 +145,29 @@ fn neighbor_rows(state: &State, rows: &Rows) -> Vec<Vec<Value>> {
             json!(neighbor.mac.map(|mac| mac.to_string())),
             json!(neighbor.state.name()),
         ]
+    };
+    rows.iter().map(row).collect()
+}
+
+fn learned_rows(state: &State, rows: &Rows) -> Vec<Vec<Value>> {
+    let Rows::Learned(rows) = rows else { return Vec::new() };
+    let row = |learned: &LearnedInfo| {
+        let (to, via, kind) = match learned.what {
+            LearnedWhat::Router { address, is_used } => {
+                let kind = if is_used { "router" } else { "router, not used" };
+                ("::/0".to_owned(), vec![address.to_string()], kind)
+            }
+            LearnedWhat::Prefix { prefix, prefix_len } => {
+                (format!("{prefix}/{prefix_len}"), Vec::new(), "advertised")
+            }
+            LearnedWhat::Address { address, is_deprecated } => {
+                let kind = if is_deprecated { "formed, deprecated" } else { "formed" };
+                (format!("{address}/128"), Vec::new(), kind)
+            }
+        };
+        let interface = state.config.interface(learned.interface);
+        let interface = json!(interface.map(|interface| &interface.name));
+        vec![json!(to), json!(via), interface, json!(kind), json!(learned.expires_s)]
     };
     rows.iter().map(row).collect()
 }

@@ -86,9 +86,10 @@ async fn serve_connection(stream: TcpStream, state: Rc<RefCell<State>>) {
 async fn respond(state: &RefCell<State>, request: Request<Incoming>) -> Response<AnswerBody> {
     let (head, body) = request.into_parts();
     let body = timeout(BODY_TIMEOUT, Limited::new(body, BODY_MAX).collect()).await;
+    let asked = Asked::of(head.uri.path(), &state.borrow()).filter(|_| is_read(&head.method));
     let answer = match body {
         // No path looks at it; it was read so that the connection can carry the next request.
-        Ok(Ok(_)) => match Asked::of(head.uri.path()).filter(|_| is_read(&head.method)) {
+        Ok(Ok(_)) => match asked {
             Some(asked) => list(state, asked, &Query::parse(head.uri.query())).await,
             None => paths::answer(&mut state.borrow_mut(), &head),
         },

@@ -37,7 +37,7 @@ pub(super) fn show(state: &State, what: &str, query: &Query) -> Answer {
     let shown = match what {
         "interfaces" => interfaces(state),
         "workers" => workers(state),
-        "routes" => routes(state),
+        "routes" => routes(route_rows(state)),
         "rules" => rules(state),
         "listeners" => listeners(state),
         "clusters" => clusters(state),
@@ -137,8 +137,13 @@ fn workers(state: &State) -> Shown {
     Shown::default().rows("workers", columns, rows.collect())
 }
 
+/// The rows of [`route_rows`], and others.
+pub(super) fn routes(rows: Vec<Vec<Value>>) -> Shown {
+    Shown::default().rows("routes", &["to", "via", "interface", "kind", "expires_s"], rows)
+}
+
 /// The networks of interfaces, and `[[ip_route]]`.
-fn routes(state: &State) -> Shown {
+pub(super) fn route_rows(state: &State) -> Vec<Vec<Value>> {
     let config = &state.config;
     let mut rows = Vec::new();
     for interface in &config.interfaces {
@@ -150,6 +155,7 @@ fn routes(state: &State) -> Shown {
                 Value::Array(Vec::new()),
                 json!(interface.name),
                 json!("connected"),
+                Value::Null,
             ]);
         }
     }
@@ -160,9 +166,10 @@ fn routes(state: &State) -> Shown {
             interface.addresses.iter().any(reaches)
         });
         let out = out.map_or(Value::Null, |interface| json!(interface.name));
-        rows.push(vec![json!(route.to.to_string()), json!(via), out, json!("static")]);
+        let to = json!(route.to.to_string());
+        rows.push(vec![to, json!(via), out, json!("static"), Value::Null]);
     }
-    Shown::default().rows("routes", &["to", "via", "interface", "kind"], rows)
+    rows
 }
 
 /// The packet rules of all interfaces, with what each counted.

@@ -7,6 +7,7 @@ use sluice_wire::ndp::{PrefixInfo, RouterInfo, RouterPreference};
 
 use crate::fib_v6::mask;
 use crate::learned::{FORMED_MAX, ON_LINK_MAX};
+use crate::listing::LearnedWhat;
 use crate::rate_limit::TokenBucket;
 
 /// Routers of one link (Linux keeps any number).
@@ -144,6 +145,30 @@ impl Discovery {
         }
         formed.is_deprecated = preferred == 0;
         true
+    }
+}
+
+impl Discovery {
+    /// All that holds, and for how many seconds; `is_used` tells the router of last resort.
+    pub(crate) fn listed(
+        &self,
+        now: Instant,
+        is_used: impl Fn(Ipv6Addr) -> bool,
+    ) -> impl Iterator<Item = (LearnedWhat, Option<u64>)> {
+        let left = move |until: Instant| {
+            (until != Instant::NEVER).then(|| until.nanos_since(now) / 1_000_000_000)
+        };
+        let routers = self.routers.iter().map(move |&Router { address, until, .. }| {
+            (LearnedWhat::Router { address, is_used: is_used(address) }, left(until))
+        });
+        let prefixes = self.prefixes.iter().map(move |&Prefix { prefix, prefix_len, until }| {
+            (LearnedWhat::Prefix { prefix, prefix_len }, left(until))
+        });
+        let formed = self.formed.iter().map(move |formed| {
+            let Formed { address, valid_until, is_deprecated, .. } = *formed;
+            (LearnedWhat::Address { address, is_deprecated }, left(valid_until))
+        });
+        routers.chain(prefixes).chain(formed)
     }
 }
 
