@@ -49,6 +49,7 @@ const TABLE: &[(&str, Kind, &[&str])] = &[
     ("sluice-l7-core", SansIo, &["sluice-base", "sluice-arch", "sluice-buf"]),
     ("sluice-l7-grpc", SansIo, &["sluice-buf"]),
     ("sluice-l7-http1", SansIo, &["sluice-base", "sluice-arch", "sluice-buf", "sluice-l7-core"]),
+    ("sluice-l7-http2", SansIo, &["sluice-base", "sluice-arch", "sluice-buf", "sluice-l7-core"]),
     (
         "sluice-l7-filter",
         SansIo,

@@ -112,4 +112,7 @@ pub struct Field {
     /// Whether it was received as exactly `name: value` CRLF, with name and value where the spans
     /// say: a writer of the same format may copy the line as it is.
     pub plain: bool,
+    /// Whether it was received with the demand to keep it out of everybody's compression tables
+    /// (RFC 7541, 7.1.3), which holds for whoever sends it on.
+    pub never_indexed: bool,
 }

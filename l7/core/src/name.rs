@@ -44,6 +44,7 @@ names! {
     ACCEPT_ENCODING = "accept-encoding"
     ACCEPT_LANGUAGE = "accept-language"
     ACCEPT_RANGES = "accept-ranges"
+    ACCESS_CONTROL_ALLOW_ORIGIN = "access-control-allow-origin"
     AGE = "age"
     ALLOW = "allow"
     AUTHORIZATION = "authorization"
@@ -76,11 +77,13 @@ names! {
     MAX_FORWARDS = "max-forwards"
     ORIGIN = "origin"
     PRAGMA = "pragma"
+    PRIORITY = "priority"
     PROXY_AUTHENTICATE = "proxy-authenticate"
     PROXY_AUTHORIZATION = "proxy-authorization"
     PROXY_CONNECTION = "proxy-connection"
     RANGE = "range"
     REFERER = "referer"
+    REFRESH = "refresh"
     RETRY_AFTER = "retry-after"
     SERVER = "server"
     SET_COOKIE = "set-cookie"
@@ -157,6 +160,16 @@ impl NameId {
     #[inline]
     pub(crate) fn line_start(self) -> &'static [u8] {
         LINE_STARTS[usize::from(self.0)].as_bytes()
+    }
+
+    /// Numbers there are, [`NameId::OTHER`]'s included: the length of a table by number.
+    pub const COUNT: usize = TEXTS.len();
+
+    /// The number, for a table of `COUNT`.
+    #[inline]
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self.0 as usize
     }
 
     /// What framing and persistence depend on: codecs look at these themselves.

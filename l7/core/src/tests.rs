@@ -15,6 +15,7 @@ fn received(text: &str, pool: &Pool) -> Head {
             name: Span::received(at, colon),
             value: Span::received(at + colon + 2, line.len() - colon - 4),
             plain: true,
+            never_indexed: false,
         });
         at += line.len();
     }

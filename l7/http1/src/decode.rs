@@ -328,7 +328,7 @@ pub(crate) fn trailers(
         let id = NameId::lookup(field.name.as_bytes());
         if !FORBIDDEN.contains(id) {
             let (name, value) = (place.span(field.name.as_bytes()), place.span(field.value));
-            head.push_field(Field { id, name, value, plain: false });
+            head.push_field(Field { id, name, value, plain: false, never_indexed: false });
         }
     }
     head.set_start(Start::Trailers, Version::Http11);
@@ -392,7 +392,7 @@ fn index_fields<'t>(
             continue;
         }
         let (name, value) = (place.span(name), place.span(field.value));
-        head.push_field(Field { id, name, value, plain: false });
+        head.push_field(Field { id, name, value, plain: false, never_indexed: false });
     }
     Ok(seen)
 }

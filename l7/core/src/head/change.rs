@@ -86,7 +86,7 @@ impl Head {
         self.own.extend_from_slice(b"\r\n");
         self.added.insert(id);
         let (name, value) = (Span::own(at, start.len() - 2), Span::own(value_at, len));
-        self.push_field(Field { id, name, value, plain: true });
+        self.push_field(Field { id, name, value, plain: true, never_indexed: false });
     }
 
     /// Adds a field whose name is not well known.
@@ -99,7 +99,13 @@ impl Head {
         }
         let (name, value) =
             (Span::own(at, name.len()), Span::own(at + name.len() + 2, value.len()));
-        self.push_field(Field { id: NameId::OTHER, name, value, plain: true });
+        self.push_field(Field {
+            id: NameId::OTHER,
+            name,
+            value,
+            plain: true,
+            never_indexed: false,
+        });
     }
 
     /// Removes every field of the name; returns how many there were.

@@ -1,0 +1,327 @@
+//! From a header block to lines.
+
+use sluice_arch::none;
+use sluice_l7_core::NameId;
+
+use super::static_table::{ENTRIES, STATIC_LEN};
+use super::table::{NewEntry, OVERHEAD, Table};
+use super::{HpackError, Pseudo, TABLE_SIZE, huffman, integer};
+
+/// What a field is, found out once per name.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Kind {
+    /// A field; its number if its name is a well-known one.
+    Field(NameId),
+    /// A pseudo-header field.
+    Pseudo(Pseudo),
+    /// Its name must not be: not a token, upper case, or an unknown pseudo-header field.
+    Invalid,
+}
+
+/// A field as a line of the text: `name: value` CRLF.
+#[derive(Clone, Copy, Debug)]
+pub struct Line {
+    /// What it is.
+    pub kind: Kind,
+    /// Whether its value may stand in a field (RFC 9113, 8.2.1; RFC 9110, 5.5).
+    pub valid_value: bool,
+    /// Whether it must not enter anybody's table (7.1.3).
+    pub never_indexed: bool,
+    /// Where the line starts.
+    pub at: u32,
+    /// Bytes of the name.
+    pub name_len: u32,
+    /// Bytes of the value.
+    pub value_len: u32,
+}
+
+impl Line {
+    /// Where the value starts.
+    #[inline]
+    #[must_use]
+    pub const fn value_at(&self) -> u32 {
+        self.at + self.name_len + 2
+    }
+
+    /// The value.
+    #[inline]
+    #[must_use]
+    pub fn value<'t>(&self, text: &'t [u8]) -> &'t [u8] {
+        let from = self.value_at() as usize;
+        text.get(from..from + self.value_len as usize).unwrap_or_default()
+    }
+
+    /// The name.
+    #[inline]
+    #[must_use]
+    pub fn name<'t>(&self, text: &'t [u8]) -> &'t [u8] {
+        let from = self.at as usize;
+        text.get(from..from + self.name_len as usize).unwrap_or_default()
+    }
+}
+
+/// How a block was decoded.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Decoded {
+    /// All fields were yielded.
+    Complete,
+    /// The fields are larger than the limit. Those beyond were decoded for the table's sake alone.
+    TooLarge,
+}
+
+/// The receiving side of one connection.
+#[derive(Debug)]
+pub struct Decoder {
+    table: Table,
+    /// What the peer's encoder says that it uses; at most `TABLE_SIZE`, which we never change.
+    size: u32,
+}
+
+impl Default for Decoder {
+    fn default() -> Self {
+        Self { table: Table::default(), size: TABLE_SIZE }
+    }
+}
+
+/// What is still allowed, and where lines go.
+struct Sink<'a> {
+    text: &'a mut Vec<u8>,
+    /// Bytes of fields still allowed, as RFC 9113, 6.5.2 counts.
+    left: u32,
+    too_large: bool,
+}
+
+impl Sink<'_> {
+    /// Whether a field of this size may be yielded: asked before its text exists.
+    #[inline]
+    fn admits(&mut self, name_len: u32, value_len: u32) -> bool {
+        match self.left.checked_sub(name_len + value_len + OVERHEAD) {
+            Some(left) if !self.too_large => {
+                self.left = left;
+                true
+            }
+            _ => {
+                self.too_large = true;
+                false
+            }
+        }
+    }
+}
+
+impl Decoder {
+    /// Decodes a whole block; its lines are appended to `text`, and `each` hears of every one with
+    /// all of the text. `limit` bounds the sum of names, values and 32 for each field, before they
+    /// are written: what a bomb would expand to never exists.
+    ///
+    /// # Errors
+    /// [`HpackError`]: the connection cannot go on.
+    #[inline]
+    pub fn decode(
+        &mut self,
+        block: &[u8],
+        limit: u32,
+        text: &mut Vec<u8>,
+        mut each: impl FnMut(&[u8], &Line),
+    ) -> Result<Decoded, HpackError> {
+        let mut sink = Sink { text, left: limit, too_large: false };
+        let (mut rest, mut updates) = (block, 0);
+        while let Some((&first, behind)) = rest.split_first() {
+            rest = behind;
+            match first {
+                0x80.. => {
+                    let index = integer::decode(first, 7, &mut rest)?;
+                    self.indexed(index, &mut sink, &mut each)?;
+                }
+                0x40..0x80 => {
+                    self.literal(first, 6, Indexing::Incremental, &mut rest, &mut sink, &mut each)?;
+                }
+                0x20..0x40 => {
+                    updates += 1;
+                    if updates > 2 {
+                        return Err(HpackError::TableSize);
+                    }
+                    self.update(integer::decode(first, 5, &mut rest)?)?;
+                    continue;
+                }
+                0x10..0x20 => {
+                    self.literal(first, 4, Indexing::Never, &mut rest, &mut sink, &mut each)?;
+                }
+                _ => self.literal(first, 4, Indexing::Without, &mut rest, &mut sink, &mut each)?,
+            }
+            // No update behind a field (4.2).
+            updates = 2;
+        }
+        Ok(if sink.too_large { Decoded::TooLarge } else { Decoded::Complete })
+    }
+
+    /// Bytes of memory that the table holds.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.table.memory()
+    }
+
+    /// The size of the table, as the RFC counts.
+    #[must_use]
+    pub fn table_size(&self) -> u32 {
+        self.table.size()
+    }
+
+    #[cold]
+    fn update(&mut self, size: u32) -> Result<(), HpackError> {
+        if size > TABLE_SIZE {
+            return Err(HpackError::TableSize);
+        }
+        self.size = size;
+        self.table.evict_to(size);
+        Ok(())
+    }
+
+    /// RFC 7541, 6.1.
+    #[inline]
+    fn indexed(
+        &mut self,
+        index: u32,
+        sink: &mut Sink<'_>,
+        each: &mut impl FnMut(&[u8], &Line),
+    ) -> Result<(), HpackError> {
+        let (kind, valid_value, name_len, value_len, line);
+        if let Some(entry) = ENTRIES.get((index as usize).wrapping_sub(1)) {
+            (kind, valid_value, line) = (entry.kind, true, entry.line.as_bytes());
+            (name_len, value_len) = (u32::from(entry.name_len), u32::from(entry.value_len));
+        } else {
+            let behind = index.checked_sub(STATIC_LEN + 1).ok_or(HpackError::Index)?;
+            let (entry, text) = self.table.get(behind).ok_or(HpackError::Index)?;
+            (kind, valid_value, line) = (entry.kind, entry.valid_value, text);
+            (name_len, value_len) = (u32::from(entry.name_len), u32::from(entry.value_len));
+        }
+        if !sink.admits(name_len, value_len) {
+            return Ok(());
+        }
+        let at = sink.text.len() as u32;
+        sink.text.extend_from_slice(line);
+        let line = Line { kind, valid_value, never_indexed: false, at, name_len, value_len };
+        each(sink.text, &line);
+        Ok(())
+    }
+
+    /// RFC 7541, 6.2.
+    fn literal(
+        &mut self,
+        first: u8,
+        bits: u32,
+        indexing: Indexing,
+        rest: &mut &[u8],
+        sink: &mut Sink<'_>,
+        each: &mut impl FnMut(&[u8], &Line),
+    ) -> Result<(), HpackError> {
+        let index = integer::decode(first, bits, rest)?;
+        let at = sink.text.len();
+        // What is beyond the list's limit is still needed for the table, but no more of it.
+        let keep = match indexing {
+            Indexing::Incremental => self.size as usize,
+            Indexing::Without | Indexing::Never => 0,
+        };
+        let room = keep.max(if sink.too_large { 0 } else { sink.left as usize });
+        let (name_len, kind) = match index {
+            0 => {
+                let name_len = string(rest, room, sink.text)?;
+                (name_len, Kind::of_name(&sink.text[at..]))
+            }
+            index => self.name_of(index, sink.text)?,
+        };
+        let name_written = sink.text.len() - at;
+        sink.text.extend_from_slice(b": ");
+        let value_len = string(rest, room, sink.text)?;
+        let value_at = at + name_written + 2;
+        let valid_value = is_value(sink.text.get(value_at..).unwrap_or_default());
+        sink.text.extend_from_slice(b"\r\n");
+        if indexing == Indexing::Incremental {
+            self.insert(at, name_len, value_len, kind, valid_value, sink.text);
+        }
+        if !sink.admits(name_len as u32, value_len as u32) {
+            sink.text.truncate(at);
+            return Ok(());
+        }
+        let line = Line {
+            kind,
+            valid_value,
+            never_indexed: indexing == Indexing::Never,
+            at: at as u32,
+            name_len: name_len as u32,
+            value_len: value_len as u32,
+        };
+        each(sink.text, &line);
+        Ok(())
+    }
+
+    /// Appends the name of entry `index`; its length, and what it is.
+    #[inline]
+    fn name_of(&self, index: u32, text: &mut Vec<u8>) -> Result<(usize, Kind), HpackError> {
+        if let Some(entry) = ENTRIES.get(index as usize - 1) {
+            text.extend_from_slice(entry.name());
+            return Ok((entry.name().len(), entry.kind));
+        }
+        let behind = index.checked_sub(STATIC_LEN + 1).ok_or(HpackError::Index)?;
+        let (entry, line) = self.table.get(behind).ok_or(HpackError::Index)?;
+        let name_len = usize::from(entry.name_len);
+        text.extend_from_slice(&line[..name_len]);
+        Ok((name_len, entry.kind))
+    }
+
+    fn insert(
+        &mut self,
+        at: usize,
+        name_len: usize,
+        value_len: usize,
+        kind: Kind,
+        valid_value: bool,
+        text: &[u8],
+    ) {
+        if name_len + value_len + OVERHEAD as usize > self.size as usize {
+            self.table.evict_to(0);
+            return;
+        }
+        let (name_len, value_len) = (name_len as u16, value_len as u16);
+        let entry = NewEntry { hash: 0, name_len, value_len, kind, valid_value };
+        self.table.insert(&text[at..], entry, self.size);
+    }
+}
+
+/// What a literal's encoder asked for.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Indexing {
+    Incremental,
+    Without,
+    Never,
+}
+
+/// RFC 7541, 5.2: appends a string, but no more than `room` bytes of it; its length.
+#[inline]
+fn string(rest: &mut &[u8], room: usize, text: &mut Vec<u8>) -> Result<usize, HpackError> {
+    let Some((&first, behind)) = rest.split_first() else { return Err(HpackError::Truncated) };
+    *rest = behind;
+    let len = integer::decode(first, 7, rest)? as usize;
+    let (string, behind) = rest.split_at_checked(len).ok_or(HpackError::Truncated)?;
+    *rest = behind;
+    if first & 0x80 != 0 {
+        return huffman::decode(string, room, text);
+    }
+    text.extend_from_slice(&string[..len.min(room)]);
+    Ok(len)
+}
+
+/// No controls, and no white space at either end. RFC 9113, 8.2.1 names CR, LF and NUL; the others
+/// are left to us by RFC 9110, 5.5, and HTTP/1.1 on the other side would refuse them.
+#[inline]
+fn is_value(value: &[u8]) -> bool {
+    let white = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    if white(value.first()) || white(value.last()) {
+        return false;
+    }
+    none(value, |lanes| lanes.at_most(0x1f) | lanes.equal(0x7f)) || has_tabs_alone(value)
+}
+
+#[cold]
+fn has_tabs_alone(value: &[u8]) -> bool {
+    value.iter().all(|byte| *byte == b'\t' || (*byte >= b' ' && *byte != 0x7f))
+}

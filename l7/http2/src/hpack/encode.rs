@@ -1,0 +1,294 @@
+//! From fields to a header block.
+//!
+//! What goes into the table is found out by looking: a field is sent as a literal the first time, is
+//! inserted the second time, and is an index from the third on. Values that differ in every request
+//! (identifiers, paths, dates) never come a second time, so they never push out what does. Text is
+//! coded by Huffman only where it is inserted: it is sent once then, and the bytes it saves on every
+//! other literal are worth less than the instructions.
+
+use sluice_l7_core::{NameId, NameSet};
+
+use super::static_table::{ENTRIES, STATIC_LEN, number_of};
+use super::table::{NewEntry, OVERHEAD, Table};
+use super::{Kind, Pseudo, TABLE_SIZE, huffman, integer};
+
+/// Buckets by which entries are found; a table of 4,096 bytes has 128 entries at most.
+const BUCKETS: usize = 64;
+/// Fields that share a bucket before one of them is forgotten.
+const WAYS: usize = 4;
+
+/// How entries are found. Out of line: a connection that sends nothing twice has none.
+#[derive(Debug)]
+struct Index {
+    /// Number of the entry, counted from 1 over the connection's life; 0: none. What has been
+    /// evicted is recognised by its number.
+    slots: [[u32; WAYS]; BUCKETS],
+    /// Half of the hash of fields that were sent once, the newest first.
+    seen: [[u16; WAYS]; BUCKETS],
+}
+
+/// The sending side of one connection.
+#[derive(Debug)]
+pub struct Encoder {
+    table: Table,
+    index: Option<Box<Index>>,
+    /// What we use: at most what the peer allows and `TABLE_SIZE`.
+    size: u32,
+    /// The smallest size since the last block, to be said at the start of the next one (4.2).
+    announce: Option<u32>,
+}
+
+/// Values that are nobody else's business: a table would let an attacker who can make us send fields
+/// find them out by the size of what follows (7.1.3).
+const SECRET: NameSet =
+    NameSet::of(&[NameId::AUTHORIZATION, NameId::PROXY_AUTHORIZATION, NameId::COOKIE]);
+
+/// Values that are not the same twice, or not for long: not even remembered.
+const FLEETING: NameSet = NameSet::of(&[
+    NameId::AGE,
+    NameId::CONTENT_LENGTH,
+    NameId::CONTENT_RANGE,
+    NameId::DATE,
+    NameId::ETAG,
+    NameId::EXPIRES,
+    NameId::GRPC_MESSAGE,
+    NameId::IF_MODIFIED_SINCE,
+    NameId::IF_NONE_MATCH,
+    NameId::LAST_MODIFIED,
+    NameId::LOCATION,
+    NameId::RANGE,
+    NameId::SET_COOKIE,
+    NameId::TRACEPARENT,
+    NameId::TRACESTATE,
+    NameId::X_ENVOY_UPSTREAM_SERVICE_TIME,
+    NameId::X_REQUEST_ID,
+]);
+
+impl Default for Encoder {
+    fn default() -> Self {
+        Self { table: Table::default(), index: None, size: TABLE_SIZE, announce: None }
+    }
+}
+
+impl Encoder {
+    /// The peer's SETTINGS_HEADER_TABLE_SIZE. What we use is announced with the next block.
+    pub fn set_size_max(&mut self, allowed: u32) {
+        let size = allowed.min(TABLE_SIZE);
+        if size == self.size {
+            return;
+        }
+        self.announce = Some(self.announce.map_or(size, |smallest| smallest.min(size)));
+        self.size = size;
+        self.table.evict_to(size);
+    }
+
+    /// Starts a block: says which sizes the table had and has (RFC 7541, 4.2).
+    #[inline]
+    pub fn begin(&mut self, out: &mut Vec<u8>) {
+        if let Some(smallest) = self.announce.take() {
+            if smallest < self.size {
+                integer::encode(0x20, 5, smallest, out);
+            }
+            integer::encode(0x20, 5, self.size, out);
+        }
+    }
+
+    /// `:status`.
+    pub fn status(&mut self, status: u16, out: &mut Vec<u8>) {
+        match status {
+            200 => out.push(0x88),
+            204 => out.push(0x89),
+            206 => out.push(0x8a),
+            304 => out.push(0x8b),
+            400 => out.push(0x8c),
+            404 => out.push(0x8d),
+            500 => out.push(0x8e),
+            _ => {
+                let digits = [status / 100 % 10, status / 10 % 10, status % 10];
+                self.pseudo(Pseudo::Status, &digits.map(|digit| b'0' + digit as u8), out);
+            }
+        }
+    }
+
+    /// A pseudo-header field.
+    #[inline]
+    pub fn pseudo(&mut self, pseudo: Pseudo, value: &[u8], out: &mut Vec<u8>) {
+        let (number, name): (u32, &[u8]) = match (pseudo, value) {
+            (Pseudo::Method, b"GET") => return out.push(0x82),
+            (Pseudo::Method, b"POST") => return out.push(0x83),
+            (Pseudo::Path, b"/") => return out.push(0x84),
+            (Pseudo::Scheme, b"http") => return out.push(0x86),
+            (Pseudo::Scheme, b"https") => return out.push(0x87),
+            // Paths differ more than they are alike, but the few of a gRPC client do not.
+            (Pseudo::Path, _) => (4, b":path"),
+            (Pseudo::Authority, _) => (1, b":authority"),
+            (Pseudo::Method, _) => (2, b":method"),
+            (Pseudo::Scheme, _) => (6, b":scheme"),
+            (Pseudo::Status, _) => (8, b":status"),
+            (Pseudo::Protocol, _) => (0, b":protocol"),
+        };
+        let key = u64::from(b':') << 32 | pseudo as u64;
+        self.remembered(number, Kind::Pseudo(pseudo), name, key, value, out);
+    }
+
+    /// A field; `name` in lower case. `never_indexed`: as it was received (7.1.3).
+    #[inline]
+    pub fn field(
+        &mut self,
+        id: NameId,
+        name: &[u8],
+        value: &[u8],
+        never_indexed: bool,
+        out: &mut Vec<u8>,
+    ) {
+        let number = number_of(id);
+        if never_indexed || SECRET.contains(id) {
+            literal(0x10, 4, number, name, value, out);
+        } else if FLEETING.contains(id) {
+            literal(0x00, 4, number, name, value, out);
+        } else if id == NameId::ACCEPT_ENCODING && value == ENTRIES[15].value() {
+            out.push(0x90);
+        } else {
+            let key = match id {
+                NameId::OTHER => u64::from(hash(0, name)),
+                id => id.index() as u64,
+            };
+            self.remembered(number, Kind::Field(id), name, key, value, out);
+        }
+    }
+
+    /// A field that refers to no table and enters none: it may be written now and sent later.
+    pub fn detached_field(
+        id: NameId,
+        name: &[u8],
+        value: &[u8],
+        never_indexed: bool,
+        out: &mut Vec<u8>,
+    ) {
+        let pattern = if never_indexed || SECRET.contains(id) { 0x10 } else { 0x00 };
+        literal(pattern, 4, number_of(id), name, value, out);
+    }
+
+    /// Bytes of memory that the table holds.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.table.memory() + self.index.as_ref().map_or(0, |_| size_of::<Index>())
+    }
+
+    /// The size of the table, as the RFC counts.
+    #[must_use]
+    pub fn table_size(&self) -> u32 {
+        self.table.size()
+    }
+
+    /// An index, an insertion, or a literal that is remembered.
+    fn remembered(
+        &mut self,
+        number: u32,
+        kind: Kind,
+        name: &[u8],
+        key: u64,
+        value: &[u8],
+        out: &mut Vec<u8>,
+    ) {
+        let hash = hash(key, value);
+        let fresh = || Box::new(Index { slots: [[0; WAYS]; BUCKETS], seen: [[0; WAYS]; BUCKETS] });
+        let index = self.index.get_or_insert_with(fresh);
+        let slots = &mut index.slots[hash as usize % BUCKETS];
+        for slot in slots.iter() {
+            let behind = self.table.inserted().wrapping_sub(*slot);
+            if *slot != 0
+                && behind < self.table.len()
+                && let Some((entry, line)) = self.table.get(behind)
+                && entry.hash == hash
+                && is_line(line, name, value)
+            {
+                return integer::encode(0x80, 7, STATIC_LEN + 1 + behind, out);
+            }
+        }
+        // The lowest bit is set, so that nothing looks like an empty place.
+        let seen = &mut index.seen[(hash >> 8) as usize % BUCKETS];
+        let half = (hash >> 16) as u16 | 1;
+        let size = name.len() + value.len() + OVERHEAD as usize;
+        // An entry that takes more than a quarter of the table pushes out too many others.
+        if !seen.contains(&half) || size > self.size as usize / 4 {
+            seen.rotate_right(1);
+            seen[0] = half;
+            return literal(0x00, 4, number, name, value, out);
+        }
+        literal_coded(number, name, value, out);
+        let start = out.len();
+        for part in [name, b": ", value, b"\r\n"] {
+            out.extend_from_slice(part);
+        }
+        let (name_len, value_len) = (name.len() as u16, value.len() as u16);
+        let entry = NewEntry { hash, name_len, value_len, kind, valid_value: true };
+        if self.table.insert(&out[start..], entry, self.size) {
+            slots.rotate_right(1);
+            slots[0] = self.table.inserted();
+        }
+        out.truncate(start);
+    }
+}
+
+/// Whether the line is of this name and value.
+#[inline]
+fn is_line(line: &[u8], name: &[u8], value: &[u8]) -> bool {
+    line.len() == name.len() + value.len() + 4
+        && line.starts_with(name)
+        && &line[name.len() + 2..line.len() - 2] == value
+}
+
+/// A literal with plain strings.
+fn literal(pattern: u8, bits: u32, number: u32, name: &[u8], value: &[u8], out: &mut Vec<u8>) {
+    integer::encode(pattern, bits, number, out);
+    if number == 0 {
+        plain(name, out);
+    }
+    plain(value, out);
+}
+
+#[inline]
+fn plain(text: &[u8], out: &mut Vec<u8>) {
+    integer::encode(0x00, 7, text.len() as u32, out);
+    out.extend_from_slice(text);
+}
+
+/// A literal to be inserted, its strings coded where that is shorter.
+#[cold]
+fn literal_coded(number: u32, name: &[u8], value: &[u8], out: &mut Vec<u8>) {
+    integer::encode(0x40, 6, number, out);
+    if number == 0 {
+        coded(name, out);
+    }
+    coded(value, out);
+}
+
+fn coded(text: &[u8], out: &mut Vec<u8>) {
+    let len = huffman::encoded_len(text);
+    if len >= text.len() {
+        return plain(text, out);
+    }
+    integer::encode(0x80, 7, len as u32, out);
+    huffman::encode(text, out);
+}
+
+/// Places a field. A peer that knows how can make fields collide: those are then sent as literals.
+#[inline]
+fn hash(key: u64, value: &[u8]) -> u32 {
+    const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mut state = (key ^ (value.len() as u64) << 48).wrapping_mul(FACTOR);
+    let mut rest = value;
+    while let Some((word, behind)) = rest.split_first_chunk::<8>() {
+        state = (state.rotate_left(29) ^ u64::from_le_bytes(*word)).wrapping_mul(FACTOR);
+        rest = behind;
+    }
+    if let (false, Some(word)) = (rest.is_empty(), value.last_chunk::<8>()) {
+        state = (state.rotate_left(29) ^ u64::from_le_bytes(*word)).wrapping_mul(FACTOR);
+    } else {
+        for byte in rest {
+            state = (state.rotate_left(9) ^ u64::from(*byte)).wrapping_mul(FACTOR);
+        }
+    }
+    (state >> 32) as u32
+}
