@@ -281,8 +281,13 @@ impl World {
         self.events = 0;
         let now = self.now;
         self.hosts.iter_mut().for_each(|host| host.finish(now));
-        for _ in 0..END_SECONDS / 10 {
-            self.advance(Duration::from_secs(10));
+        for tenth in 0..10 {
+            // Whose peer is gone without a word waits for its FIN for ever, unless the application says
+            // that it has had enough.
+            if tenth == 5 {
+                self.hosts.iter_mut().for_each(|host| host.give_up(self.now));
+            }
+            self.advance(Duration::from_secs(END_SECONDS / 10));
             if self.hosts.iter().all(Host::is_idle) {
                 break;
             }
@@ -304,6 +309,7 @@ impl World {
         {
             let (here, there) = (self.hosts[side].find(key), self.hosts[1 - side].find(key));
             let Some(here) = here.filter(|_| !self.tracker.had_luck(key)) else { continue };
+            assert!(self.is_disturbed || !here.was_given_up, "{key:?} of host {side} hangs");
             let may_break = self.is_disturbed
                 || self.hosts.iter().any(Host::was_short_of_memory)
                 || here.was_cut

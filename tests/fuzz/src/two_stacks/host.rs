@@ -18,7 +18,9 @@ pub(super) const PORT_WEB: u16 = 80;
 pub(super) const PORT_DATAGRAMS: u16 = 53;
 /// Connections that one host begins, and bytes that it writes, in all.
 const CONNECTIONS_MAX: usize = 12;
-const WRITTEN_MAX: u64 = 200_000;
+const WRITTEN_MAX: u64 = 150_000;
+/// Of each pool; making them is most of what a run costs.
+const BUFFERS: u32 = 384;
 const UDP_FLOWS_MAX: usize = 4;
 /// What a datagram of ours begins with.
 const MARK: u8 = 0xd0;
@@ -118,6 +120,8 @@ pub(super) struct Conn {
     is_closed: bool,
     /// The application gave it up, or what is sent to it.
     pub(super) was_cut: bool,
+    /// It was still there long after everything was said.
+    pub(super) was_given_up: bool,
     /// Why it ended, once it has.
     pub(super) end: Option<CloseReason>,
 }
@@ -158,8 +162,8 @@ fn byte(key: Key, side: usize, at: u64) -> u8 {
 
 impl Host {
     pub(super) fn new(side: usize, options: &Options, secret: u64) -> Self {
-        let buffers = if options.has_little_memory { 96 } else { 1_024 };
-        let pools = [Pool::heap(buffers), Pool::heap(1_024)];
+        let buffers = if options.has_little_memory { 96 } else { BUFFERS };
+        let pools = [Pool::heap(buffers), Pool::heap(BUFFERS)];
         let (v4, v6) = addresses(side);
         let key = |number: u64| [secret ^ number, secret.rotate_left(32) ^ side as u64];
         let config = StackConfig {
@@ -178,9 +182,15 @@ impl Host {
             neighbors_max: 16,
             parked_max: 16,
             half_open_max: if options.has_few_half_open { 2 } else { 16 },
+            listeners_max: 8,
+            egress_queue_max: 64,
+            handoff_queue_max: 8,
+            message_queue_max: 8,
+            reassembly_datagrams_max: 8,
+            reassembly_buffers_max: 64,
             ..StackConfig::default()
         };
-        let handles = (pools[0].share(), pools[1].share().with_reserve(128));
+        let handles = (pools[0].share(), pools[1].share().with_reserve(BUFFERS / 8));
         let mut stack = Stack::new(config, handles.0, handles.1, secret ^ side as u64);
         for (id, address) in [(0, IpAddr::from(v4)), (1, v6.into())] {
             let listening =
@@ -240,7 +250,7 @@ impl Host {
         let len = len.min(WRITTEN_MAX.saturating_sub(total));
         let bytes: Vec<u8> = (0..len).map(|at| byte(key, side, conn.written + at)).collect();
         // A part of the pool is for other things.
-        if u64::from(pool.available()) < len / 1_000 + 400 {
+        if u64::from(pool.available()) < len / 1_000 + 150 {
             return;
         }
         let Ok(mut chain) = Chain::copy_from(&bytes, &pool) else { return };
@@ -320,6 +330,16 @@ impl Host {
         for (_, flow) in std::mem::take(&mut self.flows) {
             self.stack().udp_close(flow);
         }
+    }
+
+    /// Waits for nobody any more.
+    pub(super) fn give_up(&mut self, now: Instant) {
+        let mut ids = Vec::new();
+        for conn in self.conns.iter_mut().filter(|conn| conn.end.is_none()) {
+            (conn.was_cut, conn.was_given_up) = (true, true);
+            ids.push(conn.id);
+        }
+        ids.into_iter().for_each(|id| self.stack().stop_reading(id, now));
     }
 
     // What the link does.
@@ -482,6 +502,7 @@ impl Conn {
             is_paused: false,
             is_closed: false,
             was_cut: false,
+            was_given_up: false,
             end: None,
         }
     }
