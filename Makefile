@@ -112,6 +112,12 @@ test-e2e: build ## the binary against curl, wrk, nginx and DPDK devices, in netw
 	@SLUICE_BIN=$(abspath $(SLUICE)) $(STEP) 600 "end to end" tests/scripts/netns \
 		$(CARGO) test --quiet --offline -p sluice --features dpdk --test e2e
 
+.PHONY: matrix
+matrix: build ## bulk and 1,000 connections over cables of every loss and length, judged by tshark
+	@$(STEP) 600 "build the end-to-end tests" $(CARGO) test --quiet -p sluice --features dpdk --test e2e --no-run
+	@SLUICE_BIN=$(abspath $(SLUICE)) $(STEP) 1800 "bad cables" tests/scripts/netns \
+		$(CARGO) test --quiet --offline -p sluice --features dpdk --test e2e -- --ignored lossy
+
 .PHONY: sim
 sim: ## the simulator: SEEDS=200, or one SEED= (TRIM=), or MINUTES= of fresh seeds
 	@$(STEP) 900 "build the simulator" $(CARGO) build --quiet -p sluice-sim --bin sim
@@ -171,6 +177,7 @@ nightly: ## the long run: everything, NIGHTLY_MINUTES= of seeds, NIGHTLY_TIME= s
 	@$(MAKE) lint test
 	@$(MAKE) sim MINUTES=$(NIGHTLY_MINUTES)
 	@$(MAKE) fuzz TIME=$(NIGHTLY_TIME)
+	@$(MAKE) matrix
 	@$(MAKE) goodput
 	@$(MAKE) scale
 	@$(MAKE) bench

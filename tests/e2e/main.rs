@@ -12,7 +12,7 @@
 //!   routers.rs  router advertisements
 //!   twin.rs  the kernel on the same address
 //!   udp.rs  protocol = "udp": sessions, fragments, endpoints that refuse, two workers
-//!   impairment.rs  loss, delay, reordering on purpose
+//!   impairment.rs  loss, delay, reordering on purpose     lossy.rs  bulk and 1,000 connections, judged by tshark
 //!   demo.rs      sluice demo, the script of `make run`
 //! ```
 //!
@@ -42,6 +42,7 @@ mod impairment;
 mod ipv6;
 mod lab;
 mod load;
+mod lossy;
 mod relay;
 mod reload;
 mod routers;
