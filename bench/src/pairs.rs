@@ -26,6 +26,8 @@ const PORT: u16 = 7;
 const ENDPOINTS: u16 = 64;
 const ROUND_NANOS: u64 = 20_000;
 const BUFFERS: u32 = 8_192;
+/// As many as the product has: relays need one until they are up.
+const EXCHANGES: u32 = 65_536;
 const IDLE_ROUNDS_MAX: u32 = 100_000;
 
 /// The proxy, its clients, its origins and the clock.
@@ -65,7 +67,7 @@ impl Pairs {
                 interface: None,
             }],
             connections_max: 2 * pairs_max,
-            exchanges_max: pairs_max,
+            exchanges_max: EXCHANGES,
             buffers: BUFFERS,
             segmentation_max: 0,
         };

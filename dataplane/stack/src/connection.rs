@@ -39,6 +39,8 @@ pub(crate) struct Entry {
     pub(crate) next_hop: Host,
     /// The next hop's entry when it was last looked for, or the name of nothing.
     pub(crate) neighbor: SlabKey,
+    /// The listener it came to, or what [`Stack::connect`] was given: see [`Entry::origin`].
+    from: u32,
     pub(crate) ready: ReadySignals,
     /// Whether it is on the list of those that have something to tell.
     pub(crate) in_ready: bool,
@@ -49,10 +51,11 @@ pub(crate) struct Entry {
     pub(crate) queued: Queued,
     /// Why it ended, where the stack knows better than the connection.
     pub(crate) reason: Option<CloseReason>,
+    /// Whether we began it.
+    is_ours: bool,
+    /// Whether its listener counts it as half-open.
+    pub(crate) is_half_open: bool,
     pub(crate) tcp: Connection,
-    pub(crate) origin: Origin,
-    /// The listener that counts it as half-open, or the name of nothing.
-    pub(crate) half_open: SlabKey,
 }
 
 /// Who began a connection.
@@ -81,11 +84,53 @@ impl Origin {
 }
 
 const _: () = assert!(
-    size_of::<Entry>() <= 312,
+    size_of::<Entry>() <= 296,
     "with timer, links and slot an idle connection stays under 400 bytes"
 );
 
 impl Entry {
+    pub(crate) fn new(
+        origin: Origin,
+        tuple: Tuple,
+        config: u16,
+        (interface, next_hop): (u16, Host),
+        tcp: Connection,
+    ) -> Self {
+        let (from, is_ours) = match origin {
+            Origin::Peer(listener) => (listener.0, false),
+            Origin::Us(token) => (token, true),
+        };
+        Self {
+            tuple,
+            config,
+            interface,
+            next_hop,
+            neighbor: SlabKey::NONE,
+            from,
+            ready: ReadySignals::NONE,
+            in_ready: false,
+            // A peer's connection is half-open, and nobody's yet.
+            is_known: is_ours,
+            closed_said: false,
+            queued: Queued::No,
+            reason: None,
+            is_ours,
+            is_half_open: false,
+            tcp,
+        }
+    }
+
+    /// Who began it.
+    pub(crate) fn origin(&self) -> Origin {
+        if self.is_ours { Origin::Us(self.from) } else { Origin::Peer(ListenerId(self.from)) }
+    }
+
+    /// The listener that counted it as half-open until now, if one did.
+    fn take_half_open(&mut self) -> Option<ListenerId> {
+        let was_half_open = std::mem::take(&mut self.is_half_open);
+        self.origin().listener().filter(|_| was_half_open)
+    }
+
     /// Whether it has something to tell and is not yet on the list of those.
     #[inline]
     pub(crate) fn has_news(&self) -> bool {
@@ -159,7 +204,7 @@ impl Stack {
         let Some(entry) = self.connections.get_mut(key) else { return };
         entry.is_known = true;
         entry.ready |= ReadySignals::ACCEPTED;
-        let listener = std::mem::replace(&mut entry.half_open, SlabKey::NONE);
+        let listener = entry.take_half_open();
         self.not_half_open(listener);
         self.settle(key, now);
     }
@@ -210,12 +255,11 @@ impl Stack {
         }
     }
 
-    pub(crate) fn not_half_open(&mut self, listener: SlabKey) {
-        if listener == SlabKey::NONE {
-            return;
-        }
+    fn not_half_open(&mut self, listener: Option<ListenerId>) {
+        let Some(listener) = listener else { return };
         self.counters.tcp_half_open.subtract(1);
-        if let Some(listener) = self.listeners.get_mut(listener) {
+        // One that has come in its place with its id counts too few for as long as a handshake takes.
+        if let Some(listener) = self.listeners.by_id_mut(listener) {
             listener.half_open = listener.half_open.saturating_sub(1);
         }
     }
@@ -263,7 +307,7 @@ impl Stack {
         let Some(entry) = self.connections.get_mut(key) else { return };
         let (tuple, queued, interface) = (entry.tuple, entry.queued, entry.interface);
         let (in_ready, neighbor) = (entry.in_ready, entry.neighbor);
-        let listener = std::mem::replace(&mut entry.half_open, SlabKey::NONE);
+        let listener = entry.take_half_open();
         match queued {
             Queued::No => {}
             Queued::Output => {

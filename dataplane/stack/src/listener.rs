@@ -98,6 +98,11 @@ impl Listeners {
         self.slab.iter().map(|(_, listener)| listener)
     }
 
+    pub(crate) fn by_id_mut(&mut self, id: ListenerId) -> Option<&mut Listener> {
+        let key = self.key_of(id)?;
+        self.slab.get_mut(key)
+    }
+
     fn key_of(&self, id: ListenerId) -> Option<SlabKey> {
         self.slab.iter().find(|(_, listener)| listener.id == id).map(|(key, _)| key)
     }

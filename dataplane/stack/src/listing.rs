@@ -134,7 +134,7 @@ impl Stack {
             id: key.into(),
             local: self.local_address(&entry.tuple),
             peer: self.remote_address(&entry.tuple),
-            listener: entry.origin.listener(),
+            listener: entry.origin().listener(),
             state: entry.tcp.state(),
             readable: entry.tcp.readable(),
             queued: entry.tcp.queued(),

@@ -12,11 +12,9 @@ use sluice_buf::{Chain, Packet, Pressure};
 use sluice_tcp::{Connection, Cookie, Numbers, check_cookie, cookie_answer};
 use sluice_wire::{Flags, PlainHeader, SeqNumber, TcpHeader, TcpView};
 
-use crate::connection::{Entry, Origin, Queued, context};
+use crate::connection::{Entry, Origin, context};
 use crate::drop_reason::DropReason;
 use crate::fib::NextHop;
-use crate::host::Host;
-use crate::ready::ReadySignals;
 use crate::stack::Stack;
 use crate::time_wait::TIME_WAIT;
 use crate::tuple::Tuple;
@@ -244,11 +242,9 @@ impl Stack {
         let mut numbers = Numbers::new(&self.number_key, self.number_words(&tuple), now);
         numbers.iss = iss_min.map_or(numbers.iss, |min| min.max(numbers.iss));
         let tcp = Connection::accept(numbers, header, &context!(self, config, now));
-        let entry = Entry {
-            origin: Origin::Peer(id),
-            half_open: listener_key,
-            ..Entry::new(tuple, config, (interface, next_hop), tcp)
-        };
+        let way = (interface, next_hop);
+        let mut entry = Entry::new(Origin::Peer(id), tuple, config, way, tcp);
+        entry.is_half_open = true;
         let Some(key) = self.insert(entry, hash) else {
             self.configs.release(config);
             return Err(DropReason::TcpTableFull);
@@ -316,10 +312,8 @@ impl Stack {
         let mtu = self.mtu_for(interface, tuple.remote);
         let config = self.configs.acquire_for(config, mtu).ok_or(DropReason::TcpTableFull)?;
         let tcp = Connection::accept_cookie(cookie, &context!(self, config, now));
-        let entry = Entry {
-            origin: Origin::Peer(id),
-            ..Entry::new(tuple, config, (interface, next_hop), tcp)
-        };
+        let way = (interface, next_hop);
+        let entry = Entry::new(Origin::Peer(id), tuple, config, way, tcp);
         let Some(key) = self.insert(entry, hash) else {
             self.configs.release(config);
             return Err(DropReason::TcpTableFull);
@@ -366,29 +360,3 @@ fn is_answer(flags: Flags) -> bool {
 
 /// For how long a cookie is good at most: two of its ticks.
 const COOKIE_LIFETIME: Duration = Duration::from_secs(128);
-
-impl Entry {
-    pub(crate) fn new(
-        tuple: Tuple,
-        config: u16,
-        (interface, next_hop): (u16, Host),
-        tcp: Connection,
-    ) -> Self {
-        Self {
-            tuple,
-            config,
-            interface,
-            next_hop,
-            neighbor: SlabKey::NONE,
-            ready: ReadySignals::NONE,
-            in_ready: false,
-            is_known: false,
-            closed_said: false,
-            queued: Queued::No,
-            reason: None,
-            tcp,
-            origin: Origin::Us(0),
-            half_open: SlabKey::NONE,
-        }
-    }
-}

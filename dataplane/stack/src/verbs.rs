@@ -157,11 +157,8 @@ impl Stack {
         let config = config.ok_or(ConnectError::TableFull)?;
         let numbers = Numbers::new(&self.number_key, self.number_words(&tuple), now);
         let tcp = Connection::connect(numbers, &context!(self, config, now));
-        let entry = Entry {
-            origin: Origin::Us(token),
-            is_known: true,
-            ..Entry::new(tuple, config, (interface, next_hop), tcp)
-        };
+        let way = (interface, next_hop);
+        let entry = Entry::new(Origin::Us(token), tuple, config, way, tcp);
         self.succeed_time_wait(&tuple, hash);
         let Some(key) = self.insert(entry, hash) else {
             self.configs.release(config);
@@ -208,8 +205,8 @@ impl Stack {
         Some(ConnInfo {
             local: self.local_address(&entry.tuple),
             peer: self.remote_address(&entry.tuple),
-            listener: entry.origin.listener(),
-            token: entry.origin.token(),
+            listener: entry.origin().listener(),
+            token: entry.origin().token(),
         })
     }
 

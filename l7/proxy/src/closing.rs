@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use sluice_base::{ConnId, Instant};
-use sluice_buf::Chain;
-use sluice_l7_core::{Codec, StreamId};
+use sluice_l7_core::StreamId;
 
-use crate::exchange::{ExchangeKey, State};
+use crate::exchange::ExchangeKey;
 use crate::flags::ResponseFlags;
 use crate::limits::{LINGER, LINGER_BYTES_MAX};
 use crate::proxy::Proxy;
@@ -18,7 +17,7 @@ impl Proxy {
     /// Closes after what was written: FIN, and what still arrives is dropped for a while.
     pub(crate) fn close_downstream(&mut self, conn: ConnId) {
         let Some(session) = self.sessions.get(conn) else { return };
-        debug_assert!(session.exchange.is_none(), "an exchange ends before its connection");
+        debug_assert!(session.exchange().is_none(), "an exchange ends before its connection");
         if let Some(state) = session.downstream().and_then(|d| self.listener(d.listener)) {
             state.counters.downstream_cx_destroy_local.increment();
         }
@@ -32,8 +31,11 @@ impl Proxy {
         if let Some(state) = session.downstream().and_then(|d| self.listener(d.listener)) {
             state.counters.downstream_cx_destroy_local.increment();
         }
-        if let Some(key) = session.exchange {
+        let relayed = session.status.relayed;
+        if let Some(key) = session.exchange() {
             self.cancel(key, flags);
+        } else if relayed {
+            self.cancel_relay(conn, flags);
         }
         self.wires.verbs.push_back(Verb::Abort { conn });
         self.forget(conn);
@@ -43,8 +45,7 @@ impl Proxy {
     pub(crate) fn linger(&mut self, conn: ConnId) {
         let now = self.wires.now;
         let Some(session) = self.sessions.get_mut(conn) else { return };
-        let unread = session.input.len() + std::mem::take(&mut session.owed) as usize;
-        session.input = Chain::new();
+        let unread = session.codec.take_input().len() + std::mem::take(&mut session.owed) as usize;
         let already = std::mem::replace(&mut session.status.closed, true);
         session.status.lingering = true;
         self.wires.credit(conn, unread);
@@ -69,7 +70,8 @@ impl Proxy {
     pub(crate) fn forget(&mut self, conn: ConnId) {
         self.session_timers.clear(conn.index);
         let Some(session) = self.sessions.remove(conn) else { return };
-        debug_assert!(session.exchange.is_none(), "an exchange ends before its connection");
+        debug_assert!(session.exchange().is_none(), "an exchange ends before its connection");
+        debug_assert!(!session.status.relayed, "a relay ends before its connections");
         if let Role::Downstream(downstream) = session.role
             && let Some(state) = self.listener(downstream.listener)
         {
@@ -81,7 +83,7 @@ impl Proxy {
     pub(crate) fn next_request(&mut self, conn: ConnId) {
         let draining = self.draining;
         let Some(session) = self.sessions.get_mut(conn) else { return };
-        session.exchange = None;
+        session.set_exchange(None);
         let owed = std::mem::take(&mut session.owed) as usize;
         if owed > 0 {
             session.credit_body(StreamId::CONNECTION, owed, &mut self.wires);
@@ -89,7 +91,7 @@ impl Proxy {
             self.wires.credit(conn, bytes);
         }
         let close = session.codec.must_close() || draining;
-        let more = !session.input.is_empty() || session.status.peer_closed;
+        let more = !session.codec.is_input_empty() || session.status.peer_closed;
         let listener = session.downstream().map(|downstream| downstream.listener);
         let state = listener.and_then(|id| self.listener(id));
         if close {
@@ -109,7 +111,7 @@ impl Proxy {
 
     #[inline]
     pub(crate) fn exchange_of(&self, conn: ConnId) -> Option<ExchangeKey> {
-        self.sessions.get(conn)?.exchange
+        self.sessions.get(conn)?.exchange()
     }
 
     /// When `timeout` from now is over; never without one.
@@ -135,18 +137,13 @@ impl Proxy {
         } else {
             (upstream.conn, upstream.stream)
         };
-        let relay = exchange.state == State::Relaying;
         let Some(session) = self.sessions.get_mut(partner) else { return };
         let owed = std::mem::take(&mut session.owed) as usize;
         if owed == 0 {
             return;
         }
-        if relay {
-            self.wires.credit(partner, owed);
-        } else {
-            session.credit_body(stream, owed, &mut self.wires);
-            self.settle_credit(partner);
-            self.flush(partner);
-        }
+        session.credit_body(stream, owed, &mut self.wires);
+        self.settle_credit(partner);
+        self.flush(partner);
     }
 }

@@ -25,7 +25,11 @@ impl Proxy {
         match &session.role {
             Role::Vacant => {}
             Role::Downstream(downstream) => {
-                let busy = session.exchange.is_some();
+                if status.relayed {
+                    self.handle_relay_timer(conn);
+                    return;
+                }
+                let busy = session.exchange().is_some();
                 let Some(state) = self.listener(downstream.listener) else { return };
                 if busy {
                     // The exchange has timers of its own; come back when it may be over.
@@ -90,7 +94,8 @@ impl Proxy {
             ResponseFlags::STREAM_IDLE_TIMEOUT
         };
         match (state, kind) {
-            (State::Relaying, _) => self.end_relay(key, flags),
+            // Its client's session has the timer.
+            (State::Relaying, _) => {}
             (_, Kind::Tcp) => {
                 if let Some(exchange) = self.exchanges.get(key) {
                     let conn = exchange.downstream;

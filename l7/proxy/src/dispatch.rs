@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 
 use sluice_base::{ClusterId, ConnId, EndpointId};
-use sluice_l7_core::Codec;
 
 use crate::exchange::{self, ExchangeKey, Kind, State};
 use crate::limits::PENDING_POLL;
@@ -186,7 +185,7 @@ impl Proxy {
             self.dispatch(key, true);
             return;
         };
-        session.exchange = Some(key);
+        session.set_exchange(Some(key));
         exchange.upstream = Some(exchange::Upstream { conn, stream });
         exchange.state = State::Sent;
         exchange.sent_at = now;

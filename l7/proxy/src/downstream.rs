@@ -4,13 +4,14 @@ use std::net::SocketAddr;
 
 use sluice_base::{ConnId, ListenerId};
 use sluice_buf::Chain;
-use sluice_l7_core::{Codec, Event, Role as CodecRole};
+use sluice_l7_core::{Event, Role as CodecRole};
 
 use crate::codec::SessionCodec;
 use crate::events::CloseReason;
 use crate::flags::ResponseFlags;
 use crate::limits::LINGER;
 use crate::proxy::Proxy;
+use crate::relay::Relay;
 use crate::sessions::{Downstream, Role, Status};
 use crate::verbs::Verb;
 
@@ -30,7 +31,7 @@ impl Proxy {
         let (http, idle_timeout) = (state.http, state.idle_timeout);
         let codec =
             if http { self.sessions.http1(CodecRole::Server) } else { SessionCodec::Opaque };
-        let role = Role::Downstream(Downstream { listener, peer: peer.into() });
+        let role = Role::Downstream(Downstream { listener, peer: peer.into(), relay: Relay::NONE });
         if !self.sessions.insert(conn, role, codec) {
             self.counters.session_table_full.increment();
             self.wires.verbs.push_back(Verb::Abort { conn });
@@ -60,31 +61,26 @@ impl Proxy {
             self.drop_lingering(conn, count);
             return;
         }
-        session.input.append(&mut bytes);
-        let opaque = session.codec.is_opaque();
+        match &mut session.codec {
+            SessionCodec::Opaque => return self.relay_data(conn, bytes),
+            SessionCodec::Http1(coded) => coded.input.append(&mut bytes),
+        }
         match &session.role {
             Role::Downstream(downstream) => {
                 let listener = downstream.listener;
                 if let Some(listener) = self.listener(listener) {
                     listener.counters.downstream_cx_rx_bytes_total.add(count as u64);
                 }
-                if !opaque {
-                    self.run_downstream(conn);
-                }
+                self.run_downstream(conn);
             }
             Role::Upstream(upstream) => {
                 let cluster = upstream.cluster;
                 if let Some(cluster) = self.pools.cluster(cluster) {
                     cluster.counters.upstream_cx_rx_bytes_total.add(count as u64);
                 }
-                if !opaque {
-                    self.run_upstream(conn);
-                }
+                self.run_upstream(conn);
             }
             Role::Vacant => {}
-        }
-        if opaque {
-            self.relay_forward(conn);
         }
     }
 
@@ -100,13 +96,13 @@ impl Proxy {
             if session.status.lingering || session.codec.is_opaque() {
                 return;
             }
-            if let Some(key) = session.exchange
+            if let Some(key) = session.exchange()
                 && let Some(exchange) = self.exchanges.get(key)
                 && (exchange.request_ended || !exchange.takes_request_body())
             {
                 break;
             }
-            if session.exchange.is_none() && self.budget == 0 {
+            if session.exchange().is_none() && self.budget == 0 {
                 self.make_ready(conn);
                 break;
             }
@@ -144,8 +140,8 @@ impl Proxy {
         let Some(session) = self.sessions.get_mut(conn) else { return };
         let credit = session.codec.take_credit();
         self.wires.credit(conn, credit);
-        let unsent = !session.output.is_empty();
-        let partner = match session.exchange {
+        let unsent = !session.codec.is_output_empty();
+        let partner = match session.exchange() {
             Some(key) => {
                 let exchange = self.exchanges.get(key);
                 let partner = exchange.and_then(|exchange| exchange.upstream);
@@ -161,7 +157,7 @@ impl Proxy {
                     self.end_of_input(conn);
                     return;
                 }
-                if !session.input.is_empty() && !session.status.head_begun {
+                if !session.codec.is_input_empty() && !session.status.head_begun {
                     session.status.head_begun = true;
                     let listener = session.downstream().map(|d| d.listener);
                     let timeout = listener.and_then(|id| self.listener(id)?.header_timeout);
@@ -217,7 +213,7 @@ impl Proxy {
         }
         let (opaque, upstream) = (session.codec.is_opaque(), session.upstream().is_some());
         if opaque {
-            self.relay_forward(conn);
+            self.relay_end_of_input(conn);
         } else if upstream {
             self.upstream_peer_closed(conn);
         } else {
@@ -230,12 +226,14 @@ impl Proxy {
             self.counters.stale_event.increment();
             return;
         };
-        session.status.blocked = false;
         if session.status.lingering {
             self.session_timers.set(conn.index, self.wires.now + LINGER);
             return;
         }
-        if let Some(key) = session.exchange {
+        if let Some(partner) = session.partner() {
+            self.touch_relay(conn, partner);
+            self.relay_has_room(partner);
+        } else if let Some(key) = session.exchange() {
             self.touch(key);
             self.release_credit_of_partner(conn, key);
         }
@@ -255,8 +253,11 @@ impl Proxy {
                 if let Some(listener) = listener.filter(|_| !lingering) {
                     listener.counters.downstream_cx_destroy_remote.increment();
                 }
-                if let Some(key) = session.exchange {
+                let relayed = session.status.relayed;
+                if let Some(key) = session.exchange() {
                     self.cancel(key, ResponseFlags::DOWNSTREAM_TERMINATION);
+                } else if relayed {
+                    self.cancel_relay(conn, ResponseFlags::DOWNSTREAM_TERMINATION);
                 }
                 self.forget(conn);
             }

@@ -1,7 +1,5 @@
 //! How exchanges end: completely, cut, or given up. Every end passes through [`Proxy::finish`].
 
-use sluice_l7_core::Codec;
-
 use crate::exchange::{Ended, ExchangeKey, Kind, State};
 use crate::flags::ResponseFlags;
 use crate::proxy::Proxy;
@@ -126,7 +124,7 @@ impl Proxy {
             self.wires.put_head(head);
         }
         if let Some(session) = self.sessions.get_mut(downstream) {
-            session.exchange = None;
+            session.set_exchange(None);
         }
     }
 }

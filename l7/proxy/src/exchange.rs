@@ -1,16 +1,17 @@
-//! One request and its response in flight, or one relay.
+//! One request and its response in flight, or a relay until its endpoint is up.
 //!
 //! ```text
 //!                    no idle connection                connected
 //!            +-------> Connecting(token) ---------------------+
 //!            |           |  failed: retry                     v        response head
 //!  routed ---+-----------|------------------- idle ---------> Sent -----------------> Responding
-//!            |           v                                    |  |  101, or a relay's    |
-//!            +-------> Queued ---- a connection is free ------+  |  endpoint connected   | end
+//!            |           v                                    |  |  101, or a 2xx to     |
+//!            +-------> Queued ---- a connection is free ------+  |  CONNECT              | end
 //!             max_connections                                 |  +------> Relaying       |
 //!                                   reset before any byte:    |             | both ends  |
 //!                                   back to the start <-------+             v            v
 //!  local reply, failure, client gone: from any state to ------------------------------> (gone)
+//!  the endpoint of a tcp listener's client connected: a relay without an exchange ----> (gone)
 //! ```
 
 use sluice_base::{ClusterId, ConnId, EndpointId, Instant, SlabKey};
@@ -39,7 +40,7 @@ pub(crate) enum State {
     Sent,
     /// For the end of the response.
     Responding,
-    /// For both ends to close.
+    /// For the relay that it has become to end: its session of the client has timer and counts.
     Relaying,
 }
 
@@ -48,7 +49,7 @@ pub(crate) enum State {
 pub(crate) enum Kind {
     /// A request and its response.
     Http,
-    /// Opaque bytes.
+    /// Opaque bytes: until the endpoint is up.
     Tcp,
 }
 
@@ -210,7 +211,7 @@ pub(crate) struct Exchange {
     pub(crate) head: Option<Box<Head>>,
     pub(crate) body: BodyLength,
     pub(crate) filters: FilterStates,
-    /// Body bytes already sent, by reference, for a retry.
+    /// Body bytes already sent, by reference, for a retry; or what came before a relay was up.
     pub(crate) replay: Chain,
     pub(crate) plan: Plan,
     /// Version of the snapshot whose ids it names, or of a newer one that has them all.

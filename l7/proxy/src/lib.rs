@@ -15,8 +15,9 @@
 //!
 //! * A *session* ([`sessions`]) is one connection of either side, in a table parallel to the
 //!   stack's: the same index, the same generation.
-//! * An *exchange* ([`exchange`]) is one request and its response in flight, or one relay. It is
-//!   the only thing that knows both sides.
+//! * An *exchange* ([`exchange`]) is one request and its response in flight, or a relay that has no
+//!   endpoint yet. It knows both sides.
+//! * A *relay* ([`relay`]) is two sessions that know each other.
 //! * A *session of datagrams* ([`udp`]) is what one client sends to a udp listener, and the answers.
 //! * A *pool* ([`pool`]) keeps the connections to endpoints, by id, over reloads.
 //! * A [`Snapshot`] is the compiled configuration. A request pins one ([`pins`]) until its response
@@ -49,7 +50,7 @@
 //!
 //! # Invariants
 //!
-//! Every exchange ends through one function that counts, logs, unpins and frees. An upstream
+//! Every exchange, and every relay, ends through one function that counts, logs, unpins and frees. An upstream
 //! connection carries bytes of one exchange at a time and returns to the pool only when both
 //! messages were complete. A response that cannot be completed never looks complete: where its
 //! framing shows the cut it is closed, else reset (`ending`).

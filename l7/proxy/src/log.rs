@@ -12,7 +12,9 @@ use sluice_l7_core::NameId;
 use crate::exchange::{ExchangeKey, Kind};
 use crate::flags::ResponseFlags;
 use crate::proxy::Proxy;
+use crate::relay::Relay;
 use crate::responses::ReplyParts;
+use crate::sessions::Upstream;
 use crate::udp::UdpSession;
 
 /// Text bytes of a record: all fields together.
@@ -246,6 +248,32 @@ impl Proxy {
                 record.set(text, head.get(name).unwrap_or_default());
             }
         }
+        self.push_record(record);
+    }
+
+    /// Leaves a record of a relay that is over.
+    pub(crate) fn record_relay(
+        &mut self,
+        client: ConnId,
+        relay: &Relay,
+        upstream: &Upstream,
+        flags: ResponseFlags,
+    ) {
+        if !self.logs() {
+            return;
+        }
+        let Some(downstream) = self.sessions.get(client).and_then(|s| s.downstream()) else {
+            return;
+        };
+        let mut record = AccessRecord::new(downstream.listener);
+        record.start_time = self.wall_clock_origin + relay.started.as_nanos();
+        record.duration = self.wires.now.nanos_since(relay.started);
+        record.flags = flags;
+        record.bytes_received = relay.request_bytes;
+        record.bytes_sent = relay.response_bytes;
+        record.downstream = Some(downstream.peer.into());
+        record.cluster = Some(upstream.cluster);
+        record.upstream = Some(upstream.remote.into());
         self.push_record(record);
     }
 

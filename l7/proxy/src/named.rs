@@ -21,7 +21,6 @@ use std::net::SocketAddr;
 
 use sluice_base::{EndpointId, Instant};
 
-use crate::exchange::State;
 use crate::limits::{NAMED_POLL, SWEEP_PER_CALL};
 use crate::proxy::Proxy;
 use crate::sessions::Role;
@@ -104,23 +103,12 @@ impl Proxy {
     fn look_at_exchange(&mut self, index: u32) {
         let Some(key) = self.exchanges.key_at(index) else { return };
         let Some(exchange) = self.exchanges.get(key) else { return };
-        let mut stamp = exchange.named;
-        // A relay may outlive any number of snapshots, and names little.
-        let relay = exchange.state == State::Relaying && exchange.plan.route.is_none();
-        if stamp < self.named.version
-            && relay
-            && self.compiled_listener(exchange.plan.listener).is_some()
-            && exchange.upstream.is_some_and(|upstream| self.is_kept(upstream.conn.index))
-            && let Some(exchange) = self.exchanges.get_mut(key)
-        {
-            stamp = self.named.version;
-            exchange.named = stamp;
-        }
-        self.named.note(stamp);
+        self.named.note(exchange.named);
     }
 
     fn look_at_session(&mut self, index: u32) {
-        let kept = self.is_kept(index);
+        // A relay may outlive any number of snapshots, and names its listener beside.
+        let kept = self.is_kept(index) && self.is_listener_kept(index);
         let newest = self.named.version;
         let Some(session) = self.sessions.by_index(index) else { return };
         let Role::Upstream(upstream) = &mut session.role else { return };
@@ -137,6 +125,14 @@ impl Proxy {
             return false;
         };
         self.pools.keeps(upstream.cluster, upstream.endpoint, upstream.made_with)
+    }
+
+    /// Whether the newest snapshot has the listener of the relay that the connection is a side of.
+    fn is_listener_kept(&mut self, index: u32) -> bool {
+        let session = self.sessions.by_index(index);
+        let Some(client) = session.and_then(|session| session.partner()) else { return true };
+        let downstream = self.sessions.get(client).and_then(|session| session.downstream());
+        downstream.is_some_and(|part| self.compiled_listener(part.listener).is_some())
     }
 
     fn end_walk(&mut self) {

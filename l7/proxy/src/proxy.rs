@@ -10,6 +10,7 @@ use sluice_config_model::Protocol;
 use sluice_l7_balance::LoadTable;
 use sluice_l7_core::HeadLimits;
 
+use crate::codec::SessionCodec;
 use crate::counters::{ListenerCounters, WorkerCounters, of_worker};
 use crate::events::{ConnectRefused, StreamEvent};
 use crate::exchange::Exchanges;
@@ -35,7 +36,7 @@ pub struct ProxyConfig {
     pub workers: u16,
     /// Connections of both sides together; as many as the stack has.
     pub connections_max: u32,
-    /// Requests and relays in flight.
+    /// Requests in flight, and relays that are not up yet.
     pub exchanges_max: u32,
     /// Sessions of datagrams; half as many as the stack has flows.
     pub udp_sessions_max: u32,
@@ -77,6 +78,8 @@ pub struct Proxy {
     pub(crate) wires: Wires,
     pub(crate) sessions: Sessions,
     pub(crate) exchanges: Exchanges,
+    /// Relays for which no exchange stands any more.
+    pub(crate) relays: usize,
     pub(crate) session_timers: Wheel,
     pub(crate) exchange_timers: Wheel,
     pub(crate) listeners: Vec<Option<ListenerState>>,
@@ -114,6 +117,7 @@ impl Proxy {
             wires: Wires::new(tx_pool, 2 * exchanges as usize),
             sessions: Sessions::new(config.connections_max),
             exchanges: Exchanges::new(exchanges),
+            relays: 0,
             session_timers: Wheel::with_capacity(config.connections_max as usize),
             exchange_timers: Wheel::with_capacity(exchanges as usize),
             listeners: Vec::new(),
@@ -224,10 +228,12 @@ impl Proxy {
     /// The answer to [`Verb::Write`]: how much more fits. 0: none until `Writable`.
     pub fn wrote(&mut self, conn: ConnId, send_room_left: usize) {
         let Some(session) = self.sessions.get_mut(conn) else { return };
-        session.status.blocked = send_room_left == 0;
-        if send_room_left > 0
-            && let Some(key) = session.exchange
-        {
+        if send_room_left == 0 {
+            return;
+        }
+        if let Some(partner) = session.partner() {
+            self.relay_has_room(partner);
+        } else if let Some(key) = session.exchange() {
             self.release_credit_of_partner(conn, key);
         }
     }
@@ -274,7 +280,7 @@ impl Proxy {
     /// Requests, relays and sessions of datagrams in flight.
     #[must_use]
     pub fn active(&self) -> usize {
-        self.exchanges.len() + self.udp.sessions.len()
+        self.exchanges.len() + self.relays + self.udp.sessions.len()
     }
 
     /// Connections known, of both sides.
@@ -340,10 +346,11 @@ impl Proxy {
     #[inline]
     pub(crate) fn flush(&mut self, conn: ConnId) {
         let Some(session) = self.sessions.get_mut(conn) else { return };
-        if session.output.is_empty() {
+        let SessionCodec::Http1(coded) = &mut session.codec else { return };
+        if coded.output.is_empty() {
             return;
         }
-        let bytes = std::mem::take(&mut session.output);
+        let bytes = std::mem::take(&mut coded.output);
         let count = bytes.len() as u64;
         match &session.role {
             Role::Downstream(downstream) => {

@@ -47,7 +47,7 @@ impl Proxy {
         } else {
             exchange.plan = Plan::default();
         }
-        session.exchange = Some(key);
+        session.set_exchange(Some(key));
         if let Some(state) = self.listener(listener) {
             state.counters.downstream_rq_total.increment();
             state.counters.downstream_rq_active.increment();

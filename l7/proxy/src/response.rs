@@ -2,7 +2,7 @@
 
 use sluice_base::ConnId;
 use sluice_buf::Chain;
-use sluice_l7_core::{BodyLength, Codec, Event, Head, status};
+use sluice_l7_core::{BodyLength, Event, Head, status};
 use sluice_l7_filter::FilterResult;
 
 use crate::exchange::{ExchangeKey, State};
@@ -22,11 +22,10 @@ impl Proxy {
                 break;
             }
             if session.codec.is_opaque() {
-                self.relay_forward(conn);
                 break;
             }
-            let Some(key) = session.exchange else {
-                if session.input.is_empty() && seen.is_some() {
+            let Some(key) = session.exchange() else {
+                if session.codec.is_input_empty() && seen.is_some() {
                     // The exchange is complete, which settled and flushed both sides.
                     return;
                 }
@@ -244,7 +243,7 @@ impl Proxy {
     /// Bytes on a connection that nobody asked anything: it cannot be trusted with a request.
     fn unasked_bytes(&mut self, conn: ConnId) {
         let Some(session) = self.sessions.get(conn) else { return };
-        if session.input.is_empty() {
+        if session.codec.is_input_empty() {
             return;
         }
         let cluster = session.upstream().map(|upstream| upstream.cluster);

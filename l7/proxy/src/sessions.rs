@@ -4,14 +4,14 @@
 //! both at once. A stale generation matches nothing. A slot is plain data and chains: no pointer
 //! into another slot, no closure.
 
-use sluice_base::{ClusterId, ConnId, EndpointId, ListenerId};
-use sluice_buf::Chain;
+use sluice_base::{ClusterId, ConnId, EndpointId, ListenerId, SlabKey};
 use sluice_l7_core::Role as CodecRole;
 use sluice_l7_http1::Http1;
 
 use crate::address::Address;
-use crate::codec::SessionCodec;
+use crate::codec::{Coded, SessionCodec};
 use crate::exchange::ExchangeKey;
+use crate::relay::Relay;
 
 /// End of an intrusive list of sessions.
 pub(crate) const NO_SESSION: u32 = u32::MAX;
@@ -35,6 +35,8 @@ pub(crate) enum Role {
 pub(crate) struct Downstream {
     pub(crate) listener: ListenerId,
     pub(crate) peer: Address,
+    /// What is known of the relay that it is one side of.
+    pub(crate) relay: Relay,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -70,8 +72,8 @@ impl Links {
 pub(crate) struct Status {
     /// The handshake is done.
     pub(crate) connected: bool,
-    /// The stack has no send room; `Writable` will come.
-    pub(crate) blocked: bool,
+    /// One side of a relay: bytes go to the other side as they are.
+    pub(crate) relayed: bool,
     /// The peer sends no more.
     pub(crate) peer_closed: bool,
     /// We said `Close`.
@@ -88,23 +90,20 @@ pub(crate) struct Status {
 
 /// What the proxy knows of one connection.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Session {
     pub(crate) generation: u32,
-    pub(crate) status: Status,
-    pub(crate) exchange: Option<ExchangeKey>,
-    /// Received, not decoded; charged by the stack.
-    pub(crate) input: Chain,
-    /// Written by the codec, not yet handed to the stack; empty between calls.
-    pub(crate) output: Chain,
-    /// Received, passed on to the other side, and still charged here until that side has room.
-    /// While lingering: bytes that were dropped.
+    /// Received, passed on to the other side, and still charged here until that side has room; of
+    /// a relay that is not up yet, received. While lingering: bytes that were dropped.
     pub(crate) owed: u32,
+    pub(crate) status: Status,
+    /// The exchange, or the other side of a relay, or the name of nothing.
+    link: SlabKey,
     pub(crate) codec: SessionCodec,
     pub(crate) role: Role,
 }
 
-// An idle keep-alive connection costs at most 600 bytes, of which TCP has 350 or so.
-const _: () = assert!(size_of::<Session>() <= 144, "what a relay has two of");
+const _: () = assert!(size_of::<Session>() <= 104, "what a relay has two of");
 
 impl Session {
     const fn vacant() -> Self {
@@ -112,7 +111,7 @@ impl Session {
             generation: VACANT,
             status: Status {
                 connected: false,
-                blocked: false,
+                relayed: false,
                 peer_closed: false,
                 closed: false,
                 lingering: false,
@@ -120,13 +119,47 @@ impl Session {
                 queued: false,
                 idle: false,
             },
-            exchange: None,
-            input: Chain::new(),
-            output: Chain::new(),
             owed: 0,
+            link: SlabKey::NONE,
             codec: SessionCodec::Opaque,
             role: Role::Vacant,
         }
+    }
+
+    /// The exchange that it belongs to.
+    #[inline]
+    pub(crate) fn exchange(&self) -> Option<ExchangeKey> {
+        let is_one = !self.status.relayed && self.link.index != SlabKey::NONE.index;
+        is_one.then_some(self.link)
+    }
+
+    /// From now on it belongs to this exchange, or to none.
+    #[inline]
+    pub(crate) fn set_exchange(&mut self, key: Option<ExchangeKey>) {
+        self.link = key.unwrap_or(SlabKey::NONE);
+        self.status.relayed = false;
+    }
+
+    /// It belongs to no exchange any more; to which one it did.
+    #[inline]
+    pub(crate) fn take_exchange(&mut self) -> Option<ExchangeKey> {
+        let key = self.exchange();
+        self.set_exchange(None);
+        key
+    }
+
+    /// The other side of the relay that it is one side of.
+    #[inline]
+    pub(crate) fn partner(&self) -> Option<ConnId> {
+        self.status
+            .relayed
+            .then_some(ConnId { index: self.link.index, generation: self.link.generation })
+    }
+
+    /// From now on it is one side of a relay; `to` is the other.
+    pub(crate) fn relay_to(&mut self, to: ConnId) {
+        self.link = SlabKey { index: to.index, generation: to.generation };
+        self.status.relayed = true;
     }
 
     #[inline]
@@ -149,7 +182,7 @@ impl Session {
 /// There were never as many HTTP connections before.
 #[cold]
 fn new_http1(role: CodecRole) -> SessionCodec {
-    SessionCodec::Http1(Box::new(Http1::new(role)))
+    SessionCodec::Http1(Box::new(Coded::new(Http1::new(role))))
 }
 
 /// All sessions of a worker.
@@ -157,7 +190,7 @@ pub(crate) struct Sessions {
     slots: Vec<Session>,
     /// Codecs of sessions that are gone, for those to come.
     #[expect(clippy::vec_box, reason = "a session takes the box as it is")]
-    codecs: Vec<Box<Http1>>,
+    codecs: Vec<Box<Coded<Http1>>>,
     used: usize,
     limit: usize,
 }
@@ -173,14 +206,15 @@ impl Sessions {
     #[inline]
     pub(crate) fn http1(&mut self, role: CodecRole) -> SessionCodec {
         let Some(mut codec) = self.codecs.pop() else { return new_http1(role) };
-        *codec = Http1::new(role);
+        codec.codec = Http1::new(role);
         SessionCodec::Http1(codec)
     }
 
     /// Takes back a codec that is done with.
     #[inline]
     pub(crate) fn put_codec(&mut self, codec: SessionCodec) {
-        if let SessionCodec::Http1(codec) = codec {
+        if let SessionCodec::Http1(mut codec) = codec {
+            codec.clear();
             self.codecs.push(codec);
         }
     }

@@ -83,7 +83,7 @@ impl Proxy {
         if !self.draining && !gone {
             return;
         }
-        let idle = session.exchange.is_none() && session.input.is_empty();
+        let idle = session.exchange().is_none() && session.codec.is_input_empty();
         if idle {
             if let Some(state) = self.listener(listener) {
                 state.counters.downstream_cx_drain_close.increment();

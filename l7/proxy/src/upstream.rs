@@ -1,7 +1,7 @@
 //! The life of connections to endpoints: asked for, up, idle, gone.
 
 use sluice_base::{ClusterId, ConnId, EndpointId, Instant};
-use sluice_l7_core::{Codec, Role as CodecRole, StreamId};
+use sluice_l7_core::{Role as CodecRole, StreamId};
 
 use crate::codec::SessionCodec;
 use crate::events::{CloseReason, ConnectRefused};
@@ -46,7 +46,7 @@ impl Proxy {
         // Whoever gave up meanwhile is gone from the table; the connection goes on to the pool.
         let waits = attempt.exchange.filter(|&key| self.exchanges.get(key).is_some());
         if let Some(session) = self.sessions.get_mut(conn) {
-            session.exchange = waits;
+            session.set_exchange(waits);
         }
         let timeout = self.pools.cluster(attempt.cluster).map(|state| state.connect_timeout);
         self.session_timers.set(conn.index, self.after(timeout));
@@ -79,7 +79,7 @@ impl Proxy {
             self.counters.stale_event.increment();
             return;
         }
-        let waits = session.exchange.take();
+        let waits = session.take_exchange();
         self.session_timers.set(conn.index, Instant::NEVER);
         let kind = waits.and_then(|key| self.exchanges.get(key)).map(|exchange| exchange.kind);
         match (waits, kind) {
@@ -103,14 +103,14 @@ impl Proxy {
     /// The connection is up and carries nothing: to who waits, or to the pool.
     pub(crate) fn offer(&mut self, conn: ConnId) {
         let Some(session) = self.sessions.get_mut(conn) else { return };
-        session.exchange = None;
+        session.set_exchange(None);
         let Some(&Upstream { cluster, endpoint, made_with, .. }) = session.upstream() else {
             return;
         };
         let usable = session.codec.is_reusable()
             && !session.codec.must_close()
             && !session.status.peer_closed
-            && session.input.is_empty();
+            && session.codec.is_input_empty();
         let kept = self.pools.kept(cluster, endpoint, made_with);
         let Some(state) = kept.filter(|_| usable) else {
             self.close_upstream(conn);
@@ -129,11 +129,10 @@ impl Proxy {
     pub(crate) fn release_upstream(&mut self, key: ExchangeKey, reusable: bool) {
         let Some(exchange) = self.exchanges.get_mut(key) else { return };
         let Some(upstream) = exchange.upstream.take() else { return };
-        let relay = exchange.state == State::Relaying;
         exchange.state = State::Local;
         let conn = upstream.conn;
         let Some(session) = self.sessions.get_mut(conn) else { return };
-        session.exchange = None;
+        session.set_exchange(None);
         let owed = std::mem::take(&mut session.owed) as usize;
         let Some(&Upstream { endpoint, cluster, .. }) = session.upstream() else { return };
         self.load.end(endpoint);
@@ -147,17 +146,12 @@ impl Proxy {
             self.abort_upstream(conn);
             return;
         }
-        if relay {
-            self.wires.credit(conn, owed);
-            self.close_upstream(conn);
-            return;
-        }
         if owed > 0 {
             session.credit_body(StreamId::CONNECTION, owed, &mut self.wires);
         }
         let bytes = session.codec.take_credit();
         self.wires.credit(conn, bytes);
-        if !session.output.is_empty() {
+        if !session.codec.is_output_empty() {
             self.flush(conn);
         }
         self.offer(conn);
@@ -167,7 +161,7 @@ impl Proxy {
     pub(crate) fn close_upstream(&mut self, conn: ConnId) {
         self.pools.unpark(conn, &mut self.sessions);
         let Some(session) = self.sessions.get_mut(conn) else { return };
-        debug_assert!(session.exchange.is_none(), "an exchange ends before its connection");
+        debug_assert!(session.exchange().is_none(), "an exchange ends before its connection");
         let Some(upstream) = session.upstream().copied() else { return };
         let by_peer = session.status.peer_closed;
         self.flush(conn);
@@ -180,7 +174,7 @@ impl Proxy {
     pub(crate) fn abort_upstream(&mut self, conn: ConnId) {
         self.pools.unpark(conn, &mut self.sessions);
         let Some(session) = self.sessions.get_mut(conn) else { return };
-        session.exchange = None;
+        session.set_exchange(None);
         let Some(upstream) = session.upstream().copied() else { return };
         self.wires.verbs.push_back(Verb::Abort { conn });
         self.forget(conn);
@@ -202,8 +196,12 @@ impl Proxy {
     pub(crate) fn upstream_gone(&mut self, conn: ConnId, connected: bool, _reason: CloseReason) {
         self.pools.unpark(conn, &mut self.sessions);
         let Some(session) = self.sessions.get_mut(conn) else { return };
+        if let Some(client) = session.partner() {
+            self.cut_relay(client);
+            return;
+        }
         let Some(upstream) = session.upstream().copied() else { return };
-        let waits = session.exchange.take();
+        let waits = session.take_exchange();
         let (cluster, used) = (upstream.cluster, upstream.used);
         self.forget(conn);
         if let Some(state) = self.pools.cluster(cluster) {
@@ -261,7 +259,7 @@ impl Proxy {
     /// It took too long to connect.
     pub(crate) fn connect_timeout(&mut self, conn: ConnId) {
         let Some(session) = self.sessions.get_mut(conn) else { return };
-        let waits = session.exchange.take();
+        let waits = session.take_exchange();
         let cluster = session.upstream().map(|upstream| upstream.cluster);
         if let Some(state) = cluster.and_then(|id| self.pools.cluster(id)) {
             state.counters.upstream_cx_connect_timeout.increment();
@@ -276,7 +274,7 @@ impl Proxy {
     /// The endpoint sends no more.
     pub(crate) fn upstream_peer_closed(&mut self, conn: ConnId) {
         let Some(session) = self.sessions.get_mut(conn) else { return };
-        if session.exchange.is_none() {
+        if session.exchange().is_none() {
             self.close_upstream(conn);
             return;
         }

@@ -9,6 +9,7 @@ use sluice_l7_core::{
     StreamId,
 };
 
+use crate::codec::SessionCodec;
 use crate::sessions::Session;
 use crate::verbs::Verb;
 
@@ -58,14 +59,22 @@ impl Wires {
     }
 }
 
-macro_rules! context {
-    ($output:expr, $wires:ident, $limits:expr) => {
-        &mut CodecContext {
-            output: $output,
-            pool: &$wires.pool,
-            heads: &mut $wires.heads,
-            limits: $limits,
-            now: $wires.now,
+/// Calls the codec with its own chains; an opaque connection has none to ask.
+macro_rules! coded {
+    ($session:ident, $wires:ident, $limits:expr, |$coded:ident, $cx:ident| $call:expr, $opaque:expr) => {
+        match &mut $session.codec {
+            SessionCodec::Opaque => $opaque,
+            SessionCodec::Http1(coded) => {
+                let $coded = &mut **coded;
+                let $cx = &mut CodecContext {
+                    output: &mut $coded.output,
+                    pool: &$wires.pool,
+                    heads: &mut $wires.heads,
+                    limits: $limits,
+                    now: $wires.now,
+                };
+                $call
+            }
         }
     };
 }
@@ -78,16 +87,15 @@ impl Session {
         limits: &HeadLimits,
         wires: &mut Wires,
     ) -> Result<Option<Event>, ProtocolError> {
-        let Self { codec, input, output, .. } = self;
-        codec.decode(input, context!(output, wires, limits))
+        coded!(self, wires, limits, |coded, cx| coded.codec.decode(&mut coded.input, cx), Ok(None))
     }
 
     pub(crate) fn handle_end_of_input(
         &mut self,
         wires: &mut Wires,
     ) -> Result<Option<Event>, ProtocolError> {
-        let Self { codec, output, .. } = self;
-        codec.handle_end_of_input(context!(output, wires, &wires.response_limits))
+        let limits = &wires.response_limits;
+        coded!(self, wires, limits, |coded, cx| coded.codec.handle_end_of_input(cx), Ok(None))
     }
 
     #[inline]
@@ -98,8 +106,14 @@ impl Session {
         body: BodyLength,
         wires: &mut Wires,
     ) -> Result<(), EncodeError> {
-        let Self { codec, output, .. } = self;
-        codec.encode_head(stream, head, body, context!(output, wires, &wires.response_limits))
+        let (limits, opaque) = (&wires.response_limits, Err(EncodeError::WrongState));
+        coded!(
+            self,
+            wires,
+            limits,
+            |coded, cx| coded.codec.encode_head(stream, head, body, cx),
+            opaque
+        )
     }
 
     #[inline]
@@ -109,8 +123,8 @@ impl Session {
         bytes: &mut Chain,
         wires: &mut Wires,
     ) -> Result<usize, EncodeError> {
-        let Self { codec, output, .. } = self;
-        codec.encode_body(stream, bytes, context!(output, wires, &wires.response_limits))
+        let (limits, opaque) = (&wires.response_limits, Err(EncodeError::WrongState));
+        coded!(self, wires, limits, |coded, cx| coded.codec.encode_body(stream, bytes, cx), opaque)
     }
 
     #[inline]
@@ -120,19 +134,25 @@ impl Session {
         trailers: Option<&Head>,
         wires: &mut Wires,
     ) -> Result<(), EncodeError> {
-        let Self { codec, output, .. } = self;
-        codec.encode_end(stream, trailers, context!(output, wires, &wires.response_limits))
+        let (limits, opaque) = (&wires.response_limits, Err(EncodeError::WrongState));
+        coded!(
+            self,
+            wires,
+            limits,
+            |coded, cx| coded.codec.encode_end(stream, trailers, cx),
+            opaque
+        )
     }
 
     pub(crate) fn drain_codec(&mut self, wires: &mut Wires) {
-        let Self { codec, output, .. } = self;
-        codec.drain(context!(output, wires, &wires.response_limits));
+        let limits = &wires.response_limits;
+        coded!(self, wires, limits, |coded, cx| coded.codec.drain(cx), ());
     }
 
     /// `bytes` of a stream's body went on to the other side: gives them back to the peer.
     #[inline]
     pub(crate) fn credit_body(&mut self, stream: StreamId, bytes: usize, wires: &mut Wires) {
-        let Self { codec, output, .. } = self;
-        codec.credit(stream, bytes, context!(output, wires, &wires.response_limits));
+        let limits = &wires.response_limits;
+        coded!(self, wires, limits, |coded, cx| coded.codec.credit(stream, bytes, cx), ());
     }
 }

@@ -137,6 +137,68 @@ fn relays_share_no_connections() {
     world.census();
 }
 
+/// An exchange only finds the endpoint: relays are as many as there are connections.
+#[test]
+fn relays_that_are_up_take_no_exchange() {
+    let mut world = World::new();
+    for count in 1..=100 {
+        let client = world.client_of(TCP);
+        let upstream = world.upstream();
+        world.send(client, "x");
+        assert_eq!(world.take(upstream), "x");
+        assert_eq!(world.proxy.active(), count, "with 64 exchanges");
+    }
+    assert_eq!(world.proxy.counters().exchange_table_full.value(), 0);
+    for at in 0..world.streams.len() {
+        if world.streams[at].remote.is_none() {
+            world.fin(at);
+        }
+    }
+    for at in world.upstreams() {
+        world.fin(at);
+    }
+    assert_eq!(world.proxy.active(), 0);
+    world.census();
+}
+
+#[test]
+fn bytes_before_the_endpoint_is_up_are_counted_once() {
+    let mut world = World::new();
+    world.behave(1, Behaviour::Silent);
+    world.behave(2, Behaviour::Silent);
+    let client = world.client_of(TCP);
+    world.send(client, "early");
+    world.send(client, " bird");
+    let upstream = world.upstream();
+    world.event(upstream, StreamEvent::Connected);
+    assert_eq!(world.take(upstream), "early bird");
+    world.send(upstream, "worm");
+    assert_eq!((world.streams[client].credited, world.streams[upstream].credited), (10, 4));
+    world.fin(client);
+    world.fin(upstream);
+    let record = world.logs.last().expect("a record");
+    assert_eq!((record.bytes_received, record.bytes_sent), (10, 4));
+    assert_eq!(world.listener_counters_of(TCP).downstream_cx_rx_bytes_total.value(), 10);
+    assert_eq!(world.listener_counters_of(TCP).downstream_cx_tx_bytes_total.value(), 4);
+    world.census();
+}
+
+/// The reset takes what waits along.
+#[test]
+fn a_client_that_gives_up_before_the_endpoint_is_up_leaves_nothing() {
+    let mut world = World::new();
+    world.behave(1, Behaviour::Silent);
+    world.behave(2, Behaviour::Silent);
+    let client = world.client_of(TCP);
+    world.send(client, "early");
+    world.reset(client);
+    assert_eq!(world.proxy.active(), 0);
+    let upstream = world.upstream();
+    world.event(upstream, StreamEvent::Connected);
+    assert!(world.take(upstream).is_empty());
+    world.census();
+}
+
 const UPGRADE: &str = "GET /chat HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\n\
                        upgrade: websocket\r\n\r\n";
 const SWITCHING: &str = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\n\

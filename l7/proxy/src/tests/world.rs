@@ -421,7 +421,11 @@ impl World {
     }
 
     pub(crate) fn listener_counters(&self) -> &ListenerCounters {
-        &self.registry.find_listener(WEB).expect("it has counters")[0]
+        self.listener_counters_of(WEB)
+    }
+
+    pub(crate) fn listener_counters_of(&self, id: ListenerId) -> &ListenerCounters {
+        &self.registry.find_listener(id).expect("it has counters")[0]
     }
 
     pub(crate) fn cluster_counters(&self) -> &ClusterCounters {
