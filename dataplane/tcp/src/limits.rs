@@ -101,6 +101,10 @@ pub const BACKOFF_MAX: u8 = 16;
 /// a guess was right (CVE-2016-5696).
 pub const CHALLENGE_ACKS_PER_SECOND: u32 = 1_000;
 
+/// Between challenge ACKs of one connection for other ACKs, in units of 2^26 ns: 537 ms (Linux: 500 ms). Who got one
+/// segment past the checks could make two ends answer each other for ever, at the speed of the path.
+pub const CHALLENGE_ACK_EVERY: u16 = 8;
+
 const _: () = assert!(FILL_MIN < FILL_MAX);
 const _: () = assert!(RECEIVE_BUFFERS_MIN >= 2 * REASSEMBLY_SHARE);
 const _: () = assert!((u16::MAX as u64) << WINDOW_SCALE_MAX <= CONGESTION_WINDOW_MAX as u64);

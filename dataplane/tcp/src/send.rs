@@ -48,6 +48,9 @@ pub(crate) struct SendQueue {
     /// Our SYN is not acknowledged: it takes the number in front of the queue.
     pub(crate) is_syn_pending: bool,
     pub(crate) fin: Fin,
+    /// When a challenge ACK was owed last, in units of 2^26 ns (wraps in 73 minutes); 0: never. Here
+    /// because two bytes were free.
+    pub(crate) challenged_at: u16,
 }
 
 /// What an acknowledgement covered.
@@ -72,6 +75,7 @@ impl SendQueue {
             window_ack: SeqNumber::ZERO,
             is_syn_pending: true,
             fin: Fin::None,
+            challenged_at: 0,
         }
     }
 

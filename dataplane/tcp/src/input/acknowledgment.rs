@@ -101,7 +101,7 @@ impl Connection {
             return Ok(());
         }
         cx.counters.unacceptable_ack.increment();
-        self.challenge(cx);
+        self.challenge_ack(cx);
         Err(Done)
     }
 

@@ -9,6 +9,9 @@ use crate::limits;
 use crate::output::Owed;
 use crate::state::State;
 
+/// Of the units in which a connection keeps when it challenged last.
+const CHALLENGE_SHIFT: u32 = 26;
+
 impl Connection {
     /// RFC 7323, 5.3, R1: a segment from before the last one is acknowledged and dropped, unless it
     /// was only overtaken. A RST is never judged by its timestamp (RFC 7323, 5.2).
@@ -115,7 +118,7 @@ impl Connection {
         if is_waiting {
             self.owed |= Owed::ACK;
         } else {
-            self.challenge(cx);
+            self.challenge_ack(cx);
         }
     }
 
@@ -142,5 +145,17 @@ impl Connection {
         } else {
             cx.counters.challenge_acks_limited.increment();
         }
+    }
+
+    /// The same for what is no RST or SYN, rarely: two ends that somebody made disagree would challenge
+    /// each other's challenges for ever, as fast as the path is.
+    pub(super) fn challenge_ack(&mut self, cx: &Context<'_>) {
+        let at = (cx.now.as_nanos() >> CHALLENGE_SHIFT) as u16;
+        let last = self.send.challenged_at;
+        if last != 0 && at.wrapping_sub(last) < limits::CHALLENGE_ACK_EVERY {
+            return cx.counters.challenge_acks_limited.increment();
+        }
+        self.send.challenged_at = at.max(1);
+        self.challenge(cx);
     }
 }
