@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use sluice_base::{ConnId, Instant, InterfaceId, ListenerId};
 use sluice_buf::{Batch, Chain, Device, LinkConfig, LinkHost, LinkPeer, Pool, link};
-use sluice_stack::{InterfaceConfig, Ready, Secrets, Stack, StackConfig};
+use sluice_stack::{InterfaceConfig, Ready, Secrets, Stack, StackConfig, UdpEvent};
 use sluice_wire::MacAddress;
 
 /// Buffers of each pool of an application host.
@@ -16,6 +16,8 @@ const DEPTH: usize = 256;
 pub trait App {
     /// Something happened on a connection.
     fn handle(&mut self, conn: ConnId, ready: Ready, io: &mut Io<'_>);
+    /// Something happened with datagrams.
+    fn handle_datagram(&mut self, event: UdpEvent, io: &mut Io<'_>);
     /// Time has passed; called once per step, after events.
     fn poll(&mut self, io: &mut Io<'_>);
     /// When it wants to be polled at the latest.
@@ -135,6 +137,12 @@ impl<A: App> AppHost<A> {
             .expect("the scenario gives every listener an address of its own");
     }
 
+    /// Lets datagrams come; panics as [`Self::listen`] does.
+    pub fn bind(&mut self, address: SocketAddr) {
+        let id = ListenerId(u32::from(address.port()));
+        self.stack.bind(id, address).expect("the scenario gives every listener an address");
+    }
+
     /// Everything there is to do now; true if there was something.
     pub fn step(&mut self, now: Instant) -> bool {
         let mut worked = self.device.rx_burst(&mut self.received) > 0;
@@ -147,6 +155,11 @@ impl<A: App> AppHost<A> {
         while let Some((conn, ready)) = self.stack.next_ready() {
             let mut io = Io { stack: &mut self.stack, pool: &self.pool, now };
             self.app.handle(conn, ready, &mut io);
+            worked = true;
+        }
+        while let Some(event) = self.stack.next_datagram() {
+            let mut io = Io { stack: &mut self.stack, pool: &self.pool, now };
+            self.app.handle_datagram(event, &mut io);
             worked = true;
         }
         self.app.poll(&mut Io { stack: &mut self.stack, pool: &self.pool, now });

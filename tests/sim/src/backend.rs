@@ -3,9 +3,10 @@
 use std::net::SocketAddr;
 
 use sluice_base::{ConnId, Instant};
-use sluice_stack::Ready;
+use sluice_stack::{Ready, UdpEvent};
 
 use crate::app::{App, Io};
+use crate::datagrams::handle_at_endpoint;
 use crate::http::{End, Incomplete, chunked, parse, pattern};
 use crate::ledger::{Behaviour, Shared};
 
@@ -72,6 +73,10 @@ impl App for Backend {
         }
         connection.serve(&self.ledger);
         connection.flush(io);
+    }
+
+    fn handle_datagram(&mut self, event: UdpEvent, io: &mut Io<'_>) {
+        handle_at_endpoint(event, io, &self.ledger);
     }
 
     fn poll(&mut self, io: &mut Io<'_>) {

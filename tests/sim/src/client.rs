@@ -5,9 +5,10 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use sluice_base::{ConnId, Instant};
-use sluice_stack::Ready;
+use sluice_stack::{Ready, UdpEvent};
 
 use crate::app::{App, Io};
+use crate::datagrams::{Datagrams, handle_at_client};
 use crate::http::{End, Incomplete, chunked, parse, pattern};
 use crate::ledger::{Outcome, Request, Shared};
 
@@ -38,6 +39,8 @@ pub struct Echo {
     pub id: u64,
     /// How many.
     pub bytes: usize,
+    /// After half of them nothing is said until then: a relay that outlives reloads.
+    pub resumes: Instant,
 }
 
 /// The application of a client host.
@@ -47,6 +50,7 @@ pub struct Client {
     raw: SocketAddr,
     users: Vec<User>,
     echoes: Vec<Echoing>,
+    datagrams: Datagrams,
 }
 
 struct User {
@@ -69,6 +73,7 @@ struct Echoing {
     received: Vec<u8>,
     done: bool,
     half_closed: bool,
+    is_pausing: bool,
     expected: Vec<u8>,
     last_progress: Instant,
 }
@@ -82,6 +87,7 @@ impl Client {
         raw: SocketAddr,
         sessions: Vec<Session>,
         echoes: Vec<Echo>,
+        datagrams: Datagrams,
     ) -> Self {
         let users = sessions.into_iter().map(|session| User {
             last_progress: session.starts,
@@ -101,11 +107,12 @@ impl Client {
             received: Vec::new(),
             done: false,
             half_closed: false,
+            is_pausing: false,
             expected: pattern(echo.id ^ 0xec40, echo.bytes),
             last_progress: echo.starts,
             echo,
         });
-        Self { ledger, web, raw, users: users.collect(), echoes: echoes.collect() }
+        Self { ledger, web, raw, users: users.collect(), echoes: echoes.collect(), datagrams }
     }
 
     /// Whether nothing is left to do.
@@ -113,6 +120,7 @@ impl Client {
     pub fn is_done(&self) -> bool {
         self.users.iter().all(|user| user.session.requests.is_empty() && user.asked.is_empty())
             && self.echoes.iter().all(|echo| echo.done)
+            && self.datagrams.is_done()
     }
 
     /// Closes what is still open.
@@ -134,6 +142,10 @@ impl App for Client {
         }
     }
 
+    fn handle_datagram(&mut self, event: UdpEvent, _: &mut Io<'_>) {
+        handle_at_client(event, &self.ledger);
+    }
+
     fn poll(&mut self, io: &mut Io<'_>) {
         for user in &mut self.users {
             user.poll(io, self.web, &self.ledger);
@@ -141,12 +153,13 @@ impl App for Client {
         for echo in &mut self.echoes {
             echo.poll(io, self.raw, &self.ledger);
         }
+        self.datagrams.poll(io);
     }
 
     fn next_deadline(&self) -> Instant {
         let users = self.users.iter().filter_map(User::deadline);
         let echoes = self.echoes.iter().filter(|echo| !echo.done).map(Echoing::deadline);
-        users.chain(echoes).min().unwrap_or(Instant::NEVER)
+        users.chain(echoes).min().unwrap_or(Instant::NEVER).min(self.datagrams.next_deadline())
     }
 }
 
@@ -302,8 +315,13 @@ impl Echoing {
     fn deadline(&self) -> Instant {
         match self.conn {
             None => self.echo.starts,
-            Some(_) => self.last_progress.plus_nanos(PATIENCE_NANOS),
+            Some(_) if self.is_pausing => self.echo.resumes,
+            Some(_) => self.patience(),
         }
+    }
+
+    fn patience(&self) -> Instant {
+        self.last_progress.plus_nanos(PATIENCE_NANOS)
     }
 
     fn handle(&mut self, conn: ConnId, ready: Ready, io: &mut Io<'_>, ledger: &Shared) {
@@ -335,7 +353,7 @@ impl Echoing {
         if self.done || io.now < self.echo.starts {
             return;
         }
-        if let Some(conn) = self.conn.filter(|_| self.deadline() <= io.now) {
+        if let Some(conn) = self.conn.filter(|_| self.patience() <= io.now) {
             // A reset that is lost leaves us waiting for ever (RFC 9293, 3.5.1): only then.
             if !ledger.borrow().lossy {
                 let text = format!("echo {} waited two minutes in vain", self.echo.id);
@@ -356,7 +374,10 @@ impl Echoing {
         // A close before the connection is open would give it up (RFC 9293, 3.10.4).
         let Some(conn) = self.conn.filter(|_| self.connected) else { return };
         let room = QUEUE_MAX.saturating_sub(io.stack.queued(conn));
-        let count = room.min(self.expected.len() - self.sent);
+        let half = self.expected.len() / 2;
+        self.is_pausing = io.now < self.echo.resumes;
+        let end = if self.is_pausing { half } else { self.expected.len() };
+        let count = room.min(end - self.sent);
         if count > 0 {
             io.send(conn, &self.expected[self.sent..self.sent + count]);
             self.sent += count;

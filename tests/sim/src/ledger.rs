@@ -119,6 +119,12 @@ pub struct Entry {
 pub struct Ledger {
     /// By number.
     pub entries: Vec<Entry>,
+    /// Datagrams by number.
+    pub datagrams: Vec<crate::datagrams::Arrivals>,
+    /// How often one may arrive at an endpoint, as far as cables copy.
+    pub copies_there: u32,
+    /// And back at its client.
+    pub copies_back: u32,
     /// What must never happen, in words.
     pub violations: Vec<String>,
     /// Bytes relayed and echoed by opaque connections.

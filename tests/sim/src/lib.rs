@@ -17,6 +17,9 @@
 //! response that was cut is never taken for a whole one; everything ends within a bound; afterwards
 //! no connection, buffer or chain node is held, and every retired snapshot came home.
 //!
+//! Datagrams through `protocol = "udp"`, many in fragments, arrive unchanged, and at most as often as cables
+//! copied them; their sessions end by their idle time-out.
+//!
 //! A failure names seed and commit on one line and leaves a pcap per host; what it does not need is
 //! left out one by one (`trim.rs`), and the line says how to play the rest.
 
@@ -24,6 +27,7 @@ pub mod app;
 pub mod attacker;
 pub mod backend;
 pub mod client;
+pub mod datagrams;
 pub mod http;
 pub mod ledger;
 pub mod network;

@@ -31,6 +31,14 @@ impl Cable {
     }
 }
 
+/// Whose checksum was left open; no extension header stands in front of such a segment.
+fn open_checksum(frame: &[u8]) -> L4Checksum {
+    const UDP: u8 = 17;
+    let is_v6 = frame.get(12..14) == Some(&[0x86, 0xdd]);
+    let protocol = frame.get(if is_v6 { 20 } else { 23 });
+    if protocol == Some(&UDP) { L4Checksum::Udp } else { L4Checksum::Tcp }
+}
+
 /// Bytes of an Ethernet header.
 const LINK_HEADER: usize = 14;
 
@@ -190,7 +198,7 @@ impl Network {
             packet.set_headroom(0);
             if packet.append_bytes(&frame.bytes) {
                 if frame.open {
-                    let l4_checksum = L4Checksum::Tcp;
+                    let l4_checksum = open_checksum(&frame.bytes);
                     packet.set_tx_offload(TxOffload { l4_checksum, ..TxOffload::default() });
                 }
                 self.batch.push(packet);

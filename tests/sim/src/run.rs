@@ -28,6 +28,8 @@ pub struct Report {
     pub failed: usize,
     /// Bytes that came back from opaque echoes.
     pub relayed: u64,
+    /// Datagrams that came to an endpoint, and back.
+    pub datagrams: usize,
     /// Virtual time when the last client was done.
     pub ended: Instant,
     /// Rounds played.
@@ -129,6 +131,7 @@ pub fn run(seed: u64, trims: &[Trim], folder: Option<&Path>) -> Result<Report, B
         broken.extend(ledger.violations.iter().cloned());
         report.requests = ledger.entries.len();
         report.relayed = ledger.relayed;
+        report.datagrams = ledger.datagrams.iter().filter(|one| one.back > 0).count();
         for entry in &ledger.entries {
             match entry.outcome {
                 Some(Outcome::Answered(200)) => report.answered += 1,
@@ -167,6 +170,7 @@ fn aftermath(world: &mut World, broken: &mut Vec<String>) {
     for (count, what) in [
         (world.sluice.active(), "requests or relays still run"),
         (world.sluice.connections(), "connections still exist"),
+        (world.sluice.datagram_flows(), "flows of datagrams outlived their idle time-out"),
         (world.sluice.outstanding(), "replaced snapshots did not come home"),
         (world.sluice.quarantined(), "replaced configurations still have ids"),
     ] {

@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use sluice_base::{Instant, Rng};
 
 use crate::client::{Echo, Session};
+use crate::datagrams::{Arrivals, DATAGRAM_PORT, FLOWS, Planned};
 use crate::ledger::{Behaviour, Entry, Ledger, Request};
 use crate::weather::Weather;
 
@@ -33,6 +34,8 @@ pub struct Scenario {
     pub one_user: bool,
     /// No opaque echoes.
     pub no_echoes: bool,
+    /// No datagrams.
+    pub no_datagrams: bool,
     /// `least_request` or `round_robin`.
     pub load_balancing: &'static str,
     /// Whether a network speaks IPv6, by its number less one.
@@ -67,6 +70,7 @@ impl Scenario {
             retries: rng.below(2),
             one_user: false,
             no_echoes: false,
+            no_datagrams: false,
             load_balancing: if rng.chance(500_000) { "least_request" } else { "round_robin" },
             // The attacker speaks IPv4.
             is_v6: [!attacked && rng.chance(400_000), rng.chance(400_000)],
@@ -118,10 +122,30 @@ impl Scenario {
         let drawn = rng.below(3);
         let count = if self.one_user || self.no_echoes { 0 } else { drawn };
         (0..count)
-            .map(|_| Echo {
-                starts: Instant::from_nanos(u64::from(rng.below(3_000)) * MILLISECOND),
-                id: rng.next_u64(),
-                bytes: size(&mut rng),
+            .map(|_| {
+                let starts = Instant::from_nanos(u64::from(rng.below(3_000)) * MILLISECOND);
+                let (id, bytes) = (rng.next_u64(), size(&mut rng));
+                let pause = u64::from(rng.below(12_000)) * u64::from(rng.below(2)) * MILLISECOND;
+                Echo { starts, id, bytes, resumes: starts.plus_nanos(pause) }
+            })
+            .collect()
+    }
+
+    /// What client number `client` sends by UDP; each is entered into `ledger`.
+    #[must_use]
+    pub fn datagrams(&self, client: usize, ledger: &mut Ledger) -> Vec<Planned> {
+        let mut rng = Rng::new(self.seed ^ (client as u64 + 1).wrapping_mul(0xda7a_6ea5));
+        let drawn = rng.below(24);
+        let count = if self.no_datagrams { 0 } else { drawn };
+        (0..count)
+            .map(|_| {
+                let at = Instant::from_nanos(u64::from(rng.below(9_000)) * MILLISECOND);
+                // Every third is larger than a frame, and some are many.
+                let len = [400, 1_400, 9_000][rng.below(3) as usize];
+                let len = rng.below(len) as usize;
+                let id = ledger.datagrams.len() as u64;
+                ledger.datagrams.push(Arrivals { len, ..Arrivals::default() });
+                Planned { at, id, len, flow: rng.below(FLOWS as u32) as usize }
             })
             .collect()
     }
@@ -168,7 +192,15 @@ impl Scenario {
              cluster = \"echo\"\n",
             self.socket(FRONT, 1, crate::backend::ECHO_PORT)
         );
-        for (name, port) in [("app", 80), ("echo", crate::backend::ECHO_PORT)] {
+        let _ = write!(
+            text,
+            "[[listener]]\nname = \"datagrams\"\naddress = \"{}\"\nprotocol = \"udp\"\n\
+             cluster = \"datagrams\"\nidle_timeout = \"5s\"\n",
+            self.socket(FRONT, 1, DATAGRAM_PORT)
+        );
+        let clusters =
+            [("app", 80), ("echo", crate::backend::ECHO_PORT), ("datagrams", DATAGRAM_PORT)];
+        for (name, port) in clusters {
             // The first reload takes an endpoint from both clusters, under requests and relays that are
             // at it; the second gives one back, which could get the other's id; the third both.
             let gone = match version % 3 {

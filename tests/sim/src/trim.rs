@@ -20,6 +20,8 @@ pub enum Trim {
     OneUser,
     /// No opaque echoes.
     NoEchoes,
+    /// No datagrams.
+    NoDatagrams,
     /// The configuration stays.
     NoReloads,
     /// The cables of clients only take their time.
@@ -52,6 +54,7 @@ const NAMES: &[(Trim, &str)] = &[
     (Trim::OneBackend, "one-backend"),
     (Trim::OneUser, "one-user"),
     (Trim::NoEchoes, "no-echoes"),
+    (Trim::NoDatagrams, "no-datagrams"),
     (Trim::NoReloads, "no-reloads"),
     (Trim::GoodClients, "good-clients"),
     (Trim::GoodBackends, "good-backends"),
@@ -87,6 +90,7 @@ impl Trim {
             Self::OneBackend => scenario.backends = 1,
             Self::OneUser => scenario.one_user = true,
             Self::NoEchoes => scenario.no_echoes = true,
+            Self::NoDatagrams => scenario.no_datagrams = true,
             Self::NoReloads => scenario.reloads.clear(),
             Self::GoodClients => weather.clients.calm(),
             Self::GoodBackends => weather.backends.calm(),

@@ -63,6 +63,20 @@ impl Weather {
             || self.attacked
     }
 
+    /// How often a datagram may arrive at an endpoint: each cable that copies doubles it.
+    #[must_use]
+    pub fn copies_there(&self) -> u32 {
+        (1 + u32::from(self.clients.up.duplication > 0))
+            * (1 + u32::from(self.backends.down.duplication > 0))
+    }
+
+    /// How often an answer may arrive at its client.
+    #[must_use]
+    pub fn copies_back(&self) -> u32 {
+        (1 + u32::from(self.backends.up.duplication > 0))
+            * (1 + u32::from(self.clients.down.duplication > 0))
+    }
+
     /// Whether Sluice stands still at `now`, and until when.
     #[must_use]
     pub fn paused(&self, now: Instant) -> Option<Instant> {

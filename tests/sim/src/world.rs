@@ -11,6 +11,7 @@ use crate::app::{AppHost, Io};
 use crate::attacker::Attacker;
 use crate::backend::{Backend, ECHO_PORT};
 use crate::client::Client;
+use crate::datagrams::{DATAGRAM_PORT, Datagrams};
 use crate::ledger::{Ledger, Shared};
 use crate::network::{Cable, Network};
 use crate::pcap::Capture;
@@ -54,8 +55,12 @@ impl World {
             depth: weather.ring_depth,
             ..LinkConfig::default()
         };
-        let ledger: Shared =
-            Rc::new(RefCell::new(Ledger { lossy: weather.loses(), ..Ledger::default() }));
+        let ledger: Shared = Rc::new(RefCell::new(Ledger {
+            lossy: weather.loses(),
+            copies_there: weather.copies_there(),
+            copies_back: weather.copies_there() * weather.copies_back(),
+            ..Ledger::default()
+        }));
         let until = Some(weather.ends);
         let mut front = Network::new(rng.fork(1), wire.share(), until);
         let mut back = Network::new(rng.fork(2), wire.share(), until);
@@ -76,7 +81,9 @@ impl World {
         for index in 0..scenario.clients {
             let sessions = scenario.sessions(index, &mut ledger.borrow_mut());
             let echoes = scenario.echoes(index);
-            let app = Client::new(ledger.clone(), web, raw, sessions, echoes);
+            let planned = scenario.datagrams(index, &mut ledger.borrow_mut());
+            let datagrams = Datagrams::new(SocketAddr::new(sluice_at, DATAGRAM_PORT), planned);
+            let app = Client::new(ledger.clone(), web, raw, sessions, echoes, datagrams);
             let address = scenario.address(FRONT, 2 + index as u8);
             let seed = rng.next_u64();
             let (host, peer) = AppHost::new(app, address, seed, &wire, link_config);
@@ -91,6 +98,7 @@ impl World {
             let (mut host, peer) = AppHost::new(app, address, seed, &wire, link_config);
             host.listen(SocketAddr::new(address, 80));
             host.listen(SocketAddr::new(address, ECHO_PORT));
+            host.bind(SocketAddr::new(address, DATAGRAM_PORT));
             back.plug(peer, weather.backends.clone(), &format!("backend-{index}"));
             backends.push(host);
         }

@@ -23,14 +23,16 @@ fn a_seed_replays() {
 #[test]
 fn the_seeds_contain_both_answers_and_failures() {
     let mut answered = 0;
-    let (mut refused, mut relayed) = (0, 0);
+    let (mut refused, mut relayed, mut datagrams) = (0, 0, 0);
     for seed in 21..=30 {
         let report = run(seed, &[], None).expect("it passes");
         answered += report.answered;
         refused += report.refused + report.failed;
         relayed += report.relayed;
+        datagrams += report.datagrams;
     }
     assert!(answered > 100, "{answered} answered");
     assert!(refused > 10, "{refused} refused or failed");
     assert!(relayed > 10_000, "{relayed} bytes came back through the opaque listener");
+    assert!(datagrams > 100, "{datagrams} datagrams came back");
 }

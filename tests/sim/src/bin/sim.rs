@@ -53,13 +53,15 @@ fn main() -> ExitCode {
         }
     }
     println!(
-        "{} runs: {} requests, {} answered, {} refused, {} failed visibly, {} bytes echoed",
+        "{} runs: {} requests, {} answered, {} refused, {} failed visibly, {} bytes echoed, \
+         {} datagrams answered",
         total.passed + total.failed,
         total.report.requests,
         total.report.answered,
         total.report.refused,
         total.report.failed,
-        total.report.relayed
+        total.report.relayed,
+        total.report.datagrams
     );
     println!("{} passed, {} failed", total.passed, total.failed);
     if total.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -82,6 +84,7 @@ impl Total {
                 self.report.refused += report.refused;
                 self.report.failed += report.failed;
                 self.report.relayed += report.relayed;
+                self.report.datagrams += report.datagrams;
                 self.report.rounds += report.rounds;
                 self.report.ended = report.ended;
             }
