@@ -31,6 +31,17 @@ pub struct CodecContext<'a> {
     pub now: Instant,
 }
 
+/// Body bytes that a codec had kept and has written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Drained {
+    /// Whose they were; it may be over with them.
+    pub stream: StreamId,
+    /// What the caller had attached to the stream.
+    pub token: u64,
+    /// How many.
+    pub bytes: usize,
+}
+
 impl std::fmt::Debug for CodecContext<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("CodecContext")
@@ -97,11 +108,12 @@ pub trait Codec {
         cx: &mut CodecContext<'_>,
     ) -> Result<(), EncodeError>;
 
-    /// Writes body bytes, taking from `bytes` what flow control allows; returns how many. Slices
-    /// move, bytes are not copied.
+    /// Takes body bytes; returns how many of them are on their way. The rest, which flow control or
+    /// the turn of others holds back, stays with the stream until [`Codec::poll_body`] writes it: its
+    /// sender is credited then. Slices move, bytes are not copied.
     ///
     /// # Errors
-    /// See [`EncodeError`]; nothing was written and `bytes` is as it was.
+    /// See [`EncodeError`]; nothing was taken.
     fn encode_body(
         &mut self,
         stream: StreamId,
@@ -128,8 +140,30 @@ pub trait Codec {
     /// connection's end would end it, nothing but a reset tells.
     fn shows_cut(&self, stream: StreamId) -> bool;
 
-    /// Body bytes that flow control allows now; `usize::MAX` where TCP alone does it.
-    fn body_room(&self, stream: StreamId) -> usize;
+    /// Writes up to `burst` body bytes that were kept, of the stream whose turn it is. None: nothing
+    /// may be written now. Called while TCP takes more; a burst is what TCP sends at once.
+    #[inline]
+    fn poll_body(&mut self, _burst: usize, _cx: &mut CodecContext<'_>) -> Option<Drained> {
+        None
+    }
+
+    /// When [`Codec::handle_timeout`] is to be called.
+    #[inline]
+    fn next_deadline(&self) -> Instant {
+        Instant::NEVER
+    }
+
+    /// Does what has come due, one event at a time: called until None.
+    ///
+    /// # Errors
+    /// As [`Codec::decode`]: the peer took too long.
+    #[inline]
+    fn handle_timeout(
+        &mut self,
+        _cx: &mut CodecContext<'_>,
+    ) -> Result<Option<Event>, ProtocolError> {
+        Ok(None)
+    }
 
     /// Takes no new streams from now on: `Connection: close` with the next response, or GOAWAY.
     fn drain(&mut self, cx: &mut CodecContext<'_>);

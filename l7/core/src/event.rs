@@ -2,7 +2,7 @@
 
 use sluice_buf::Chain;
 
-use crate::{BodyLength, Head, StreamId};
+use crate::{BodyLength, Head, ProtocolError, StreamId};
 
 /// One part of a message, or a word about its stream or connection.
 ///
@@ -47,11 +47,9 @@ pub enum Event {
         stream: StreamId,
         /// Why.
         reason: ResetReason,
-    },
-    /// Flow control had no room left for the stream and now has some.
-    Room {
-        /// `Codec::body_room` tells how much.
-        stream: StreamId,
+        /// The rule that the peer broke, if we gave the stream up for that: then no head of it may
+        /// ever have been yielded.
+        fault: Option<ProtocolError>,
     },
     /// The peer takes no streams above `last`: those may be tried elsewhere, the others go on.
     GoAway {

@@ -22,7 +22,8 @@
 //! | answers the protocol itself owes | none | SETTINGS and PING acknowledgements, RST_STREAM, WINDOW_UPDATE, written to `cx.output` during `decode` |
 //! | when does `decode` pause | until the exchange in progress has ended | never |
 //! | flow control, receiving | TCP's window: `credit` adds to `take_credit` | `credit` also writes WINDOW_UPDATE for stream and connection |
-//! | flow control, sending | `body_room` is `usize::MAX` | `body_room` is the smaller of both windows; [`Event::Room`] when it had been none and comes back |
+//! | flow control, sending | TCP's: `encode_body` writes all | `encode_body` writes what both windows and fairness allow and keeps the rest in its stream; `poll_body` writes that by turns and says whose it was |
+//! | deadlines | none | SETTINGS and PING unanswered, a stream that stands still: `next_deadline`, `handle_timeout` |
 //! | a message without body | `BodyLength::None` | END_STREAM on HEADERS |
 //! | trailers | behind the last chunk | HEADERS with END_STREAM |
 //! | 1xx | [`Event::Informational`], any number before the final head | the same |
@@ -30,13 +31,14 @@
 //! | no new exchanges | `Connection: close` | GOAWAY; [`Event::GoAway`] names the last stream that was taken |
 //! | tunnel | 101 or a 2xx to CONNECT: `is_upgraded`, bytes are `Event::Body` | (extended) CONNECT: DATA is `Event::Body` as ever, [`Head::protocol`] holds `:protocol` |
 //! | a broken connection | `decode` fails | `decode` fails after GOAWAY was written to `cx.output` |
-//! | a broken stream | is a broken connection | `Event::Reset` after RST_STREAM was written; the others go on |
+//! | a broken stream | is a broken connection | `Event::Reset` with the broken rule after RST_STREAM was written; the others go on. Also for a request whose head was never yielded |
 //!
 //! # Order of calls
 //!
 //! Server role: `decode` until None; for each [`Event::Head`] answer with `encode_head` (any number
 //! of 1xx, then one final), `encode_body`, `encode_end`. Client role: `open_stream`, `encode_head`,
-//! `encode_body`, `encode_end`, and `decode` for the answer. In both: `credit` for body bytes that
+//! `encode_body`, `encode_end`, and `decode` for the answer. A head is written before the next stream
+//! is opened. In both: `poll_body` while TCP has room, `credit` for body bytes that
 //! left, `take_credit` after `decode` and `credit`, `must_close` and `is_reusable` after anything.
 //!
 //! A message whose [`BodyLength`] is `None` is complete with its head: no [`Event::End`] follows, and
@@ -52,6 +54,7 @@ mod field;
 mod head;
 mod head_pool;
 mod header_edits;
+mod host;
 mod limits;
 mod method;
 mod name;
@@ -60,13 +63,14 @@ mod stream_id;
 mod version;
 
 pub use body_length::BodyLength;
-pub use codec::{Codec, CodecContext, Role};
+pub use codec::{Codec, CodecContext, Drained, Role};
 pub use error::{EncodeError, ProtocolError, ProtocolErrorKind};
 pub use event::{Event, ResetReason};
 pub use field::{Field, Span};
 pub use head::{Head, Intact, Scheme, Start};
 pub use head_pool::HeadPool;
 pub use header_edits::HeaderEdits;
+pub use host::is_host;
 pub use limits::{HEAD_BYTES_MAX, HeadLimits};
 pub use method::Method;
 pub use name::{Name, NameId, NameSet, equal_lower};

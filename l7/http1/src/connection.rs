@@ -463,10 +463,6 @@ impl Codec for Http1 {
         matches!(self.send, Send::Sized { .. } | Send::Chunked { .. })
     }
 
-    fn body_room(&self, _stream: StreamId) -> usize {
-        usize::MAX
-    }
-
     fn drain(&mut self, _cx: &mut CodecContext<'_>) {
         self.draining = true;
     }

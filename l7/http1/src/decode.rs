@@ -8,13 +8,14 @@ use std::mem::MaybeUninit;
 
 use httparse::{Header, ParserConfig, Status};
 use sluice_l7_core::{
-    BodyLength, Field, Head, HeadLimits, Method, NameId, NameSet, Span, Start, Version, equal_lower,
+    BodyLength, Field, Head, HeadLimits, Method, NameId, NameSet, Span, Start, Version,
+    equal_lower, is_host,
 };
 
 use crate::error::{Fault, diagnose_fields, is_token};
 use crate::fast;
 use crate::limits::{self, BODY_MAX, FIELDS_MAX, FIELDS_USUAL};
-use crate::target::{MissingPath, Target, is_host};
+use crate::target::{MissingPath, Target};
 
 /// Where the bytes are that the general parser is given: exactly one head.
 #[derive(Clone, Copy, Eq, PartialEq)]

@@ -130,7 +130,7 @@ impl Proxy {
                     self.cancel(key, ResponseFlags::DOWNSTREAM_TERMINATION);
                 }
             }
-            Event::Room { .. } | Event::GoAway { .. } => {}
+            Event::GoAway { .. } => {}
         }
     }
 

@@ -189,7 +189,7 @@ impl Proxy {
                     self.wires.put_head(head);
                     return false;
                 }
-                Ok(Some(Event::Room { .. } | Event::GoAway { .. })) => {}
+                Ok(Some(Event::GoAway { .. })) => {}
                 Ok(Some(Event::Reset { .. }) | None) | Err(_) => return false,
             }
         }

@@ -115,7 +115,7 @@ impl Proxy {
                 self.release_upstream(key, false);
                 self.fail_upstream(key, Failure::Reset { reused: false });
             }
-            Event::Room { .. } | Event::GoAway { .. } => {}
+            Event::GoAway { .. } => {}
         }
     }
 

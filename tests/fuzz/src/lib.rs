@@ -20,12 +20,14 @@
 
 mod config;
 mod http1;
+mod http2;
 mod stack;
 mod two_stacks;
 mod wire;
 
 pub use config::{config_toml, route_path};
 pub use http1::{http1_chunked, http1_request, http1_response};
+pub use http2::{http2_hpack, http2_requests, http2_responses};
 pub use stack::{stack_frames, tcp_segments};
 pub use two_stacks::two_stacks;
 pub use wire::{
@@ -42,6 +44,9 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("http1_chunked", http1_chunked),
     ("http1_request", http1_request),
     ("http1_response", http1_response),
+    ("http2_hpack", http2_hpack),
+    ("http2_requests", http2_requests),
+    ("http2_responses", http2_responses),
     ("route_path", route_path),
     ("stack_frames", stack_frames),
     ("tcp_segments", tcp_segments),

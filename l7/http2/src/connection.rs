@@ -1,0 +1,754 @@
+//! The machine: what both roles share.
+
+use sluice_base::Instant;
+use sluice_buf::{Chain, Slice};
+use sluice_l7_core::{
+    BodyLength, Codec, CodecContext, Drained, EncodeError, Event, Head, ProtocolError, ResetReason,
+    Role, StreamId,
+};
+
+use crate::budget::{Budgets, Class};
+use crate::error::{ErrorCode, Fault, Scope};
+use crate::frame::{self, FrameHeader, HEADER_LEN, PREFACE};
+use crate::hpack::{Decoder, Encoder};
+use crate::limits::{RESETS_REMEMBERED, UNSENT_MAX};
+use crate::settings::{Config, PeerSettings};
+use crate::state::{Receive, Send, Stream};
+use crate::streams::Streams;
+use crate::timer::Timers;
+use crate::window::ConnectionWindow;
+
+/// What the next byte received is part of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Reading {
+    /// The client's preface.
+    Preface,
+    /// A frame's header; `first`: it must be SETTINGS.
+    Frame { first: bool },
+    /// A DATA frame's payload: so many bytes, then padding.
+    Data(DataFrame),
+    /// Nothing: the peer broke the protocol.
+    Failed,
+}
+
+/// Where in a DATA frame the next byte is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DataFrame {
+    pub(crate) stream: StreamId,
+    /// Bytes still to come, and padding behind them.
+    pub(crate) left: u32,
+    pub(crate) padding: u8,
+    pub(crate) end: bool,
+}
+
+/// How far reading a DATA frame got.
+pub(crate) enum Step {
+    /// More bytes are needed.
+    More,
+    /// It goes on.
+    Begun,
+    /// Something for the caller.
+    Event(Event),
+}
+
+/// A header block of which more is to come.
+#[derive(Debug)]
+pub(crate) struct Block {
+    pub(crate) stream: StreamId,
+    pub(crate) end_stream: bool,
+    pub(crate) depends_on: Option<StreamId>,
+    pub(crate) continuations: u8,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// How far we are with not taking new streams.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Drain {
+    /// We take them.
+    No,
+    /// GOAWAY was announced (server): those on their way are still taken.
+    Announced,
+    /// None above the last one.
+    Final,
+}
+
+/// Streams of ours that were reset: their late frames are no mistake.
+#[derive(Debug, Default)]
+pub(crate) struct Resets {
+    ids: Vec<u32>,
+    next: usize,
+    /// The highest id that had to be forgotten: up to there we are lenient.
+    forgotten: u32,
+}
+
+impl Resets {
+    pub(crate) fn remember(&mut self, id: u32) {
+        if self.ids.len() < RESETS_REMEMBERED {
+            self.ids.push(id);
+            return;
+        }
+        let place = &mut self.ids[self.next];
+        self.forgotten = self.forgotten.max(*place);
+        *place = id;
+        self.next = (self.next + 1) % RESETS_REMEMBERED;
+    }
+
+    fn may_be(&self, id: u32) -> bool {
+        id <= self.forgotten || self.ids.contains(&id)
+    }
+}
+
+/// One HTTP/2 connection.
+///
+/// Plain data; what has not been decoded stays in the caller's `input`, and body bytes that wait for
+/// a window stay in the slices they arrived in.
+#[derive(Debug)]
+pub struct Http2 {
+    pub(crate) role: Role,
+    pub(crate) config: Config,
+    pub(crate) reading: Reading,
+    pub(crate) block: Option<Box<Block>>,
+    /// The caller has had the last body bytes of this message, and is told of its end next.
+    pub(crate) ending: Option<StreamId>,
+    /// Streams that the peer's GOAWAY refused, from this slot on, are reported next.
+    pub(crate) refused_from: Option<u16>,
+    /// The peer's GOAWAY is reported next.
+    pub(crate) tell_goaway: bool,
+    /// A fault that was found outside of `decode`.
+    pub(crate) broken: Option<Fault>,
+    /// A stream that is over: it goes when the caller, who has just been told, asks again.
+    pub(crate) leaving: Option<u16>,
+    pub(crate) started: bool,
+    /// The highest stream that the peer opened.
+    pub(crate) peer_last: u32,
+    /// The next stream of ours.
+    pub(crate) own_next: u32,
+    /// A stream of ours whose head has not been written.
+    pub(crate) opened: u32,
+    pub(crate) drain: Drain,
+    /// The PING behind the announcing GOAWAY has been sent.
+    pub(crate) drain_pinged: bool,
+    /// The last stream by our final GOAWAY.
+    pub(crate) drain_last: u32,
+    /// The last stream by the peer's GOAWAY.
+    pub(crate) goaway: Option<u32>,
+    pub(crate) peer: PeerSettings,
+    pub(crate) streams: Streams,
+    pub(crate) resets: Resets,
+    /// Bytes that the peer allows on all streams together.
+    pub(crate) send_window: i32,
+    pub(crate) window: ConnectionWindow,
+    pub(crate) decoder: Decoder,
+    pub(crate) encoder: Encoder,
+    pub(crate) budgets: Budgets,
+    pub(crate) timers: Timers,
+    /// Answers for which there was no packet memory.
+    pub(crate) unsent: Vec<u8>,
+    /// Received bytes that are done with.
+    pub(crate) credit: usize,
+    /// Body bytes are only queued: the caller asks for them.
+    pub(crate) hold: bool,
+}
+
+// An idle connection costs at most 4 kB, its tables empty.
+const _: () = assert!(size_of::<Http2>() <= 704);
+
+/// A frame's bytes in one piece.
+pub(crate) enum Frame {
+    /// Where they arrived.
+    Slice(Slice),
+    /// A copy: they straddled buffers.
+    Copy(Vec<u8>),
+}
+
+impl Frame {
+    #[inline]
+    pub(crate) fn payload(&self) -> &[u8] {
+        let bytes: &[u8] = match self {
+            Self::Slice(slice) => slice,
+            Self::Copy(bytes) => bytes,
+        };
+        bytes.get(HEADER_LEN..).unwrap_or_default()
+    }
+}
+
+impl Http2 {
+    /// A fresh connection.
+    #[must_use]
+    pub fn new(role: Role, config: &Config) -> Self {
+        let config = config.bounded();
+        let reading = match role {
+            Role::Server => Reading::Preface,
+            Role::Client => Reading::Frame { first: true },
+        };
+        Self {
+            role,
+            config,
+            reading,
+            block: None,
+            ending: None,
+            refused_from: None,
+            tell_goaway: false,
+            broken: None,
+            leaving: None,
+            started: false,
+            peer_last: 0,
+            own_next: 1,
+            opened: 0,
+            drain: Drain::No,
+            drain_pinged: false,
+            drain_last: 0,
+            goaway: None,
+            peer: PeerSettings::new(),
+            streams: Streams::new(),
+            resets: Resets::default(),
+            send_window: crate::limits::WINDOW_DEFAULT as i32,
+            window: ConnectionWindow::new(&config),
+            decoder: Decoder::default(),
+            encoder: Encoder::default(),
+            budgets: Budgets::new(),
+            timers: Timers::new(),
+            unsent: Vec::new(),
+            credit: 0,
+            hold: false,
+        }
+    }
+
+    /// Bytes of memory that the connection holds, all in all.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        size_of::<Self>()
+            + self.streams.memory()
+            + self.decoder.memory()
+            + self.encoder.memory()
+            + self.unsent.capacity()
+            + self.resets.ids.capacity() * 4
+            + self.block.as_ref().map_or(0, |block| block.bytes.capacity())
+    }
+
+    /// Attaches a number of the caller's to a stream, for as long as it lives.
+    pub fn set_token(&mut self, stream: StreamId, token: u64) {
+        if let Some(slot) = self.streams.find(stream.number()) {
+            self.streams.get_mut(slot).token = token;
+        }
+    }
+
+    /// The number that the caller attached to a stream.
+    #[inline]
+    #[must_use]
+    pub fn token(&self, stream: StreamId) -> Option<u64> {
+        self.streams.find(stream.number()).map(|slot| self.streams.get(slot).token)
+    }
+
+    /// Every stream in progress with its token, for a connection that is gone.
+    pub fn streams(&self) -> impl Iterator<Item = (StreamId, u64)> {
+        let mut from = 0;
+        std::iter::from_fn(move || {
+            let slot = self.streams.next_used(from)?;
+            from = slot + 1;
+            let stream = self.streams.get(slot);
+            Some((StreamId::new(stream.id), stream.token))
+        })
+    }
+
+    /// Whether body bytes are only queued from now on, since TCP takes no more: then `poll_body` is
+    /// asked for them, and the streams take turns.
+    pub fn hold_output(&mut self, hold: bool) {
+        self.hold = hold;
+    }
+
+    /// Whether `poll_body` has something to write.
+    #[must_use]
+    pub fn has_output(&self) -> bool {
+        self.streams.any_ready() && self.send_window > 0
+    }
+
+    /// Appends an answer or keeps it until there is memory.
+    pub(crate) fn put(&mut self, bytes: &[u8], cx: &mut CodecContext<'_>) {
+        if !self.flush_unsent(cx) || cx.output.append_copy(bytes, cx.pool).is_err() {
+            self.unsent.extend_from_slice(bytes);
+            if self.unsent.len() > UNSENT_MAX {
+                self.broken = Some(Fault::NoMemory);
+            }
+        }
+    }
+
+    /// Appends what could not be sent before; whether nothing is left.
+    #[inline]
+    pub(crate) fn flush_unsent(&mut self, cx: &mut CodecContext<'_>) -> bool {
+        self.unsent.is_empty() || self.flush_some(cx)
+    }
+
+    #[cold]
+    fn flush_some(&mut self, cx: &mut CodecContext<'_>) -> bool {
+        let done = cx.output.append_copy(&self.unsent, cx.pool).is_ok();
+        if done {
+            self.unsent = Vec::new();
+        }
+        done
+    }
+
+    /// What each side says first (RFC 9113, 3.4).
+    pub(crate) fn start(&mut self, cx: &mut CodecContext<'_>) {
+        if self.started {
+            return;
+        }
+        self.started = true;
+        let mut out = Vec::with_capacity(96);
+        if self.role == Role::Client {
+            out.extend_from_slice(PREFACE);
+        }
+        let (entries, count) = self.config.entries(self.role, cx.limits.header_bytes);
+        frame::settings(&entries[..count], &mut out);
+        if let Some(more) = self.window.start() {
+            out.extend_from_slice(&frame::window_update(StreamId::CONNECTION, more));
+        }
+        self.settings_sent(cx.now);
+        self.put(&out, cx);
+    }
+
+    /// The peer broke a rule of the connection: GOAWAY, and nothing is decoded any more.
+    #[cold]
+    pub(crate) fn fail(&mut self, fault: Fault, cx: &mut CodecContext<'_>) -> ProtocolError {
+        if !matches!(self.reading, Reading::Failed) {
+            self.reading = Reading::Failed;
+            if let Some(block) = self.block.take() {
+                cx.heads.put_large(block.bytes);
+            }
+            self.ending = None;
+            let mut out = Vec::new();
+            let error = fault.error();
+            let last = StreamId::new(self.peer_last);
+            if self.started {
+                frame::goaway(last, fault.code(), error.reason, &mut out);
+                // Without memory the peer is told by the connection's end.
+                if self.flush_unsent(cx) {
+                    let _told = cx.output.append_copy(&out, cx.pool);
+                }
+            }
+            self.timers.clear();
+            self.unsent = Vec::new();
+        }
+        fault.error()
+    }
+
+    /// The peer broke a rule of a stream: RST_STREAM, and the others go on. What the caller is told.
+    #[cold]
+    pub(crate) fn fail_stream(
+        &mut self,
+        id: u32,
+        fault: Fault,
+        cx: &mut CodecContext<'_>,
+    ) -> Result<Option<Event>, Fault> {
+        debug_assert_eq!(fault.scope(), Scope::Stream, "the fault is a stream's");
+        if self.role == Role::Server {
+            // Resets that a client makes us send cost as much as its own.
+            self.budgets.take(Class::Reset, cx.now)?;
+        }
+        let stream = StreamId::new(id);
+        self.put(&frame::rst_stream(stream, fault.code()), cx);
+        self.resets.remember(id);
+        if let Some(slot) = self.streams.find(id) {
+            self.leave(slot);
+        }
+        let reason = fault.code().reset_reason();
+        Ok(Some(Event::Reset { stream, reason, fault: Some(fault.error()) }))
+    }
+
+    /// The stream is over, and the caller is told so with this call: it keeps its number until the
+    /// next one.
+    pub(crate) fn leave(&mut self, slot: u16) {
+        self.flush_leaving();
+        self.streams.unready(slot);
+        let stream = self.streams.get_mut(slot);
+        (stream.receive, stream.send) = (Receive::Done, Send::Done);
+        stream.queue.clear();
+        stream.tail.clear();
+        if self.ending.is_some_and(|ending| ending.number() == stream.id) {
+            self.ending = None;
+        }
+        self.leaving = Some(slot);
+    }
+
+    #[inline]
+    pub(crate) fn flush_leaving(&mut self) {
+        if let Some(slot) = self.leaving.take() {
+            if self.opened == self.streams.get(slot).id {
+                self.opened = 0;
+            }
+            self.streams.remove(slot);
+        }
+    }
+
+    /// As [`Http2::settle`], where the caller is told with this call.
+    #[inline]
+    pub(crate) fn settle_later(&mut self, slot: u16) {
+        let stream = self.streams.get(slot);
+        if stream.receive == Receive::Done && stream.send == Send::Done {
+            self.budgets.earn_reset();
+            self.leave(slot);
+        }
+    }
+
+    /// Removes a stream both of whose messages are complete, unless the caller has not been told yet.
+    #[inline]
+    pub(crate) fn settle(&mut self, slot: u16) {
+        let stream = self.streams.get(slot);
+        let told = self.ending.is_none_or(|ending| ending.number() != stream.id);
+        if stream.receive == Receive::Done
+            && stream.send == Send::Done
+            && told
+            && self.leaving != Some(slot)
+        {
+            self.budgets.earn_reset();
+            self.streams.remove(slot);
+        }
+    }
+
+    /// What a frame on a stream that is not in the table means (RFC 9113, 5.1): an error, or to be
+    /// ignored within a budget.
+    pub(crate) fn check_absent(&mut self, id: u32, now: Instant) -> Result<(), Fault> {
+        let ours = (id & 1 == 1) == (self.role == Role::Client);
+        let idle = if ours { id >= self.own_next } else { id > self.peer_last };
+        if idle {
+            return Err(if ours { Fault::StreamIdle } else { self.idle_of_peer() });
+        }
+        if self.resets.may_be(id) || (self.drain == Drain::Final && id > self.drain_last) {
+            return self.budgets.take(Class::Closed, now);
+        }
+        Err(Fault::StreamClosed)
+    }
+
+    fn idle_of_peer(&self) -> Fault {
+        match self.role {
+            Role::Server => Fault::StreamIdle,
+            // Only pushes would open streams towards a client.
+            Role::Client => Fault::StreamParity,
+        }
+    }
+
+    /// Takes a frame of `len` payload bytes off `input`, all of which is there.
+    #[inline]
+    pub(crate) fn take_frame(
+        &mut self,
+        len: usize,
+        input: &mut Chain,
+        cx: &mut CodecContext<'_>,
+    ) -> Frame {
+        let len = len + HEADER_LEN;
+        self.credit += len;
+        if input.front().len() >= len
+            && let Some(mut slice) = input.pop_front()
+        {
+            if slice.len() > len {
+                let rest = slice.split_off(len);
+                input.push_front(rest);
+            }
+            return Frame::Slice(slice);
+        }
+        let mut bytes = cx.heads.take_large();
+        bytes.resize(len, 0);
+        input.copy_to(0, &mut bytes);
+        input.advance(len);
+        Frame::Copy(bytes)
+    }
+
+    fn decode_next(
+        &mut self,
+        input: &mut Chain,
+        cx: &mut CodecContext<'_>,
+    ) -> Result<Option<Event>, Fault> {
+        loop {
+            if let Some(fault) = self.broken {
+                return Err(fault);
+            }
+            match self.reading {
+                Reading::Failed => return Ok(None),
+                Reading::Data(data) => match self.read_data(data, input, cx) {
+                    Step::More => return Ok(None),
+                    Step::Event(event) => return Ok(Some(event)),
+                    Step::Begun => {}
+                },
+                Reading::Frame { first } => {
+                    let Some(header) = read_header(input) else { return Ok(None) };
+                    if !self.check_frame(first, &header)? {
+                        match self.begin_data(&header, input, cx)? {
+                            Step::More => return Ok(None),
+                            Step::Event(event) => return Ok(Some(event)),
+                            Step::Begun => continue,
+                        }
+                    }
+                    if input.len() < HEADER_LEN + header.len as usize {
+                        return Ok(None);
+                    }
+                    let frame = self.take_frame(header.len as usize, input, cx);
+                    self.reading = Reading::Frame { first: false };
+                    let event = self.handle_frame(&header, frame.payload(), cx);
+                    if let Frame::Copy(bytes) = frame {
+                        cx.heads.put_large(bytes);
+                    }
+                    if let Some(event) = event? {
+                        return Ok(Some(event));
+                    }
+                }
+                Reading::Preface => {
+                    if !self.read_preface(input)? {
+                        return Ok(None);
+                    }
+                }
+            }
+        }
+    }
+
+    #[cold]
+    fn read_preface(&mut self, input: &mut Chain) -> Result<bool, Fault> {
+        let mut bytes = [0; PREFACE.len()];
+        let there = input.copy_to(0, &mut bytes);
+        if bytes[..there] != PREFACE[..there] {
+            return Err(Fault::Preface);
+        }
+        if there < PREFACE.len() {
+            return Ok(false);
+        }
+        input.advance(there);
+        self.credit += there;
+        self.reading = Reading::Frame { first: true };
+        Ok(true)
+    }
+
+    /// Events that no bytes are needed for.
+    #[inline]
+    fn pending_event(&mut self) -> Option<Event> {
+        self.flush_leaving();
+        if let Some(stream) = self.ending.take() {
+            if let Some(slot) = self.streams.find(stream.number()) {
+                self.settle_later(slot);
+            }
+            return Some(Event::End { stream, trailers: None });
+        }
+        if self.tell_goaway || self.refused_from.is_some() {
+            return self.goaway_event();
+        }
+        None
+    }
+}
+
+/// The header at the start of `input`, if it is all there.
+#[inline]
+fn read_header(input: &Chain) -> Option<FrameHeader> {
+    if let Some(bytes) = input.front().first_chunk::<HEADER_LEN>() {
+        return Some(FrameHeader::read(bytes));
+    }
+    let mut bytes = [0; HEADER_LEN];
+    (input.copy_to(0, &mut bytes) == HEADER_LEN).then(|| FrameHeader::read(&bytes))
+}
+
+impl Codec for Http2 {
+    #[inline]
+    fn decode(
+        &mut self,
+        input: &mut Chain,
+        cx: &mut CodecContext<'_>,
+    ) -> Result<Option<Event>, ProtocolError> {
+        if let Some(event) = self.pending_event() {
+            return Ok(Some(event));
+        }
+        if !self.started && (self.role == Role::Client || !input.is_empty()) {
+            self.start(cx);
+        }
+        match self.decode_next(input, cx) {
+            Ok(event) => Ok(event),
+            Err(fault) => Err(self.fail(fault, cx)),
+        }
+    }
+
+    #[inline]
+    fn take_end(&mut self) -> bool {
+        let Some(stream) = self.ending.take() else { return false };
+        if let Some(slot) = self.streams.find(stream.number()) {
+            self.settle_later(slot);
+        }
+        true
+    }
+
+    fn handle_end_of_input(
+        &mut self,
+        cx: &mut CodecContext<'_>,
+    ) -> Result<Option<Event>, ProtocolError> {
+        if let Some(event) = self.pending_event() {
+            return Ok(Some(event));
+        }
+        let inside = self.block.is_some() || matches!(self.reading, Reading::Data(_));
+        let failed = matches!(self.reading, Reading::Failed);
+        if failed || (self.streams.len() == 0 && !inside) {
+            self.reading = Reading::Failed;
+            return Ok(None);
+        }
+        // A response may still be written to a request that is complete, but none is received.
+        let waits = self.streams_waiting();
+        if inside || waits {
+            return Err(self.fail(Fault::Truncated, cx));
+        }
+        Ok(None)
+    }
+
+    #[inline]
+    fn take_credit(&mut self) -> usize {
+        std::mem::take(&mut self.credit)
+    }
+
+    #[inline]
+    fn credit(&mut self, stream: StreamId, bytes: usize, cx: &mut CodecContext<'_>) {
+        self.credit += bytes;
+        self.credit_received(stream, bytes as u32, cx);
+    }
+
+    fn open_stream(&mut self) -> Option<StreamId> {
+        self.flush_leaving();
+        if !self.is_reusable() {
+            return None;
+        }
+        let id = self.own_next;
+        self.own_next += 2;
+        self.opened = id;
+        self.streams.insert(Stream::new(id, self.peer.initial_window as i32));
+        Some(StreamId::new(id))
+    }
+
+    fn encode_head(
+        &mut self,
+        stream: StreamId,
+        head: &Head,
+        body: BodyLength,
+        cx: &mut CodecContext<'_>,
+    ) -> Result<(), EncodeError> {
+        match self.role {
+            Role::Server => self.encode_response(stream, head, body, cx),
+            Role::Client => self.encode_request(stream, head, body, cx),
+        }
+    }
+
+    #[inline]
+    fn encode_body(
+        &mut self,
+        stream: StreamId,
+        bytes: &mut Chain,
+        cx: &mut CodecContext<'_>,
+    ) -> Result<usize, EncodeError> {
+        self.write_body(stream, bytes, cx)
+    }
+
+    fn encode_end(
+        &mut self,
+        stream: StreamId,
+        trailers: Option<&Head>,
+        cx: &mut CodecContext<'_>,
+    ) -> Result<(), EncodeError> {
+        self.write_end(stream, trailers, cx)
+    }
+
+    fn poll_body(&mut self, burst: usize, cx: &mut CodecContext<'_>) -> Option<Drained> {
+        self.write_burst(burst, cx)
+    }
+
+    fn encode_reset(&mut self, stream: StreamId, reason: ResetReason, cx: &mut CodecContext<'_>) {
+        let id = stream.number();
+        let Some(slot) = self.streams.find(id) else { return };
+        if self.opened == id && self.streams.get(slot).send == Send::Head {
+            // The peer has never heard of it.
+            self.streams.remove(slot);
+            self.opened = 0;
+            self.own_next = id;
+            return;
+        }
+        if self.leaving == Some(slot) {
+            // It is over already.
+            return;
+        }
+        self.put(&frame::rst_stream(stream, ErrorCode::from(reason)), cx);
+        self.resets.remember(id);
+        if self.ending == Some(stream) {
+            self.ending = None;
+        }
+        // What still arrives of a DATA frame in progress is dropped by its id.
+        self.streams.remove(slot);
+    }
+
+    fn shows_cut(&self, _stream: StreamId) -> bool {
+        true
+    }
+
+    fn drain(&mut self, cx: &mut CodecContext<'_>) {
+        self.start_drain(cx);
+    }
+
+    fn is_idle(&self) -> bool {
+        self.streams.len() == 0
+    }
+
+    fn is_reusable(&self) -> bool {
+        let most = self.config.streams_max.min(self.peer.streams_max);
+        self.role == Role::Client
+            && self.drain == Drain::No
+            && self.goaway.is_none()
+            && self.opened == 0
+            && self.own_next <= crate::limits::WINDOW_MAX
+            && self.streams.len() < most
+            && self.broken.is_none()
+            && !matches!(self.reading, Reading::Failed)
+    }
+
+    fn must_close(&self) -> bool {
+        if matches!(self.reading, Reading::Failed) {
+            return true;
+        }
+        let ended = match self.role {
+            Role::Server => self.drain == Drain::Final || self.goaway.is_some(),
+            Role::Client => {
+                let exhausted = self.own_next > crate::limits::WINDOW_MAX;
+                self.drain != Drain::No || self.goaway.is_some() || exhausted
+            }
+        };
+        ended && self.streams.len() == 0
+    }
+
+    fn streams_max(&self) -> u32 {
+        match self.role {
+            Role::Server => self.config.streams_max,
+            Role::Client => self.config.streams_max.min(self.peer.streams_max),
+        }
+    }
+
+    fn is_upgraded(&self) -> bool {
+        false
+    }
+
+    fn next_deadline(&self) -> Instant {
+        self.timers.next()
+    }
+
+    fn handle_timeout(
+        &mut self,
+        cx: &mut CodecContext<'_>,
+    ) -> Result<Option<Event>, ProtocolError> {
+        self.flush_leaving();
+        match self.run_timers(cx) {
+            Ok(event) => Ok(event),
+            Err(fault) => Err(self.fail(fault, cx)),
+        }
+    }
+}
+
+impl Http2 {
+    /// Whether any stream still expects something from the peer.
+    fn streams_waiting(&self) -> bool {
+        let mut from = 0;
+        while let Some(slot) = self.streams.next_used(from) {
+            if self.streams.get(slot).receive != Receive::Done {
+                return true;
+            }
+            from = slot + 1;
+        }
+        false
+    }
+}

@@ -1,0 +1,265 @@
+//! Receiving windows (RFC 9113, 5.2, 6.9), and how they grow.
+//!
+//! What a peer may send is counted by what is outstanding: bytes received and not given back by a
+//! WINDOW_UPDATE. A change of the initial window then changes every stream's at once, without a walk.
+//!
+//! A window is given back by the quarter. When that happens while no measurement runs, one begins:
+//! a PING goes behind the WINDOW_UPDATE, and what arrives until its answer is what the path carries
+//! in a round trip. If that is two thirds of a stream's window or more, the window was the limit:
+//! twice the measured is wanted, and the caller grants what its worker's bound allows.
+
+use sluice_base::Instant;
+use sluice_l7_core::{CodecContext, StreamId};
+
+use crate::connection::Http2;
+use crate::error::Fault;
+use crate::frame;
+use crate::limits::WINDOW_DEFAULT;
+use crate::settings::{Config, id};
+use crate::state::Receive;
+use crate::timer::Timer;
+
+/// Both levels of what the peer may send.
+#[derive(Debug)]
+pub(crate) struct ConnectionWindow {
+    /// Bytes that may be outstanding on all streams together.
+    size: u32,
+    outstanding: u32,
+    credited: u32,
+    /// Bytes of `size` that are not given back when they are credited: it shrinks.
+    excess: u32,
+    /// Bytes that may be outstanding on a stream.
+    pub(crate) stream: u32,
+    /// The stream window that holds when the peer has acknowledged it, if it is smaller.
+    stream_next: Option<u32>,
+    /// Granted beyond the configuration.
+    granted: u32,
+    /// More that would be used.
+    wanted: u32,
+    /// Bytes received since the PING that measures; `measuring`: one is on its way.
+    sample: u32,
+    pub(crate) measuring: bool,
+    /// When body bytes arrived last, in seconds.
+    last_data: u32,
+}
+
+impl ConnectionWindow {
+    pub(crate) fn new(config: &Config) -> Self {
+        Self {
+            size: config.connection_window,
+            outstanding: 0,
+            credited: 0,
+            excess: 0,
+            stream: config.stream_window.max(1),
+            stream_next: None,
+            granted: 0,
+            wanted: 0,
+            sample: 0,
+            measuring: false,
+            last_data: 0,
+        }
+    }
+
+    /// What the connection's window is more than every peer starts with. Until the peer has our
+    /// SETTINGS it may use the default on streams as well.
+    pub(crate) fn start(&mut self) -> Option<u32> {
+        if self.stream < WINDOW_DEFAULT {
+            self.stream_next = Some(self.stream);
+            self.stream = WINDOW_DEFAULT;
+        }
+        self.size.checked_sub(WINDOW_DEFAULT).filter(|more| *more > 0)
+    }
+
+    /// What is credited beyond this is given back: a quarter of the window that holds, or that will
+    /// hold as soon as the peer has heard of it; else it would wait for bytes that cannot come.
+    #[inline]
+    fn stream_quarter(&self) -> u32 {
+        self.stream_next.map_or(self.stream, |next| next.min(self.stream)) / 4
+    }
+
+    /// The peer has our SETTINGS.
+    pub(crate) fn acknowledged(&mut self) {
+        if let Some(next) = self.stream_next.take() {
+            self.stream = next;
+        }
+    }
+}
+
+impl Http2 {
+    /// A DATA frame of `len` bytes, padding included, has begun.
+    #[inline]
+    pub(crate) fn charge_connection(&mut self, len: u32) -> Result<(), Fault> {
+        let outstanding = self.window.outstanding + len;
+        if outstanding > self.window.size {
+            return Err(Fault::ConnectionWindowExceeded);
+        }
+        self.window.outstanding = outstanding;
+        self.window.sample = self.window.sample.saturating_add(len);
+        Ok(())
+    }
+
+    /// Bytes of a stream are done with. It may be gone: then the connection alone gets them back.
+    #[inline]
+    pub(crate) fn credit_received(
+        &mut self,
+        stream: StreamId,
+        bytes: u32,
+        cx: &mut CodecContext<'_>,
+    ) {
+        if bytes == 0 {
+            return;
+        }
+        let mut measure = self.credit_connection(bytes, cx);
+        if let Some(slot) = self.streams.find(stream.number()) {
+            let quarter = self.window.stream_quarter();
+            let state = self.streams.get_mut(slot);
+            state.credited += bytes;
+            if state.credited > quarter && state.receive != Receive::Done {
+                let more = std::mem::take(&mut state.credited);
+                state.outstanding = state.outstanding.saturating_sub(more);
+                self.put(&frame::window_update(stream, more), cx);
+                measure = true;
+            }
+        }
+        if measure {
+            self.measure(cx);
+        }
+    }
+
+    /// Gives bytes back to the connection's window; whether that was announced.
+    pub(crate) fn credit_connection(&mut self, bytes: u32, cx: &mut CodecContext<'_>) -> bool {
+        let window = &mut self.window;
+        window.credited += bytes;
+        if window.credited <= window.size / 4 {
+            return false;
+        }
+        let all = std::mem::take(&mut window.credited).min(window.outstanding);
+        window.outstanding -= all;
+        let kept = window.excess.min(all);
+        window.excess -= kept;
+        window.size -= kept;
+        if all > kept {
+            self.put(&frame::window_update(StreamId::CONNECTION, all - kept), cx);
+        }
+        true
+    }
+
+    /// Starts to measure what the path carries in a round trip.
+    fn measure(&mut self, cx: &mut CodecContext<'_>) {
+        self.window.last_data = (cx.now.as_millis() / 1_000) as u32;
+        let room = self.window.stream < self.config.stream_window_max;
+        if !room || self.window.measuring || self.timers.is_set(Timer::Ping) {
+            return;
+        }
+        self.window.measuring = true;
+        self.window.sample = 0;
+        self.send_ping(cx);
+    }
+
+    /// The PING that measured came back.
+    pub(crate) fn measured(&mut self) {
+        if !std::mem::take(&mut self.window.measuring) {
+            return;
+        }
+        let window = &mut self.window;
+        if u64::from(window.sample) * 3 >= u64::from(window.stream) * 2 {
+            let goal = window.sample.saturating_mul(2).min(self.config.stream_window_max);
+            window.wanted = goal.saturating_sub(window.stream);
+        }
+    }
+
+    /// Bytes of window that would be used, beyond those there are. The caller, who knows how much
+    /// memory its worker has for this, answers with [`Http2::grant_window`].
+    #[must_use]
+    pub fn window_wanted(&self) -> u32 {
+        self.window.wanted
+    }
+
+    /// Bytes of window granted so far: to be counted as free when the connection is gone.
+    #[must_use]
+    pub fn window_granted(&self) -> u32 {
+        self.window.granted
+    }
+
+    /// Makes every stream's window, and the connection's, larger by `bytes` (at most what was
+    /// wanted); 0: there is none to give.
+    pub fn grant_window(&mut self, bytes: u32, cx: &mut CodecContext<'_>) {
+        let bytes = bytes.min(std::mem::take(&mut self.window.wanted));
+        if bytes == 0 || self.window.stream_next.is_some() {
+            return;
+        }
+        let window = &mut self.window;
+        window.stream += bytes;
+        window.granted += bytes;
+        let stream = window.stream;
+        // What is about to be kept back is given after all.
+        let kept = window.excess.min(bytes);
+        window.excess -= kept;
+        window.size += bytes - kept;
+        let mut out = Vec::with_capacity(32);
+        frame::settings(&[(id::INITIAL_WINDOW_SIZE, stream)], &mut out);
+        if bytes > kept {
+            out.extend_from_slice(&frame::window_update(StreamId::CONNECTION, bytes - kept));
+        }
+        self.settings_sent(cx.now);
+        self.put(&out, cx);
+        let idle = u64::from(self.config.stall_timeout_ms);
+        self.timers.set(Timer::Shrink, cx.now.plus_nanos(idle * 1_000_000));
+    }
+
+    /// Gives back what was granted, when nothing large has arrived for a while.
+    pub(crate) fn shrink(&mut self, cx: &mut CodecContext<'_>) {
+        let now = (cx.now.as_millis() / 1_000) as u32;
+        let idle = self.config.stall_timeout_ms / 1_000;
+        if now.saturating_sub(self.window.last_data) < idle {
+            let next = u64::from(self.config.stall_timeout_ms) * 1_000_000;
+            self.timers.set(Timer::Shrink, cx.now.plus_nanos(next));
+            return;
+        }
+        self.take_window_back(cx);
+    }
+
+    /// Makes windows as small as they were configured; returns the bytes that were granted beyond.
+    pub fn take_window_back(&mut self, cx: &mut CodecContext<'_>) -> u32 {
+        let granted = std::mem::take(&mut self.window.granted);
+        if granted == 0 {
+            return 0;
+        }
+        let window = &mut self.window;
+        window.wanted = 0;
+        window.excess += granted;
+        let stream = window.stream - granted;
+        window.stream_next = Some(stream);
+        let mut out = Vec::with_capacity(16);
+        frame::settings(&[(id::INITIAL_WINDOW_SIZE, stream)], &mut out);
+        self.settings_sent(cx.now);
+        self.put(&out, cx);
+        self.flush_credit(cx);
+        granted
+    }
+
+    /// Gives back what every stream has been credited: it may be more than its window will be.
+    fn flush_credit(&mut self, cx: &mut CodecContext<'_>) {
+        let mut from = 0;
+        while let Some(slot) = self.streams.next_used(from) {
+            from = slot + 1;
+            let state = self.streams.get_mut(slot);
+            if state.credited == 0 || state.receive == Receive::Done {
+                continue;
+            }
+            let more = std::mem::take(&mut state.credited);
+            state.outstanding = state.outstanding.saturating_sub(more);
+            let stream = StreamId::new(state.id);
+            self.put(&frame::window_update(stream, more), cx);
+        }
+    }
+
+    /// Until when our SETTINGS must be acknowledged.
+    pub(crate) fn settings_sent(&mut self, now: Instant) {
+        let deadline = now.plus_nanos(u64::from(self.config.answer_timeout_ms) * 1_000_000);
+        self.timers.settings_unanswered += 1;
+        if !self.timers.is_set(Timer::Settings) {
+            self.timers.set(Timer::Settings, deadline);
+        }
+    }
+}
