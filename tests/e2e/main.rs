@@ -9,7 +9,7 @@
 //!   reload.rs    SIGHUP     drain.rs  SIGTERM     start.rs  what stops a start     cli.rs  exit statuses
 //!   dpdk.rs      net_tap, af_packet, af_xdp, memif, pci: over DPDK     capture.rs  its PCAP device
 //!   filter.rs  packet rules, fragments, VLANs     ecmp.rs  two next hops     ipv6.rs  both families, and between them
-//!   routers.rs  router advertisements
+//!   routers.rs  router advertisements            fast_open.rs  requests in SYNs, with the kernel as client
 //!   twin.rs  the kernel on the same address
 //!   udp.rs  protocol = "udp": sessions, fragments, endpoints that refuse, two workers
 //!   impairment.rs  loss, delay, reordering on purpose     lossy.rs  bulk and 1,000 connections, judged by tshark
@@ -36,6 +36,7 @@ mod downstream;
 mod dpdk;
 mod drain;
 mod ecmp;
+mod fast_open;
 mod filter;
 mod http;
 mod impairment;

@@ -65,6 +65,13 @@ pub const MAX_CONNECTIONS: u32 = 1_024;
 /// `[[cluster]] max_pending`: Envoy's.
 pub const MAX_PENDING: u32 = 1_024;
 
+/// `fast_open_max_pending` of a listener: at 50 ms of round trip, 5,000 such connections a second of
+/// one worker.
+pub const FAST_OPEN_MAX_PENDING: u32 = 256;
+
+/// Most that `fast_open_max_pending` takes: as many as a worker has connections by default.
+pub const FAST_OPEN_MAX_PENDING_MAX: u32 = 65_536;
+
 /// `keepalive_interval` of listener and cluster: Linux's and Envoy's.
 pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(75);
 

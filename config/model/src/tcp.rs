@@ -13,6 +13,9 @@ pub struct TcpSettings {
     pub keepalive: Option<Keepalive>,
     /// How long what was sent may go unanswered (RFC 9293, 3.8.3); `None`: ten retransmissions.
     pub user_timeout: Option<Duration>,
+    /// Of a listener: connections of each worker whose request came with the SYN and that may wait for
+    /// the end of their handshake (RFC 7413); 0: none, no request is taken before.
+    pub fast_open_max_pending: u32,
 }
 
 /// How fast TCP sends.

@@ -14,6 +14,9 @@ use crate::stack::Stack;
 use crate::time_wait::TIME_WAIT;
 use crate::tuple::Tuple;
 
+/// Signals that end a handshake.
+const OPEN: Signals = Signals::CONNECTED.with(Signals::ACKNOWLEDGED);
+
 /// Which list of connections that owe segments an entry is in.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u8)]
@@ -185,7 +188,7 @@ impl Stack {
         }
         if !signals.without(Signals::OUTPUT).without(Signals::TIMER).is_empty() {
             entry.ready |= ReadySignals::of(signals);
-            if signals.contains(Signals::CONNECTED) && !entry.is_known {
+            if signals.intersects(OPEN) && (!entry.is_known || entry.is_half_open) {
                 return self.accepted(index, now);
             }
         }
@@ -197,15 +200,21 @@ impl Stack {
         }
     }
 
-    /// A peer's connection is open: from now on the application knows of it.
+    /// A peer's connection is open: from now on the application knows of it, if not before.
     #[cold]
     fn accepted(&mut self, index: u32, now: Instant) {
         let Some(key) = self.connections.key_at(index) else { return };
         let Some(entry) = self.connections.get_mut(key) else { return };
-        entry.is_known = true;
-        entry.ready |= ReadySignals::ACCEPTED;
+        let is_fast_open = entry.is_known;
+        if !is_fast_open {
+            entry.is_known = true;
+            entry.ready |= ReadySignals::ACCEPTED;
+        }
         let listener = entry.take_half_open();
         self.not_half_open(listener);
+        if is_fast_open {
+            self.end_fast_open(listener, None, now);
+        }
         self.settle(key, now);
     }
 
@@ -308,6 +317,10 @@ impl Stack {
         let (tuple, queued, interface) = (entry.tuple, entry.queued, entry.interface);
         let (in_ready, neighbor) = (entry.in_ready, entry.neighbor);
         let listener = entry.take_half_open();
+        if listener.is_some() && entry.tcp.is_fast_open() {
+            let reason = entry.tcp.close_reason();
+            self.end_fast_open(listener, reason, now);
+        }
         match queued {
             Queued::No => {}
             Queued::Output => {

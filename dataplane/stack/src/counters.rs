@@ -110,6 +110,18 @@ counters! {
     tcp_cookies_sent,
     /// Connections begun by a cookie that came back.
     tcp_cookies_accepted,
+    /// Connections of which a request came with the SYN and was taken (RFC 7413).
+    tcp_fast_open_accepts,
+    /// Fast Open cookies given to clients.
+    tcp_fast_open_cookies,
+    /// SYNs whose Fast Open cookie was not ours, or too old: their data waited.
+    tcp_fast_open_refused,
+    /// SYNs whose data waited because too many such connections were pending.
+    tcp_fast_open_limited,
+    /// Such connections that were reset before their handshake was over.
+    tcp_fast_open_resets,
+    /// Such connections whose handshake is not over.
+    tcp_fast_open_pending,
     /// Connections begun by us.
     tcp_connects,
     /// Connections that gave buffers back because they were scarce.

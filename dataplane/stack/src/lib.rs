@@ -57,7 +57,7 @@
 //!
 //! # What it follows
 //!
-//! RFC 768, 791, 792, 826, 1122, 1812, 3021, 3704, 5227, 5927, 6056, 6191, 6528; 4191, 4291, 4429,
+//! RFC 768, 791, 792, 826, 1122, 1812, 3021, 3704, 5227, 5927, 6056, 6191, 6528, 7413; 4191, 4291, 4429,
 //! 4443, 4861, 4862, 5095, 5942, 6724, 6890, 6946, 7559, 8200, 8201; neighbour states of both families as in 4861. Fragments are put
 //! together in bounded memory (RFC 5722), and made of IPv4 where DF is clear. A router's
 //! word that a segment was too large makes the segments of that connection smaller (RFC 1191, 8201,
@@ -76,6 +76,7 @@ mod drop_reason;
 mod ecmp;
 mod ethernet_input;
 mod family;
+mod fast_open;
 mod fib;
 mod fib_v6;
 mod flow;

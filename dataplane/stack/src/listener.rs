@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use sluice_base::{ListenerId, Slab, SlabKey};
 
+use crate::fast_open::Pending;
 use crate::host::Host;
 
 /// Why an address cannot be listened on.
@@ -37,6 +38,8 @@ pub(crate) struct Listener {
     pub(crate) config: u16,
     /// Connections that are not acknowledged yet.
     pub(crate) half_open: u32,
+    /// Those of them whose data was taken already.
+    pub(crate) fast_open: Pending,
 }
 
 /// All listeners, found by binary search: only the first segment of a connection asks.
@@ -66,7 +69,8 @@ impl Listeners {
         let Err(at) = self.search(host, address.port()) else {
             return Err(ListenError::InUse);
         };
-        let listener = Listener { id, address, config, half_open: 0 };
+        let fast_open = Pending::default();
+        let listener = Listener { id, address, config, half_open: 0, fast_open };
         let key = self.slab.insert(listener).map_err(|_| ListenError::TableFull)?;
         self.order.insert(at, (address.port(), host, key));
         Ok(())

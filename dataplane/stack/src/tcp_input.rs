@@ -9,11 +9,12 @@ use std::time::Duration;
 use sluice_arch::prefetch_bytes;
 use sluice_base::{Instant, ListenerId, Slab, SlabKey};
 use sluice_buf::{Chain, Packet, Pressure};
-use sluice_tcp::{Connection, Cookie, Numbers, check_cookie, cookie_answer};
+use sluice_tcp::{Connection, Cookie, FastOpen, Numbers, check_cookie, cookie_answer};
 use sluice_wire::{Flags, PlainHeader, SeqNumber, TcpHeader, TcpView};
 
 use crate::connection::{Entry, Origin, context};
 use crate::drop_reason::DropReason;
+use crate::fast_open;
 use crate::fib::NextHop;
 use crate::stack::Stack;
 use crate::time_wait::TIME_WAIT;
@@ -214,13 +215,14 @@ impl Stack {
         if limit.is_some_and(|limit| !limit.take(remote, now)) {
             return Err(DropReason::SourceConnectionRate);
         }
-        self.accept(listener, &header, (tuple, hash), iss_min, now)
+        let payload = segment.take_payload();
+        self.accept(listener, (&header, payload), (tuple, hash), iss_min, now)
     }
 
     fn accept(
         &mut self,
         listener_key: SlabKey,
-        header: &TcpHeader,
+        (header, payload): (&TcpHeader, Chain),
         (tuple, hash): (Tuple, u64),
         iss_min: Option<SeqNumber>,
         now: Instant,
@@ -241,10 +243,17 @@ impl Stack {
         let config = self.configs.acquire_for(config, mtu).ok_or(DropReason::TcpTableFull)?;
         let mut numbers = Numbers::new(&self.number_key, self.number_words(&tuple), now);
         numbers.iss = iss_min.map_or(numbers.iss, |min| min.max(numbers.iss));
-        let tcp = Connection::accept(numbers, header, &context!(self, config, now));
+        let has_data = !payload.is_empty();
+        let judged = self.judge_fast_open(listener_key, header, tuple.remote, has_data, now);
+        let cx = context!(self, config, now);
+        let mut tcp = Connection::accept(numbers, header, &cx);
+        let is_early = fast_open::apply(judged, &mut tcp, payload, &cx);
         let way = (interface, next_hop);
         let mut entry = Entry::new(Origin::Peer(id), tuple, config, way, tcp);
         entry.is_half_open = true;
+        if is_early {
+            entry.open_early();
+        }
         let Some(key) = self.insert(entry, hash) else {
             self.configs.release(config);
             return Err(DropReason::TcpTableFull);
@@ -255,6 +264,9 @@ impl Stack {
         self.counters.tcp_half_open.increment();
         self.counters.tcp_accepts.increment();
         self.begin(key);
+        if judged != FastOpen::Ignore {
+            self.begin_fast_open(key, judged, now);
+        }
         Ok(())
     }
 

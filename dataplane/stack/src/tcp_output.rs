@@ -8,11 +8,15 @@ use std::net::Ipv6Addr;
 
 use sluice_base::{Instant, SlabKey};
 use sluice_buf::{Batch, Capabilities, L4Checksum, Packet, Pool, TxOffload};
-use sluice_tcp::{Connection, Context, Outgoing};
-use sluice_wire::{Checksum, IpProtocol, Ipv4Header, Ipv6Header, TcpHeader, ipv4, ipv6, tcp};
+use sluice_tcp::{Connection, Context, Outgoing, fast_open_cookie};
+use sluice_wire::{
+    Checksum, FastOpenCookie, Flags, IpProtocol, Ipv4Header, Ipv6Header, TcpHeader, TcpOptions,
+    ipv4, ipv6, tcp,
+};
 
 use crate::connection::{Queued, context};
 use crate::drop_reason::DropReason;
+use crate::fast_open::client_words;
 use crate::host::Hosts;
 use crate::ipv4_input::add_packet;
 use crate::neighbor::{Reach, TEMPLATE_LEN};
@@ -171,7 +175,14 @@ impl Stack {
                 }
             };
             let wire = Wire { template, tuple: &entry.tuple, hosts: &self.hosts, capabilities };
-            match wire.build_any(packet, tcp, &outgoing, &cx, &self.tx_pool) {
+            let built = if outgoing.header.flags.contains(Flags::SYN) && tcp.grants_cookie() {
+                let client = client_words(entry.tuple.remote, &self.hosts);
+                let cookie = fast_open_cookie(&self.number_key, client, now);
+                wire.build_granting(packet, tcp, &outgoing, cookie, &cx)
+            } else {
+                wire.build_any(packet, tcp, &outgoing, &cx, &self.tx_pool)
+            };
+            match built {
                 Ok(packet) => {
                     sent += 1;
                     out.push(packet);
@@ -390,8 +401,35 @@ impl Wire<'_> {
             return self.build_plain::<L3>(packet, tcp, outgoing, pool);
         }
         attach(&mut packet, tcp, outgoing, pool)?;
+        self.build_with::<L3>(packet, outgoing, tcp.options_of(outgoing, cx))
+    }
+
+    /// A SYN+ACK with a cookie (RFC 7413).
+    #[cold]
+    fn build_granting(
+        &self,
+        packet: Packet,
+        tcp: &mut Connection,
+        outgoing: &Outgoing,
+        cookie: FastOpenCookie,
+        cx: &Context<'_>,
+    ) -> Result<Packet, DropReason> {
+        let options = TcpOptions { fast_open: Some(cookie), ..tcp.options_of(outgoing, cx) };
+        if self.tuple.remote.is_v6() {
+            self.build_with::<IPV6>(packet, outgoing, options)
+        } else {
+            self.build_with::<IPV4>(packet, outgoing, options)
+        }
+    }
+
+    /// The rest of `build`: the payload is attached.
+    fn build_with<const L3: usize>(
+        &self,
+        mut packet: Packet,
+        outgoing: &Outgoing,
+        options: TcpOptions,
+    ) -> Result<Packet, DropReason> {
         let ports = (self.tuple.local_port, self.tuple.remote_port);
-        let options = tcp.options_of(outgoing, cx);
         let header = TcpHeader { options, ..outgoing.header.with_ports(ports.0, ports.1) };
         let l4_len = header.header_len();
         let (seed, l4) = self.headers::<L3>(&mut packet, l4_len, outgoing.is_ect)?;

@@ -29,6 +29,10 @@ pub struct Config {
     pub timestamps: bool,
     /// Whether to offer SACK (RFC 2018): a loss costs one segment instead of a round trip each.
     pub sack: bool,
+    /// Connections of a listener whose request came with the SYN and that may wait for the end of their
+    /// handshake (RFC 7413); beyond, and at 0 always, the request is not taken before. 0: it may come
+    /// twice.
+    pub fast_open_max: u32,
     /// Whether to agree on ECN (RFC 3168).
     pub ecn: EcnMode,
     /// How the sending rate is found.
@@ -94,6 +98,7 @@ impl Default for Config {
             window_scale: Self::window_scale_for(receive_buffers_max, mss),
             timestamps: true,
             sack: true,
+            fast_open_max: 0,
             ecn: EcnMode::Accept,
             congestion: CongestionKind::Cubic,
             time_wait: Duration::from_secs(60),

@@ -6,6 +6,7 @@ use sluice_buf::{Chain, Pressure};
 use crate::config::{Config, nanos};
 use crate::congestion::Congestion;
 use crate::context::Context;
+use crate::fast_open::Opening;
 use crate::flight::Flight;
 use crate::limits;
 use crate::options::Negotiated;
@@ -40,8 +41,8 @@ pub struct Connection {
     pub(crate) is_write_blocked: bool,
     /// The application stopped reading: data that still arrives is answered with a RST.
     pub(crate) is_read_closed: bool,
-    /// Opened by the peer: the SYN came to a listener.
-    pub(crate) is_passive: bool,
+    /// By whom and how it was opened.
+    pub(crate) opening: Opening,
     /// CLOSED or TIME_WAIT was said.
     pub(crate) is_end_reported: bool,
     pub(crate) close_reason: Option<CloseReason>,
@@ -106,7 +107,7 @@ impl Connection {
         self.receive.queue = Chain::new();
         self.receive.drop_reassembly();
         self.receive.credit(usize::MAX);
-        if unread && self.state.is_synchronized() && self.state != State::TimeWait {
+        if unread && !matches!(self.state, State::TimeWait | State::Closed) {
             // The peer must learn that its data was lost (RFC 2525, 2.17).
             return self.abort(cx);
         }

@@ -20,7 +20,7 @@
 //!
 //! # Where things are
 //!
-//! `open`, `input/`, `output`, `close` are the RFC's event processing; `send` and `recv` the two
+//! `open`, `fast_open`, `input/`, `output`, `close` are the RFC's event processing; `send` and `recv` the two
 //! halves of sequence space with their pictures; `selective`, `repair`, `tail_probe` and `flight/`
 //! what happens on loss with SACK, `recovery` without; `congestion/`, `pacing` and `rtt` the pace;
 //! `timer` the deadlines; `path_mtu` the largest segment; `limits` the bound on everything that a peer
@@ -30,8 +30,8 @@
 //!
 //! RFC 9293; 1122 (delayed ACK, silly window); 1191 and 4821 (path MTU); 1337; 2018 and 2883 (SACK);
 //! 3042; 3522 and 4015 (Eifel); 3168 (ECN); 4987 (SYN cookies); 5681 with 6582 (NewReno) and 6928;
-//! 5682 (F-RTO); 5961; 6191; 6298; 6528; 6675; 6937 (PRR); 7323; 8985 (RACK-TLP); 9406 (HyStart++);
-//! 9438 (CUBIC). Departures are named where they are made.
+//! 5682 (F-RTO); 5961; 6191; 6298; 6528; 6675; 6937 (PRR); 7323; 7413 (Fast Open, the passive side);
+//! 8985 (RACK-TLP); 9406 (HyStart++); 9438 (CUBIC). Departures are named where they are made.
 //!
 //! # What it costs
 //!
@@ -51,6 +51,7 @@ mod context;
 mod cookie;
 mod counters;
 mod ecn;
+mod fast_open;
 mod flight;
 mod input;
 mod isn;
@@ -82,6 +83,7 @@ pub use context::{ChallengeAcks, Context};
 pub use cookie::{Cookie, check_cookie, cookie_answer};
 pub use counters::TcpCounters;
 pub use ecn::EcnMode;
+pub use fast_open::{FastOpen, fast_open_cookie};
 pub use isn::Numbers;
 pub use output::Outgoing;
 pub use reset::reset_for;

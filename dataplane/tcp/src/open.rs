@@ -5,6 +5,7 @@ use sluice_wire::{SeqNumber, TcpHeader};
 use crate::congestion::Congestion;
 use crate::connection::Connection;
 use crate::context::Context;
+use crate::fast_open::Opening;
 use crate::isn::Numbers;
 use crate::options::Negotiated;
 use crate::output::Owed;
@@ -25,11 +26,11 @@ impl Connection {
     }
 
     /// RFC 9293, 3.10.7.2, third: `syn` came to a listener. A SYN+ACK is owed. Data on the SYN is
-    /// left for the peer to send again.
+    /// left for the peer to send again, unless [`take_early`](Self::take_early) takes it.
     #[must_use]
     pub fn accept(numbers: Numbers, syn: &TcpHeader, cx: &Context<'_>) -> Self {
         let mut connection = Self::new(State::SynReceived, numbers, cx);
-        connection.is_passive = true;
+        connection.opening = Opening::PASSIVE;
         connection.take_syn(syn, cx);
         connection
     }
@@ -43,7 +44,7 @@ impl Connection {
             retries: 0,
             is_write_blocked: false,
             is_read_closed: false,
-            is_passive: false,
+            opening: Opening::ACTIVE,
             is_end_reported: false,
             close_reason: None,
             receive: ReceiveQueue::new(cx.config),
@@ -88,6 +89,6 @@ impl Connection {
             Fin::None => State::Established,
             Fin::Queued | Fin::Acknowledged => State::FinWait1,
         };
-        Signals::CONNECTED
+        if self.is_fast_open() { Signals::ACKNOWLEDGED } else { Signals::CONNECTED }
     }
 }

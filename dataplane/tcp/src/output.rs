@@ -186,8 +186,11 @@ impl Connection {
     #[inline]
     fn data_to_send(&self) -> u32 {
         let unsent = self.send.unsent();
-        if unsent == 0 || !self.state.may_transmit() {
+        if unsent == 0 {
             return 0;
+        }
+        if !self.state.may_transmit() {
+            return self.early_data_to_send();
         }
         let usable = self.send.usable_window().min(self.usable_congestion_window());
         let len = unsent.min(usable);
@@ -377,15 +380,16 @@ impl Connection {
         } else {
             cx.counters.syn_retransmits.increment();
             self.rtt.on_retransmitted();
+            self.begin_plainly();
         }
-        self.send.next = self.send.max;
+        self.send.next = iss + 1;
         // RFC 7323, 2.2: not scaled.
-        let window = self.receive.initial_window() as u16;
-        let (flags, ack) = if self.state == State::SynReceived {
-            (Flags::SYN | Flags::ACK, self.receive.next)
+        let (flags, ack, window) = if self.state == State::SynReceived {
+            (Flags::SYN | Flags::ACK, self.receive.next, self.receive.window())
         } else {
-            (Flags::SYN, SeqNumber::ZERO)
+            (Flags::SYN, SeqNumber::ZERO, self.receive.initial_window())
         };
+        let window = window.min(u16::MAX.into()) as u16;
         let flags = flags | self.ecn_of_syn(flags, cx);
         self.owed = self.owed.without(Owed::ACK);
         let header = PlainHeader { seq: iss, ack, flags, window, timestamps: None };

@@ -47,6 +47,10 @@ impl Connection {
     /// New numbers from `from` to `end` leave.
     #[cold]
     pub(crate) fn pace_sent(&mut self, from: SeqNumber, end: SeqNumber, cx: &Context<'_>) {
+        if self.send.is_syn_pending {
+            // With Fast Open: nothing is paced yet.
+            return;
+        }
         let is_first = from == self.send.unacknowledged;
         let smoothed_us = self.rtt.smoothed_us().unwrap_or(0);
         if let Some(bbr) = self.congestion.bbr() {

@@ -160,8 +160,11 @@ impl Connection {
     /// way: the ACK of one alone may be delayed.
     #[inline(never)]
     pub(crate) fn hasten_tail_probe(&mut self, now: Instant) {
-        // After a time-out nothing is probed; nor without a scoreboard that a probe would need.
-        let is_waiting = self.timers.is_kind(Timer::Retransmit) && self.retries == 0;
+        // After a time-out nothing is probed; nor before the SYN is acknowledged, which has no answer
+        // but an ACK; nor without a scoreboard that a probe would need.
+        let is_waiting = self.timers.is_kind(Timer::Retransmit)
+            && self.retries == 0
+            && !self.send.is_syn_pending;
         if is_waiting && self.options.has_sack() && self.recovery.phase == Phase::Open {
             let at = now.plus_nanos(self.rtt.probe_ns());
             self.timers.hasten(Timer::Tail, at);

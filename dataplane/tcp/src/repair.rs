@@ -39,6 +39,11 @@ impl Connection {
     /// As above, with something under way already.
     #[inline(never)]
     fn note_sent_behind(&mut self, from: SeqNumber, end: SeqNumber, now: Stamp, cx: &Context<'_>) {
+        if self.send.is_syn_pending {
+            // With Fast Open: what leaves before the handshake is over counts as one burst.
+            self.timers.sent_at = now;
+            return;
+        }
         let quantum = self.burst_quantum();
         if let Some(flight) = self.flight.get_mut() {
             flight.board.extend(end, now, quantum);

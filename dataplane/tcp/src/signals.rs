@@ -29,6 +29,8 @@ impl Signals {
     pub const OUTPUT: Self = Self(1 << 6);
     /// `next_deadline` moved to an earlier instant.
     pub const TIMER: Self = Self(1 << 7);
+    /// The handshake of a connection is over that was open for the application before (RFC 7413).
+    pub const ACKNOWLEDGED: Self = Self(1 << 8);
 
     /// Whether every one of `other` is in the set.
     #[inline]
@@ -49,6 +51,11 @@ impl Signals {
     #[must_use]
     pub const fn is_empty(self) -> bool {
         self.0 == 0
+    }
+
+    /// Both sets together.
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
     }
 
     /// The set without `other`.
@@ -76,7 +83,7 @@ impl BitOrAssign for Signals {
 
 impl fmt::Display for Signals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const NAMES: [(Signals, &str); 8] = [
+        const NAMES: [(Signals, &str); 9] = [
             (Signals::CONNECTED, "connected"),
             (Signals::READABLE, "readable"),
             (Signals::WRITABLE, "writable"),
@@ -85,6 +92,7 @@ impl fmt::Display for Signals {
             (Signals::TIME_WAIT, "time-wait"),
             (Signals::OUTPUT, "output"),
             (Signals::TIMER, "timer"),
+            (Signals::ACKNOWLEDGED, "acknowledged"),
         ];
         let mut separator = "";
         for (signal, name) in NAMES {

@@ -147,7 +147,7 @@ impl World {
         let bench = &mut self.benches[to];
         if bench.connection.is_none() {
             if header.flags == Flags::SYN {
-                bench.accept(header);
+                bench.accept(header, &[]);
                 self.schedule(0, Event::Application { side: to });
             }
         } else {

@@ -76,7 +76,7 @@ impl World {
             && let Some((_, (to, header, payload))) = self.events.pop_first()
         {
             if self.benches[to].connection.is_none() {
-                self.benches[to].accept(&header);
+                self.benches[to].accept(&header, &[]);
             } else {
                 self.benches[to].segment(&header, &payload);
             }

@@ -170,8 +170,14 @@ pub(crate) fn tcp_config(tcp: &TcpSettings) -> sluice_tcp::Config {
         interval: keepalive.interval,
         probes: keepalive.probes,
     });
-    let user_timeout = tcp.user_timeout;
-    sluice_tcp::Config { congestion, ecn, keepalive, user_timeout, ..sluice_tcp::Config::default() }
+    sluice_tcp::Config {
+        congestion,
+        ecn,
+        keepalive,
+        user_timeout: tcp.user_timeout,
+        fast_open_max: tcp.fast_open_max_pending,
+        ..sluice_tcp::Config::default()
+    }
 }
 
 fn close_reason(ready: Ready) -> CloseReason {

@@ -118,7 +118,8 @@ fn stack(rx: &Pool, tx: &Pool) -> Stack {
         ..StackConfig::default()
     };
     let mut stack = Stack::new(config, rx.share(), tx.share(), 1);
-    let listening = stack.listen(ListenerId(0), SocketAddrV4::new(US, 80), &Config::default());
+    let config = Config { fast_open_max: 4, ..Config::default() };
+    let listening = stack.listen(ListenerId(0), SocketAddrV4::new(US, 80), &config);
     assert!(listening.is_ok(), "the address is ours");
     let address = SocketAddr::new(US_V6.into(), 80);
     let listening = stack.listen(ListenerId(1), address, &Config::default());

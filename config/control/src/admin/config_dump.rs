@@ -105,6 +105,7 @@ fn dump_listener(config: &Config, listener: &Listener) -> Value {
         "ecn": ecn(listener.tcp.ecn),
         "keepalive": keepalive(listener.tcp.keepalive),
         "user_timeout": timeout(listener.tcp.user_timeout),
+        "fast_open_max_pending": listener.tcp.fast_open_max_pending,
     });
     match &listener.protocol {
         Protocol::Tcp { cluster } => {

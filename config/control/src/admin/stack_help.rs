@@ -56,6 +56,28 @@ const STACK: &[(&str, MetricKind, &str)] = &[
         "SYNs answered with a cookie, nothing of them being kept (RFC 4987).",
     ),
     ("tcp_cookies_accepted", Counter, "Connections begun by a cookie that came back."),
+    (
+        "tcp_fast_open_accepts",
+        Counter,
+        "Connections of which a request came with the SYN and was taken (RFC 7413).",
+    ),
+    ("tcp_fast_open_cookies", Counter, "Fast Open cookies given to clients."),
+    (
+        "tcp_fast_open_refused",
+        Counter,
+        "SYNs whose Fast Open cookie was not ours, or too old: their data waited.",
+    ),
+    (
+        "tcp_fast_open_limited",
+        Counter,
+        "SYNs whose data waited because fast_open_max_pending connections were pending.",
+    ),
+    (
+        "tcp_fast_open_resets",
+        Counter,
+        "Fast Open connections that were reset before their handshake was over.",
+    ),
+    ("tcp_fast_open_pending", Gauge, "Fast Open connections whose handshake is not over."),
     ("tcp_connects", Counter, "Connections begun by us."),
     ("tcp_connections", Gauge, "Connections that are there now, half-open ones included."),
     ("tcp_half_open", Gauge, "Connections of peers that are not acknowledged yet."),

@@ -8,7 +8,7 @@ use sluice_config_model::{HttpListener, Listener, Protocol, defaults};
 use toml::de::DeValue;
 
 use super::cluster::unless_zero;
-use super::tcp::tcp_settings;
+use super::tcp::{fast_open, tcp_settings};
 use super::{Clusters, Interfaces, virtual_host};
 use crate::address;
 use crate::report::{At, Report, Span};
@@ -79,7 +79,8 @@ pub(super) fn listener(
     }
     let idle_default =
         if is_udp { defaults::UDP_IDLE_TIMEOUT } else { defaults::LISTENER_IDLE_TIMEOUT };
-    let tcp_settings = tcp_settings(&mut section, report);
+    let mut tcp = tcp_settings(&mut section, report);
+    tcp.fast_open_max_pending = fast_open(&mut section, report);
     section.close(report);
     Some(Listener {
         id: ListenerId(0),
@@ -87,7 +88,7 @@ pub(super) fn listener(
         address: address?.value,
         protocol: protocol?,
         idle_timeout: unless_zero(idle_timeout, idle_default),
-        tcp: tcp_settings,
+        tcp,
     })
 }
 
@@ -155,6 +156,8 @@ const TCP_KEYS: &[&str] = &[
     "keepalive_interval",
     "keepalive_probes",
     "user_timeout",
+    "fast_open",
+    "fast_open_max_pending",
 ];
 
 /// The cluster of a listener that relays what it does not understand, and so has no other keys.

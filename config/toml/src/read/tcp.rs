@@ -28,7 +28,25 @@ pub(super) fn tcp_settings(section: &mut Section<'_>, report: &mut Report<'_>) -
         ecn: ecn.map(|at| at.value).unwrap_or_default(),
         keepalive,
         user_timeout: unless_zero(user_timeout, Duration::ZERO),
+        fast_open_max_pending: 0,
     }
+}
+
+/// How many connections of a listener may be pending with Fast Open; 0 if it is off.
+pub(super) fn fast_open(section: &mut Section<'_>, report: &mut Report<'_>) -> u32 {
+    let is_on = section.take("fast_open").and_then(|value| value.boolean(report));
+    let max: Option<At<u32>> = section.take("fast_open_max_pending").and_then(|value| {
+        value.integer(1..=i64::from(defaults::FAST_OPEN_MAX_PENDING_MAX), report)
+    });
+    if let Some(at) = max.as_ref().filter(|_| is_on.is_none()) {
+        report
+            .error(at.span, "`fast_open_max_pending` says nothing without `fast_open`")
+            .hint("say that a request may come with the SYN, and so twice: fast_open = true");
+    }
+    if !is_on.is_some_and(|at| at.value) {
+        return 0;
+    }
+    max.map_or(defaults::FAST_OPEN_MAX_PENDING, |at| at.value)
 }
 
 fn keepalive(section: &mut Section<'_>, report: &mut Report<'_>) -> Option<Keepalive> {

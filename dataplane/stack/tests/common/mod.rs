@@ -135,16 +135,21 @@ fn frame(from: &str, to: &str, protocol: IpProtocol, payload: &[u8]) -> Vec<u8> 
 
 /// A segment without data.
 pub(crate) fn segment(from: (&str, u16), to: (&str, u16), seq: u32, flags: Flags) -> Vec<u8> {
-    let header = TcpHeader {
-        src_port: from.1,
-        dst_port: to.1,
-        seq: SeqNumber(seq),
-        flags,
-        window: 1_000,
-        ..TcpHeader::default()
-    };
+    let (seq, window) = (SeqNumber(seq), 1_000);
+    data_segment(from, to, &TcpHeader { seq, flags, window, ..TcpHeader::default() }, &[])
+}
+
+/// A segment with data; the ports of `header` do not matter.
+pub(crate) fn data_segment(
+    from: (&str, u16),
+    to: (&str, u16),
+    header: &TcpHeader,
+    data: &[u8],
+) -> Vec<u8> {
+    let header = TcpHeader { src_port: from.1, dst_port: to.1, ..*header };
     let mut bytes = vec![0; header.header_len()];
     header.emit(&mut bytes);
+    bytes.extend_from_slice(data);
     tcp::fill_checksum(ip(from.0), ip(to.0), &mut bytes);
     frame(from.0, to.0, IpProtocol::Tcp, &bytes)
 }

@@ -60,19 +60,21 @@ impl Connection {
         Ok(())
     }
 
-    /// RFC 9293, 3.10.7.4, fifth, SYN-RECEIVED: only an ACK of our SYN opens.
+    /// RFC 9293, 3.10.7.4, fifth, SYN-RECEIVED: only an ACK of our SYN opens; with Fast Open it may be
+    /// one of data behind the SYN, which the steps that follow look at.
     fn check_syn_acknowledged(
         &mut self,
         header: &TcpHeader,
         signals: &mut Signals,
         cx: &Context<'_>,
     ) -> Step {
-        if header.ack != self.send.unacknowledged + 1 || self.send.max != header.ack {
+        let syn_end = self.send.unacknowledged + 1;
+        if header.ack.before(syn_end) || header.ack.after(self.send.max) {
             cx.counters.unacceptable_ack.increment();
             self.reject_ack(header.ack);
             return Err(Done);
         }
-        self.acknowledge_syn(header.ack, cx);
+        self.acknowledge_syn(syn_end, cx);
         *signals |= self.become_established(cx);
         // RFC 9293, 3.10.7.4: SND.WND, WL1 and WL2 come from this segment.
         self.take_window(header);

@@ -27,7 +27,7 @@ impl Connection {
         cx.counters.resets_received.increment();
         let reason = match self.state {
             // A simultaneous open that the peer refuses (RFC 9293, 3.10.7.4, second).
-            State::SynReceived if !self.is_passive => CloseReason::Refused,
+            State::SynReceived if !self.opening.is_passive() => CloseReason::Refused,
             // Everything of ours arrived, everything of the peer's too, but for the ACK of a FIN.
             State::Closing | State::LastAck if self.send.queue.is_empty() => CloseReason::Normal,
             _ => CloseReason::Reset,

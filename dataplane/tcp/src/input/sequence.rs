@@ -80,7 +80,7 @@ impl Connection {
         }
         cx.counters.outside_window.increment();
         let is_again = header.seq + 1 == self.receive.next;
-        if is_again && self.is_syn_again(header) {
+        if self.is_syn_again(header) {
             self.owed |= Owed::SYN;
             return Err(Done);
         }
@@ -106,8 +106,10 @@ impl Connection {
     /// Whether the peer sends its SYN again, with whatever else: it did not get our SYN+ACK, and an
     /// ACK alone would tell it nothing.
     pub(super) fn is_syn_again(&self, header: &TcpHeader) -> bool {
+        // With Fast Open RCV.NXT is behind the data that came with it, a segment's at most.
+        let taken_max = if self.opening.is_fast() { u32::from(u16::MAX) } else { 0 };
         self.state == State::SynReceived
-            && header.seq + 1 == self.receive.next
+            && self.receive.next.since(header.seq + 1) <= taken_max
             && header.flags.contains(Flags::SYN)
             && !header.flags.intersects(Flags::ACK | Flags::FIN)
     }

@@ -4,12 +4,13 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use sluice_base::{HashKey, Instant};
+use sluice_base::{HashKey, Instant, SipKey};
 use sluice_buf::{Chain, Pool, Pressure, chain_nodes_in_use};
 use sluice_tcp::{
-    ChallengeAcks, Config, Connection, Context, Numbers, Outgoing, Signals, Spares, TcpCounters,
+    ChallengeAcks, Config, Connection, Context, FastOpen, Numbers, Outgoing, Signals, Spares,
+    TcpCounters, fast_open_cookie,
 };
-use sluice_wire::{SeqNumber, TcpHeader};
+use sluice_wire::{FastOpenCookie, Flags, SeqNumber, TcpHeader};
 
 /// A segment that left, with its data.
 #[derive(Clone, Debug)]
@@ -35,6 +36,8 @@ pub(crate) struct Bench {
     pub(crate) max_payload: u32,
     pub(crate) iss: SeqNumber,
     pub(crate) irs: SeqNumber,
+    /// Whether the listener does Fast Open (RFC 7413).
+    pub(crate) has_fast_open: bool,
     /// Bytes written so far: where the next ones are in the pattern.
     pub(crate) written: u64,
     /// Bytes read so far.
@@ -51,6 +54,10 @@ pub(crate) fn pattern(offset: u64) -> u8 {
 pub(crate) fn pattern_bytes(offset: u64, len: usize) -> Vec<u8> {
     (offset..offset + len as u64).map(pattern).collect()
 }
+
+/// What cookies of Fast Open are made with.
+const COOKIE_KEY: SipKey = SipKey::new([5, 6]);
+const PEER: [u64; 2] = [0, 0x0a00_0001];
 
 fn numbers(iss: SeqNumber) -> Numbers {
     Numbers { iss, stamp_offset: 0x1234_5678 }
@@ -76,6 +83,7 @@ impl Bench {
             max_payload: 0,
             iss: SeqNumber(0x0001_0000),
             irs: SeqNumber(0x8000_0000),
+            has_fast_open: false,
             written: 0,
             read: 0,
             wheel: Instant::NEVER,
@@ -109,7 +117,8 @@ impl Bench {
         self.flush();
     }
 
-    pub(crate) fn accept(&mut self, syn: &TcpHeader) {
+    /// A SYN comes to a listener, with data perhaps.
+    pub(crate) fn accept(&mut self, syn: &TcpHeader, payload: &[u8]) {
         let cx = Context {
             config: &self.config,
             pool: &self.pool,
@@ -119,8 +128,24 @@ impl Bench {
             challenges: &self.challenges,
             now: self.now,
         };
-        self.connection = Some(Connection::accept(numbers(self.iss), syn, &cx));
+        let mut connection = Connection::accept(numbers(self.iss), syn, &cx);
+        let asked = syn.options.fast_open.filter(|_| self.has_fast_open);
+        let judged = FastOpen::judge(asked, &COOKIE_KEY, PEER, self.now);
+        if matches!(judged, FastOpen::Grant | FastOpen::Refuse | FastOpen::Take { is_old: true }) {
+            connection.grant_cookie();
+        }
+        if matches!(judged, FastOpen::Take { .. }) {
+            let bytes = Chain::copy_from(payload, &self.pool).expect("the pool has buffers");
+            let signals = connection.take_early(bytes, &cx);
+            self.signals |= signals.without(Signals::OUTPUT | Signals::TIMER);
+        }
+        self.connection = Some(connection);
         self.flush();
+    }
+
+    /// The cookie of the peer, as of `now`.
+    pub(crate) fn cookie(now: Instant) -> FastOpenCookie {
+        fast_open_cookie(&COOKIE_KEY, PEER, now)
     }
 
     /// Runs a verb, keeps its signals, sends what is owed.
@@ -206,10 +231,14 @@ impl Bench {
             assert_eq!(copied, outgoing.payload_len, "the payload lies in the send queue");
             let header = self.with(|connection, cx| {
                 let header = outgoing.header.with_ports(0, 0);
-                match outgoing.has_more_options {
-                    true => TcpHeader { options: connection.options_of(&outgoing, cx), ..header },
-                    false => header,
+                let mut options = header.options;
+                if outgoing.has_more_options {
+                    options = connection.options_of(&outgoing, cx);
                 }
+                if header.flags.contains(Flags::SYN) && connection.grants_cookie() {
+                    options.fast_open = Some(Self::cookie(cx.now));
+                }
+                TcpHeader { options, ..header }
             });
             self.sent.push_back(Sent { at: now, header, outgoing, payload });
             assert!(self.sent.len() < 10_000, "output ends");

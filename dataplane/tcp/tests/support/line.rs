@@ -2,7 +2,9 @@
 //!
 //! Numbers are relative to the initial sequence number of whoever sends them, so a SYN has 0.
 
-use sluice_wire::{Flags, SeqNumber, TcpOptions, Timestamps};
+use std::time::Duration;
+
+use sluice_wire::{FastOpenCookie, Flags, SeqNumber, TcpOptions, Timestamps};
 
 /// What a line says; what it does not say is not checked (output) or has a default (input).
 #[derive(Clone, Debug, Default)]
@@ -12,6 +14,8 @@ pub(crate) struct Segment {
     pub(crate) ack: Option<i64>,
     pub(crate) window: Option<u16>,
     pub(crate) options: Option<TcpOptions>,
+    /// It carries the cookie that the peer was given so long ago (RFC 7413).
+    pub(crate) cookie_age: Option<Duration>,
     /// What the ECN field of the IP header says (RFC 3168, 5).
     pub(crate) ip: Option<Ip>,
     /// The device is to cut it into pieces of this size.
@@ -27,16 +31,17 @@ pub(crate) enum Ip {
 }
 
 pub(crate) fn parse(text: &str) -> Result<Segment, String> {
+    let mut cookie_age = None;
     let (text, options) = match text.split_once('<') {
         Some((head, tail)) => {
             let inside = tail.trim_end().strip_suffix('>').ok_or("options end with >")?;
-            (head, Some(parse_options(inside)?))
+            (head, Some(parse_options(inside, &mut cookie_age)?))
         }
         None => (text, None),
     };
     let mut words = text.split_whitespace();
     let flags = parse_flags(words.next().ok_or("flags are missing")?)?;
-    let mut segment = Segment { flags, options, ..Segment::default() };
+    let mut segment = Segment { flags, options, cookie_age, ..Segment::default() };
     while let Some(word) = words.next() {
         let value = words.next().ok_or_else(|| format!("{word} needs a value"))?;
         match word {
@@ -79,7 +84,7 @@ fn parse_flags(text: &str) -> Result<Flags, String> {
     })
 }
 
-fn parse_options(text: &str) -> Result<TcpOptions, String> {
+fn parse_options(text: &str, cookie_age: &mut Option<Duration>) -> Result<TcpOptions, String> {
     let mut options = TcpOptions::NONE;
     for option in text.split(',').map(str::trim).filter(|option| !option.is_empty()) {
         let words: Vec<_> = option.split_whitespace().collect();
@@ -98,6 +103,12 @@ fn parse_options(text: &str) -> Result<TcpOptions, String> {
                     options.sack.push(edge(left)?, edge(right)?);
                 }
             }
+            ["tfo", "request"] => options.fast_open = Some(FastOpenCookie::REQUEST),
+            ["tfo", "cookie"] => *cookie_age = Some(Duration::ZERO),
+            ["tfo", "cookie", "minutes-old", age] => {
+                *cookie_age = Some(Duration::from_secs(60 * number(age)? as u64));
+            }
+            ["tfo", "forged"] => options.fast_open = FastOpenCookie::new(&[7; 8]),
             _ => return Err(format!("{option} is not an option")),
         }
     }

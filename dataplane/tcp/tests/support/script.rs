@@ -252,6 +252,7 @@ impl Script {
                     });
                 }
                 "sack" => config.sack = value == "on",
+                "fast_open" => self.bench.has_fast_open = value == "on",
                 "timestamps" => config.timestamps = value == "on",
                 "congestion" => {
                     config.congestion = match value {
@@ -276,6 +277,9 @@ impl Script {
         if let Some(stamp) = &mut options.timestamps {
             stamp.echo = stamp.echo.wrapping_add(self.stamp_base.unwrap_or(0));
         }
+        if let Some(age) = segment.cookie_age {
+            options.fast_open = Some(Bench::cookie(before(self.at, age)));
+        }
         let header = TcpHeader {
             seq: relative(self.bench.irs, start),
             ack: relative(self.bench.iss, segment.ack.unwrap_or(0)),
@@ -288,7 +292,7 @@ impl Script {
         let offset = u64::try_from(start - 1).unwrap_or(0);
         let payload = pattern_bytes(offset, (end - start) as usize);
         if self.bench.connection.is_none() {
-            self.bench.accept(&header);
+            self.bench.accept(&header, &payload);
         } else {
             self.bench.marked_segment(&header, &payload, segment.ip == Some(Ip::Ce));
         }
@@ -336,7 +340,10 @@ impl Script {
         if wanted.tso.unwrap_or(0) != sent.outgoing.segment_size {
             return differs("tso", sent.outgoing.segment_size.to_string());
         }
-        if let Some(options) = wanted.options {
+        if let Some(mut options) = wanted.options {
+            if let Some(age) = wanted.cookie_age {
+                options.fast_open = Some(Bench::cookie(before(sent.at, age)));
+            }
             let is = self.relative_options(&header.options, sent.at);
             if is != options {
                 return differs("options", is.to_string());
@@ -402,6 +409,10 @@ impl Script {
 /// A SACK block whose numbers count from elsewhere.
 fn moved((left, right): (SeqNumber, SeqNumber), by: u32) -> (SeqNumber, SeqNumber) {
     (SeqNumber(left.0.wrapping_add(by)), SeqNumber(right.0.wrapping_add(by)))
+}
+
+fn before(at: Instant, age: Duration) -> Instant {
+    Instant::from_millis(at.as_millis() - age.as_millis() as u64)
 }
 
 fn relative(base: SeqNumber, offset: i64) -> SeqNumber {
