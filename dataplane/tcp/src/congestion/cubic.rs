@@ -33,9 +33,12 @@ pub(crate) struct Cubic {
     growth_rest: u32,
     /// K, milliseconds.
     k_ms: u32,
-    /// Start of the current congestion avoidance, milliseconds of the clock (wraps in 49 days).
+    /// Start of the current congestion avoidance, milliseconds of the clock (wraps in 49 days); while
+    /// the application holds back, how long it had lasted when that began.
     epoch_ms: u32,
     in_epoch: bool,
+    /// The application holds back, or the peer's window does: time stands still.
+    is_paused: bool,
     /// `window_max` is below where the last loss happened, by fast convergence.
     is_converging: bool,
 }
@@ -43,7 +46,7 @@ pub(crate) struct Cubic {
 impl Cubic {
     /// RFC 9438, 4.2 and 4.8: a new stage of congestion avoidance begins.
     fn start_epoch(&mut self, window: u32, path: Path) {
-        self.in_epoch = true;
+        (self.in_epoch, self.is_paused) = (true, false);
         self.epoch_ms = millis(path.now);
         self.reno_window = window;
         self.reno_acked = 0;
@@ -94,6 +97,9 @@ impl Controller for Cubic {
     fn on_acknowledged(&mut self, window: u32, acked: u32, path: Path) -> u32 {
         if !self.in_epoch {
             self.start_epoch(window, path);
+        } else if self.is_paused {
+            self.is_paused = false;
+            self.epoch_ms = millis(path.now).wrapping_sub(self.epoch_ms);
         }
         self.grow_reno(window, acked, path);
         if self.reno_window > window {
@@ -121,6 +127,15 @@ impl Controller for Cubic {
     fn on_timeout(&mut self) {
         // RFC 9438, 4.8: W_max is where congestion avoidance begins again, and K is 0.
         self.window_max = 0;
+    }
+
+    #[inline]
+    fn on_limited(&mut self, now: Instant) {
+        // RFC 9438, 5.8: t does not include the time in which the window was not used.
+        if self.in_epoch && !self.is_paused {
+            self.is_paused = true;
+            self.epoch_ms = millis(now).wrapping_sub(self.epoch_ms);
+        }
     }
 
     fn on_idle(&mut self) {
@@ -228,6 +243,27 @@ mod tests {
         cubic.on_idle();
         let after = cubic.on_acknowledged(window, window, at(20_000));
         assert!(after < window + 10_000, "{window} became {after}");
+    }
+
+    /// RFC 9438, 5.8: without this the window would jump once the application sends again.
+    #[test]
+    fn time_in_which_the_application_holds_back_does_not_count() {
+        let windows = |pause_ms: u64| {
+            let mut cubic = Cubic::default();
+            let mut window = cubic.on_loss(1_000_000, 1_000_000, at(0));
+            for ms in (0..3_000).step_by(100) {
+                window = cubic.on_acknowledged(window, window, at(ms));
+            }
+            for ms in (3_000..3_000 + pause_ms).step_by(50) {
+                cubic.on_limited(at(ms).now);
+            }
+            for ms in (3_000..6_000).step_by(100) {
+                window = cubic.on_acknowledged(window, window, at(ms + pause_ms));
+            }
+            window
+        };
+        let (without, with) = (windows(0), windows(60_000));
+        assert!(without.abs_diff(with) < 1_000, "{without} without a pause, {with} with one");
     }
 
     /// RFC 9438, 4.3: with fast convergence W_max is below cwnd_prior, which is what alpha asks for.

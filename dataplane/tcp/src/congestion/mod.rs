@@ -46,6 +46,8 @@ pub(crate) trait Controller {
     fn on_loss(&mut self, window: u32, flight: u32, path: Path) -> u32;
     /// The loss was found by the timer.
     fn on_timeout(&mut self) {}
+    /// The window is not what holds the sender back.
+    fn on_limited(&mut self, _now: Instant) {}
     /// Nothing was sent for a while: time stood still.
     fn on_idle(&mut self);
 }
@@ -90,6 +92,14 @@ impl Controller for Algorithm {
     fn on_timeout(&mut self) {
         match self {
             Self::Cubic(cubic) => cubic.on_timeout(),
+            Self::NewReno(_) | Self::Bbr(_) => {}
+        }
+    }
+
+    #[inline]
+    fn on_limited(&mut self, now: Instant) {
+        match self {
+            Self::Cubic(cubic) => cubic.on_limited(now),
             Self::NewReno(_) | Self::Bbr(_) => {}
         }
     }
@@ -173,7 +183,7 @@ impl Congestion {
     pub(crate) fn on_acknowledged(&mut self, acked: u32, flight: u32, step_max: u32, path: Path) {
         // A window that was not used tells nothing about the path (RFC 9438, 5.8; RFC 7661).
         if flight.saturating_mul(2) < self.window {
-            return;
+            return self.algorithm.on_limited(path.now);
         }
         self.grow(acked, flight, step_max, path);
     }
@@ -191,6 +201,8 @@ impl Congestion {
         }
         if left > 0 && flight + path.mss > self.window {
             self.window = self.algorithm.on_acknowledged(self.window, left, path);
+        } else if left > 0 {
+            self.algorithm.on_limited(path.now);
         }
         self.window = self.window.min(limits::CONGESTION_WINDOW_MAX);
     }
