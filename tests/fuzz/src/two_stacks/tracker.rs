@@ -130,7 +130,13 @@ impl Flow {
     /// Whether RFC 9293 and 5961 let `victim` act on a segment.
     fn may_take(&self, victim: usize, header: &TcpHeader, payload_len: u32) -> bool {
         let (own, other) = (&self.halves[victim], &self.halves[1 - victim]);
-        let Some(iss) = own.iss else { return false };
+        let end = header.seq + header.segment_len(payload_len);
+        let Some(iss) = own.iss else {
+            // It knows nothing of the connection yet and refuses what is no SYN, by a reset that says
+            // the other's number if this one does (RFC 9293, 3.10.7.1).
+            let is_of = |iss: SeqNumber| end.after(iss) && end.at_or_before(other.sent);
+            return !header.flags.contains(Flags::ACK) && other.iss.is_some_and(is_of);
+        };
         let is_ours = |ack: SeqNumber| ack.after(iss) && ack.at_or_before(own.sent);
         let Some(low) = own.acked else {
             // SYN-SENT: the answer, a refusal, or a SYN at the same time.
@@ -141,7 +147,6 @@ impl Flow {
             let high = if other.iss.is_some() { low.max(other.sent) } else { low };
             return header.seq.at_or_after(low) && header.seq.at_or_before(high);
         }
-        let end = header.seq + header.segment_len(payload_len);
         let is_near = header.seq.at_or_before(own.edge) && end.at_or_after(low);
         let oldest = iss - other.window_max;
         is_near
