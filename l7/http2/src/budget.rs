@@ -33,7 +33,7 @@ pub(crate) enum Class {
 /// * Reset: a browser that leaves a page cancels what it had asked for, some hundred at once; the
 ///   attack needs ten thousands a second.
 /// * Settings: one at the start, then a handful over a connection's life.
-/// * Ping: keep-alives, and one per window's worth of data for those who measure bandwidth.
+/// * Ping: keep-alives; and one for each frame that we send, for those who measure bandwidth.
 /// * Priority: one per stream of old browsers.
 /// * Empty: an END_STREAM of its own is not counted, so that honest peers send next to none.
 /// * WindowUpdate: two per DATA frame of ours is what careless peers send; our own frames are many.
@@ -84,8 +84,20 @@ impl Budgets {
     /// A stream was completed: one more may be reset. So half of all streams may be, at any rate.
     #[inline]
     pub(crate) fn earn_reset(&mut self) {
-        let left = &mut self.left[Class::Reset as usize];
-        *left = (*left + 1).min(BUDGETS[Class::Reset as usize].0);
+        self.earn(Class::Reset);
+    }
+
+    /// We sent a part of a message: one more PING may come. Peers that measure bandwidth (gRPC does)
+    /// send one per round trip in which they receive anything.
+    #[inline]
+    pub(crate) fn earn_ping(&mut self) {
+        self.earn(Class::Ping);
+    }
+
+    #[inline]
+    fn earn(&mut self, class: Class) {
+        let left = &mut self.left[class as usize];
+        *left = (*left + 1).min(BUDGETS[class as usize].0);
     }
 
     #[cold]

@@ -119,10 +119,19 @@ fn with_lower_name(head: &Head, field: &sluice_l7_core::Field, f: impl FnOnce(&[
         return f(field.id.as_str().as_bytes());
     }
     let name = head.name(field);
-    if name.iter().any(u8::is_ascii_uppercase) {
-        return f(&name.to_ascii_lowercase());
+    if !name.iter().any(u8::is_ascii_uppercase) {
+        return f(name);
     }
-    f(name);
+    // Names that came by HTTP/1.1 often have it; few are long.
+    let mut lower = [0; 64];
+    match lower.get_mut(..name.len()) {
+        Some(lower) => {
+            lower.copy_from_slice(name);
+            lower.make_ascii_lowercase();
+            f(lower);
+        }
+        None => f(&name.to_ascii_lowercase()),
+    }
 }
 
 /// A number in decimal, and where it starts.

@@ -29,6 +29,7 @@ impl Http2 {
         if !self.flush_unsent(cx) || cx.pool.available() == 0 {
             return Err(EncodeError::NoMemory);
         }
+        self.budgets.earn_ping();
         let mut out = cx.heads.take_large();
         out.extend_from_slice(&[0; HEADER_LEN]);
         encode(&mut self.encoder, &mut out);
@@ -144,6 +145,7 @@ impl Http2 {
             state.send_window -= count as i32;
             self.send_window -= count as i32;
             state.moved = state.moved.saturating_add(count as u32);
+            self.budgets.earn_ping();
             written += count;
             if last {
                 state.still_since = 0;

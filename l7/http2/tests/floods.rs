@@ -61,6 +61,21 @@ fn each_class_has_its_budget() {
     }
 }
 
+/// gRPC sends a PING for every round trip in which it received something.
+#[test]
+fn who_is_sent_much_may_ping_much() {
+    let mut peer = Peer::server();
+    for nth in 0..2_000 {
+        let stream = nth * 2 + 1;
+        peer.receive(&get(stream));
+        peer.receive(&frame(FrameKind::Ping, 0, 0, b"measured"));
+        assert_eq!(peer.run().len(), 1, "request {nth}");
+        peer.respond(stream, 200, BodyLength::None).expect("it was asked for");
+        assert_eq!(peer.written()[0], "PING ack measured");
+    }
+    peer.census();
+}
+
 /// CVE-2023-44487: streams opened and reset at once, which no limit on open ones sees.
 #[test]
 fn rapid_reset() {

@@ -320,6 +320,7 @@ fn what_is_written_of_a_head_that_came_by_http_1() {
     for (name, value) in [
         ("Accept", "*/*"),
         ("X-Own", "One"),
+        ("X-A-Name-Of-More-Than-Sixty-Four-Bytes-Which-Nobody-Would-Send-But-Us", "2"),
         ("Connection", "keep-alive, te"),
         ("Keep-Alive", "1"),
         ("Transfer-Encoding", "chunked"),
@@ -332,7 +333,9 @@ fn what_is_written_of_a_head_that_came_by_http_1() {
         head.append(name, value.as_bytes());
     }
     let start = ":method: POST | :scheme: http | :path: /p?q | :authority: a.example:80";
-    let fields = "accept: */* | x-own: One | authorization: secret!";
+    let fields = "accept: */* | x-own: One | \
+                  x-a-name-of-more-than-sixty-four-bytes-which-nobody-would-send-but-us: 2 | \
+                  authorization: secret!";
     for (body, flags, length) in [
         (BodyLength::None, " end", " | content-length: 0"),
         (BodyLength::Known(5), "", " | content-length: 5"),
