@@ -113,6 +113,12 @@ impl ReceiveQueue {
         true
     }
 
+    /// Whether half of what may be held lies ahead of a hole.
+    pub(crate) fn is_half_ahead(&self) -> bool {
+        let ahead = self.reassembly.get().map_or(0, Reassembly::buffers);
+        2 * ahead >= u32::from(self.budget)
+    }
+
     /// RCV.WND.
     #[inline]
     pub(crate) fn window(&self) -> u32 {

@@ -138,6 +138,7 @@ impl Connection {
         if self.receive.insert(seq, payload, is_fin, cx) == Insert::Full {
             cx.counters.reassembly_full.increment();
         }
+        self.tune_window_ahead(cx);
     }
 
     /// The hole is filled, or a part of it: acknowledged at once (RFC 5681, 4.2).

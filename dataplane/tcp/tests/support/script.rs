@@ -219,6 +219,7 @@ impl Script {
             match key {
                 "mss" => config.mss = number(value)? as u16,
                 "buffers" => config.receive_buffers = number(value)? as u32,
+                "buffers_max" => config.receive_buffers_max = number(value)? as u32,
                 "wscale" => config.window_scale = number(value)? as u8,
                 "send_queue" => config.send_queue_max = number(value)? as u32,
                 "send_queue_min" => config.send_queue_min = number(value)? as u32,
