@@ -263,6 +263,26 @@ fn goaway_in_two_steps() {
     assert!(peer.codec.must_close());
 }
 
+/// The answer to a PING that was on its way says nothing about what the client knows of our GOAWAY.
+#[test]
+fn only_a_whole_round_trip_behind_the_announcement_counts() {
+    let mut peer = Peer::server();
+    let measure = [post(1), data(1, 0, &[7; 10_000]), data(1, 0, &[7; 10_000])].concat();
+    let (_, written) = peer.answer(&measure);
+    assert_eq!(written, ["WINDOW_UPDATE 1 +20000", "PING"]);
+    peer.lend(|codec, _, cx| codec.drain(cx));
+    assert_eq!(peer.written(), ["GOAWAY 2147483647 0x0 "]);
+    let (_, written) = peer.answer(&frame(FrameKind::Ping, flag::ACK, 0, b"slui\0\0\0\x01"));
+    assert_eq!(written, ["PING"], "now it begins");
+    assert_eq!(peer.answer(&get(3)).0, ["3 GET / host=a => None"], "still taken");
+    let (_, written) = peer.answer(&frame(FrameKind::Ping, flag::ACK, 0, b"slui\0\0\0\x02"));
+    assert_eq!(written, ["GOAWAY 3 0x0 "]);
+    peer.receive(&[rst(1, 8), rst(3, 8)].concat());
+    peer.run();
+    assert!(peer.codec.must_close());
+    peer.census();
+}
+
 #[test]
 fn the_servers_goaway_gives_back_what_it_did_not_take() {
     let mut peer = Peer::client();
