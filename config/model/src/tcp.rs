@@ -13,6 +13,8 @@ pub struct TcpSettings {
     pub keepalive: Option<Keepalive>,
     /// How long what was sent may go unanswered (RFC 9293, 3.8.3); `None`: ten retransmissions.
     pub user_timeout: Option<Duration>,
+    /// Up to what a peer's wish makes that longer (RFC 5482); zero: not at all.
+    pub user_timeout_max: Duration,
     /// Of a listener: connections of each worker whose request came with the SYN and that may wait for
     /// the end of their handshake (RFC 7413); 0: none, no request is taken before.
     pub fast_open_max_pending: u32,

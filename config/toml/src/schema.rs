@@ -215,6 +215,7 @@ pub const LISTENER: Schema = Schema {
         value("keepalive_interval", "duration", "\"75s\""),
         value("keepalive_probes", "number", "9"),
         value("user_timeout", "duration", "\"0s\""),
+        value("user_timeout_max", "duration", "\"0s\""),
         value("fast_open", "boolean", "false"),
         value("fast_open_max_pending", "number", "256"),
     ],
@@ -340,6 +341,7 @@ pub const CLUSTER: Schema = Schema {
         value("keepalive_interval", "duration", "\"75s\""),
         value("keepalive_probes", "number", "9"),
         value("user_timeout", "duration", "\"0s\""),
+        value("user_timeout_max", "duration", "\"0s\""),
     ],
     later: &[
         ("tls", "`tls` is not supported yet: TLS comes with a later version"),

@@ -46,8 +46,11 @@ pub struct Config {
     /// How often in a row data, a FIN or a window probe goes unanswered before giving up.
     pub data_retries: u8,
     /// How long what was sent may go unanswered before the connection is given up (RFC 9293, 3.8.3);
-    /// looked at when the retransmission timer expires. None: `data_retries` alone decide.
+    /// looked at when the retransmission timer expires, and told to the peer (RFC 5482). None:
+    /// `data_retries` decide.
     pub user_timeout: Option<Duration>,
+    /// Up to what a peer's wish makes that longer (U_LIMIT of RFC 5482, 3.1); less than it: not at all.
+    pub user_timeout_max: Duration,
     /// Probes of a silent peer. RFC 9293, 3.8.4: off unless somebody wants it.
     pub keepalive: Option<Keepalive>,
     /// Full segments at the beginning that are acknowledged one by one, so that the peer's slow
@@ -106,6 +109,7 @@ impl Default for Config {
             syn_retries: 6,
             data_retries: 10,
             user_timeout: None,
+            user_timeout_max: Duration::ZERO,
             keepalive: None,
             quick_acks: 16,
             delayed_ack: Duration::from_millis(40),

@@ -92,7 +92,7 @@ fn hour(now: Instant) -> u64 {
     now.as_millis() / KEY_LIFETIME_MS
 }
 
-/// How a connection began, as a set.
+/// How a connection began, as a set; and what the peer said of its user timeout.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Opening(u8);
 
@@ -107,6 +107,10 @@ impl Opening {
     const EARLY: Self = Self(1 << 2);
     /// The SYN+ACK carries a cookie.
     const GRANTS: Self = Self(1 << 3);
+    /// The next segment without data says our user timeout.
+    const TELLS: Self = Self(1 << 4);
+    /// Where the doublings of the user timeout are.
+    const DOUBLINGS_SHIFT: u32 = 5;
 
     pub(crate) const fn is_passive(self) -> bool {
         self.0 & Self::PASSIVE.0 != 0
@@ -118,6 +122,25 @@ impl Opening {
 
     pub(crate) const fn is_early(self) -> bool {
         self.0 & Self::EARLY.0 != 0
+    }
+
+    #[inline]
+    pub(crate) const fn tells_user_timeout(self) -> bool {
+        self.0 & Self::TELLS.0 != 0
+    }
+
+    pub(crate) const fn set_tells_user_timeout(&mut self, tells: bool) {
+        self.0 = (self.0 & !Self::TELLS.0) | if tells { Self::TELLS.0 } else { 0 };
+    }
+
+    /// How often the peer's user timeout doubles ours.
+    pub(crate) const fn doublings(self) -> u8 {
+        self.0 >> Self::DOUBLINGS_SHIFT
+    }
+
+    pub(crate) const fn set_doublings(&mut self, doublings: u8) {
+        let rest = self.0 & ((1 << Self::DOUBLINGS_SHIFT) - 1);
+        self.0 = rest | doublings << Self::DOUBLINGS_SHIFT;
     }
 }
 

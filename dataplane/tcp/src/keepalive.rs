@@ -1,4 +1,4 @@
-//! Peers that are silent: keepalive, the user timeout, and closed windows that nobody waits for.
+//! Peers that are silent: keepalive, and closed windows that nobody waits for.
 
 use crate::config::nanos;
 use crate::connection::Connection;
@@ -34,14 +34,6 @@ impl Connection {
         cx.counters.keepalives.increment();
         self.owed |= Owed::PROBE;
         self.arm_linger(nanos(keepalive.interval), cx.now);
-    }
-
-    /// Whether what was sent has gone unanswered for the user timeout. The time is that of the
-    /// time-outs so far, each twice the one before.
-    pub(crate) fn is_user_timed_out(&self, cx: &Context<'_>) -> bool {
-        let Some(limit) = cx.config.user_timeout else { return false };
-        let waited: u64 = (0..=self.retries).map(|n| self.rtt.backed_off_ns(n, cx.config)).sum();
-        waited >= nanos(limit)
     }
 
     /// Nobody reads and nobody writes any more, and the peer's window lets neither the rest of the

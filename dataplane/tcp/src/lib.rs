@@ -29,7 +29,7 @@
 //! # What it follows
 //!
 //! RFC 9293; 1122 (delayed ACK, silly window); 1191 and 4821 (path MTU); 1337; 2018 and 2883 (SACK);
-//! 3042; 3522 and 4015 (Eifel); 3168 (ECN); 4987 (SYN cookies); 5681 with 6582 (NewReno) and 6928;
+//! 3042; 3522 and 4015 (Eifel); 3168 (ECN); 4987 (SYN cookies); 5482 (user timeout option); 5681 with 6582 (NewReno) and 6928;
 //! 5682 (F-RTO); 5961; 6191; 6298; 6528; 6675; 6937 (PRR); 7323; 7413 (Fast Open, the passive side);
 //! 8985 (RACK-TLP); 9406 (HyStart++); 9438 (CUBIC). Departures are named where they are made.
 //!
@@ -75,6 +75,7 @@ mod state;
 mod tail_probe;
 mod time_wait;
 mod timer;
+mod user_timeout;
 
 pub use config::{Config, Keepalive};
 pub use congestion::CongestionKind;

@@ -66,6 +66,7 @@ impl Connection {
         self.tuned_from = self.receive.next;
         self.options.agree(&syn.options, cx.config, cx.now);
         self.agree_on_ecn(syn.flags, cx);
+        self.take_user_timeout(syn, cx.config);
         // RFC 7323, 2.2: the window of a SYN is not scaled.
         self.send.take_window(syn.seq, syn.ack, syn.window.into());
     }
@@ -84,6 +85,7 @@ impl Connection {
         }
         self.recovery.recover = self.send.unacknowledged - 1;
         self.begin_keepalive(cx);
+        self.opening.set_tells_user_timeout(cx.config.user_timeout.is_some());
         // RFC 9293, 3.10.4, SYN-RECEIVED: a close in the meantime was queued for this moment.
         self.state = match self.send.fin {
             Fin::None => State::Established,

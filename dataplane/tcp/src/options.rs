@@ -88,6 +88,7 @@ impl Negotiated {
             window_scale: Some(config.window_scale.min(limits::WINDOW_SCALE_MAX)),
             timestamps: config.timestamps.then(|| self.stamp(now)),
             sack_permitted: config.sack,
+            user_timeout: config.user_timeout_option(),
             ..TcpOptions::NONE
         }
     }
@@ -99,6 +100,7 @@ impl Negotiated {
             window_scale: self.has_window_scale().then_some(self.receive_shift),
             timestamps: self.has_timestamps().then(|| self.stamp(now)),
             sack_permitted: self.has_sack(),
+            user_timeout: config.user_timeout_option(),
             ..TcpOptions::NONE
         }
     }

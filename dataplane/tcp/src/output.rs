@@ -157,7 +157,12 @@ impl Connection {
         let flags = outgoing.header.flags;
         if !flags.contains(Flags::SYN) {
             let sack = self.receive.sack_blocks(self.options.sack_blocks_max());
-            TcpOptions { sack, ..self.options.ordinary(cx.now) }
+            let tells = outgoing.payload_len == 0 && self.opening.tells_user_timeout();
+            let user_timeout = cx.config.user_timeout_option().filter(|_| tells);
+            if tells {
+                self.opening.set_tells_user_timeout(false);
+            }
+            TcpOptions { sack, user_timeout, ..self.options.ordinary(cx.now) }
         } else if flags.contains(Flags::ACK) {
             self.options.answer(cx.config, cx.now)
         } else {
@@ -470,7 +475,7 @@ impl Connection {
     /// A segment without data.
     #[inline]
     fn control(&mut self, seq: SeqNumber, flags: Flags, cx: &Context<'_>) -> Outgoing {
-        let has_more_options = self.has_sack_blocks();
+        let has_more_options = self.has_sack_blocks() || self.opening.tells_user_timeout();
         Outgoing { has_more_options, ..Outgoing::control(self.header(seq, flags, cx)) }
     }
 
@@ -551,7 +556,7 @@ impl Connection {
     /// RFC 9293, 3.8.6.1: asks a closed window. Never gives up while the peer answers.
     #[cold]
     pub(crate) fn handle_persist_timer(&mut self, cx: &Context<'_>) {
-        if self.retries >= cx.config.data_retries || self.is_user_timed_out(cx) {
+        if self.is_given_up(cx) {
             return self.become_timed_out(cx);
         }
         self.limit_orphan(cx);
@@ -564,8 +569,9 @@ impl Connection {
     #[cold]
     pub(crate) fn handle_retransmit_timer(&mut self, cx: &Context<'_>) {
         let is_syn = self.send.is_syn_pending;
-        let retries_max = if is_syn { cx.config.syn_retries } else { cx.config.data_retries };
-        if self.retries >= retries_max || self.is_user_timed_out(cx) {
+        let is_over =
+            if is_syn { self.retries >= cx.config.syn_retries } else { self.is_given_up(cx) };
+        if is_over {
             return self.become_timed_out(cx);
         }
         if is_syn {

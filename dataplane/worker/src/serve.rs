@@ -175,6 +175,7 @@ pub(crate) fn tcp_config(tcp: &TcpSettings) -> sluice_tcp::Config {
         ecn,
         keepalive,
         user_timeout: tcp.user_timeout,
+        user_timeout_max: tcp.user_timeout_max,
         fast_open_max: tcp.fast_open_max_pending,
         ..sluice_tcp::Config::default()
     }

@@ -242,6 +242,7 @@ fn made_with(protocol: u64, tcp: &TcpSettings) -> u32 {
         nanos(keepalive.map(|it| it.interval)),
         keepalive.map_or(0, |it| it.probes.into()),
         nanos(tcp.user_timeout),
+        nanos(Some(tcp.user_timeout_max)),
     ];
     parts.into_iter().fold(protocol, |hash, part| key.hash_pair(hash, part)) as u32
 }

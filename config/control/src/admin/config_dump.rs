@@ -105,6 +105,7 @@ fn dump_listener(config: &Config, listener: &Listener) -> Value {
         "ecn": ecn(listener.tcp.ecn),
         "keepalive": keepalive(listener.tcp.keepalive),
         "user_timeout": timeout(listener.tcp.user_timeout),
+        "user_timeout_max": timeout(Some(listener.tcp.user_timeout_max)),
         "fast_open_max_pending": listener.tcp.fast_open_max_pending,
     });
     match &listener.protocol {
@@ -252,6 +253,7 @@ fn dump_cluster(cluster: &Cluster) -> Value {
         "ecn": ecn(cluster.tcp.ecn),
         "keepalive": keepalive(cluster.tcp.keepalive),
         "user_timeout": timeout(cluster.tcp.user_timeout),
+        "user_timeout_max": timeout(Some(cluster.tcp.user_timeout_max)),
     })
 }
 

@@ -156,6 +156,7 @@ const TCP_KEYS: &[&str] = &[
     "keepalive_interval",
     "keepalive_probes",
     "user_timeout",
+    "user_timeout_max",
     "fast_open",
     "fast_open_max_pending",
 ];

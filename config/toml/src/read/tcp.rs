@@ -23,13 +23,38 @@ pub(super) fn tcp_settings(section: &mut Section<'_>, report: &mut Report<'_>) -
     });
     let keepalive = keepalive(section, report);
     let user_timeout = section.take("user_timeout").and_then(|value| value.duration(report));
+    let user_timeout_max = user_timeout_max(user_timeout.as_ref(), section, report);
     TcpSettings {
         congestion: congestion.map(|at| at.value).unwrap_or_default(),
         ecn: ecn.map(|at| at.value).unwrap_or_default(),
         keepalive,
         user_timeout: unless_zero(user_timeout, Duration::ZERO),
+        user_timeout_max,
         fast_open_max_pending: 0,
     }
+}
+
+fn user_timeout_max(
+    user_timeout: Option<&At<Duration>>,
+    section: &mut Section<'_>,
+    report: &mut Report<'_>,
+) -> Duration {
+    let max = section.take("user_timeout_max").and_then(|value| value.duration(report));
+    let Some(max) = max.filter(|at| !at.value.is_zero()) else { return Duration::ZERO };
+    match user_timeout {
+        None => {
+            report
+                .error(max.span, "`user_timeout_max` says nothing without `user_timeout`")
+                .hint("say how long to wait when the peer says nothing: user_timeout = \"30s\"");
+        }
+        Some(at) if at.value > max.value => {
+            report
+                .error(max.span, "`user_timeout_max` is less than `user_timeout`")
+                .hint("it is up to what a peer's wish makes that longer");
+        }
+        Some(_) => {}
+    }
+    max.value
 }
 
 /// How many connections of a listener may be pending with Fast Open; 0 if it is off.

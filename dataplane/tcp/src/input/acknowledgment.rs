@@ -31,6 +31,7 @@ impl Connection {
         }
         self.check_ack_range(header.ack, cx)?;
         self.renew_timestamp(header, cx);
+        self.take_user_timeout(header, cx.config);
         self.timers.is_heard = true;
         let window = self.congestion.window;
         if self.timers.is_armed(Timer::Persist) {

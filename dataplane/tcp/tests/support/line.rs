@@ -103,6 +103,7 @@ fn parse_options(text: &str, cookie_age: &mut Option<Duration>) -> Result<TcpOpt
                     options.sack.push(edge(left)?, edge(right)?);
                 }
             }
+            ["uto", value] => options.user_timeout = Some(number(value)? as u16),
             ["tfo", "request"] => options.fast_open = Some(FastOpenCookie::REQUEST),
             ["tfo", "cookie"] => *cookie_age = Some(Duration::ZERO),
             ["tfo", "cookie", "minutes-old", age] => {

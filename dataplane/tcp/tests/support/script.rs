@@ -240,6 +240,7 @@ impl Script {
                 }
                 "quick_acks" => config.quick_acks = number(value)? as u8,
                 "user_timeout" => config.user_timeout = Some(seconds()?),
+                "user_timeout_max" => config.user_timeout_max = seconds()?,
                 // idle/interval/probes, seconds.
                 "keepalive" => {
                     let parts: Vec<_> = value.split('/').map(number).collect::<Result<_, _>>()?;
