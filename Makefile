@@ -162,7 +162,7 @@ bench: ## criterion micro benches, then the whole path over in-memory links
 .PHONY: scale
 scale: ## a million connections: memory, instructions, cycles; a flood of a million SYNs; a day of virtual time
 	@$(STEP) 900 "build the scale bench" $(CARGO) build --quiet --profile ci -p sluice-bench --bin scale
-	@$(STEP) 900 "a million connections" $(TARGET_DIR)/ci/scale
+	@$(STEP) 2400 "a million connections" $(TARGET_DIR)/ci/scale
 	@$(STEP) 900 "build the long tests" $(CARGO) test --quiet -p sluice-bench -p sluice-stack \
 		--test syn_flood --test day --no-run
 	@$(STEP) 300 "a million spoofed SYNs" $(CARGO) test --quiet -p sluice-bench --test syn_flood -- --ignored

@@ -69,6 +69,7 @@ const TABLE: &[(&str, Kind, &[&str])] = &[
         "sluice-l7-proxy",
         SansIo,
         &[
+            "sluice-arch",
             "sluice-base",
             "sluice-buf",
             "sluice-config-model",

@@ -285,9 +285,9 @@ mod tests {
     #[test]
     fn every_unit_comes_to_its_end() {
         for (name, unit) in Unit::ALL {
-            let mut server = Server::new(4_096, 100, &Config::default());
+            let mut server = Server::new(4_096, 400, &Config::default());
             server.fill().expect("all open");
-            assert_eq!(server.stack.connection_count(), 100, "{name}");
+            assert_eq!(server.stack.connection_count(), 400, "{name}");
             server.play(unit, 500).expect("answers");
             assert_eq!(server.crowd.failures, 0, "{name}");
             let counters = server.stack.counters();

@@ -18,6 +18,8 @@ use sluice_tcp::Config;
 const FEW: u32 = 10_000;
 const FEWEST: u32 = 1_000;
 const MANY: u32 = 1_000_000;
+/// The same where instructions are counted: a million take half an hour to open under valgrind.
+const MANY_COUNTED: u32 = 200_000;
 /// What a figure may be, and what it shall be.
 #[derive(Clone, Copy)]
 struct Limit {
@@ -50,9 +52,9 @@ impl Limit {
 struct Options {
     /// Which questions; all if none is named.
     questions: Vec<Question>,
-    /// The larger number of connections.
-    #[arg(long, default_value_t = MANY)]
-    many: u32,
+    /// The larger number of connections; a million by itself, 200,000 where instructions are counted.
+    #[arg(long)]
+    many: Option<u32>,
     /// Units per run in which cycles are taken.
     #[arg(long, default_value_t = 400_000)]
     count: u64,
@@ -221,15 +223,16 @@ fn run(what: &str, unit: &str, connections: u32, units: u64, count: bool) -> Res
 }
 
 fn memory(options: &Options) -> Result<bool, String> {
-    println!("\nbytes of state, slope from {FEW} to {} (allocated, resident)", options.many);
+    let more = options.many.unwrap_or(MANY);
+    println!("\nbytes of state, slope from {FEW} to {more} (allocated, resident)");
     let mut holds = true;
     for (what, name, limit) in
         [("server", "idle established connection", CONNECTION), ("pairs", "proxied TCP pair", PAIR)]
     {
         let few = run(what, "exchange", FEW, 0, false)?;
-        let many = run(what, "exchange", options.many, 0, false)?;
+        let many = run(what, "exchange", more, 0, false)?;
         let slope = |name: &str| -> Result<f64, String> {
-            Ok((many.value(name)? - few.value(name)?) / f64::from(options.many - FEW))
+            Ok((many.value(name)? - few.value(name)?) / f64::from(more - FEW))
         };
         let (allocated, resident) = (slope("allocated")?, slope("resident")?);
         let most = allocated.max(resident);
@@ -248,7 +251,8 @@ const UNITS: [(&str, &str, &str); 4] = [
 ];
 
 fn instructions(options: &Options) -> Result<bool, String> {
-    println!("\ninstructions per unit among {FEWEST} and among {}", options.many);
+    let more = options.many.unwrap_or(MANY_COUNTED);
+    println!("\ninstructions per unit among {FEWEST} and among {more}");
     let mut holds = true;
     for (what, unit, name) in UNITS {
         let count = |connections: u32| -> Result<f64, String> {
@@ -260,7 +264,7 @@ fn instructions(options: &Options) -> Result<bool, String> {
             let tenth = if unit == "connection-time-wait" { 1.0 } else { 1.1 };
             Ok((taken[1] - taken[0]) / ((high - low) as f64 * tenth))
         };
-        let (few, many) = (count(FEWEST)?, count(options.many)?);
+        let (few, many) = (count(FEWEST)?, count(more)?);
         let limit = if what == "pairs" { PAIR_AMONG_MANY } else { AMONG_MANY };
         let ratio = many / few;
         holds &= ratio <= limit.gate;
@@ -271,12 +275,13 @@ fn instructions(options: &Options) -> Result<bool, String> {
 }
 
 fn cycles(options: &Options) -> Result<bool, String> {
-    println!("\nbusy cycles per unit among {FEWEST} and among {}, medians", options.many);
+    let more = options.many.unwrap_or(MANY);
+    println!("\nbusy cycles per unit among {FEWEST} and among {more}, medians");
     for (what, unit, name) in UNITS {
         let (mut few, mut many) = (Vec::new(), Vec::new());
         for _ in 0..options.rounds {
             few.push(run(what, unit, FEWEST, options.count, false)?.value("cycles")?);
-            many.push(run(what, unit, options.many, options.count, false)?.value("cycles")?);
+            many.push(run(what, unit, more, options.count, false)?.value("cycles")?);
         }
         let (few, many) = (median(&mut few), median(&mut many));
         println!(

@@ -169,7 +169,6 @@ impl Stack {
             return Err(packet);
         }
         let hash = tuple.hash(&self.flow_key);
-        self.flows.prefetch(hash);
         vector.segments += 1;
         self.segments.push(Segment {
             packet: Some(packet),

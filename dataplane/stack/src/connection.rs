@@ -181,7 +181,7 @@ impl Stack {
         if signals.contains(Signals::OUTPUT) && entry.queued == Queued::No {
             entry.queued = Queued::Output;
             let output = &mut self.interfaces[usize::from(entry.interface)].output;
-            output.push(&mut self.output_links, index);
+            output.push(&mut self.links, index);
         }
         if signals.contains(Signals::TIMER) {
             self.timers.arm(index, entry.tcp.next_deadline());
@@ -196,7 +196,7 @@ impl Stack {
             self.settle_at(index, now);
         } else if entry.has_news() {
             entry.in_ready = true;
-            self.ready.push(&mut self.ready_links, index);
+            self.ready.push(&mut self.links, index);
         }
     }
 
@@ -234,7 +234,7 @@ impl Stack {
         }
         if entry.has_news() {
             entry.in_ready = true;
-            self.ready.push(&mut self.ready_links, key.index);
+            self.ready.push(&mut self.links, key.index);
         }
     }
 
@@ -253,7 +253,7 @@ impl Stack {
         if entry.queued == Queued::No {
             entry.queued = Queued::Output;
             let output = &mut self.interfaces[usize::from(entry.interface)].output;
-            output.push(&mut self.output_links, index);
+            output.push(&mut self.links, index);
         }
     }
 
@@ -325,14 +325,14 @@ impl Stack {
             Queued::No => {}
             Queued::Output => {
                 let output = &mut self.interfaces[usize::from(interface)].output;
-                output.remove(&mut self.output_links, key.index);
+                output.remove(&mut self.links, key.index);
             }
             Queued::Neighbor => {
-                self.neighbors.stop_waiting(neighbor, &mut self.output_links, key.index);
+                self.neighbors.stop_waiting(neighbor, &mut self.links, key.index);
             }
         }
         if in_ready {
-            self.ready.remove(&mut self.ready_links, key.index);
+            self.ready.remove(&mut self.links, key.index);
         }
         self.timers.disarm(key.index);
         self.not_half_open(listener);

@@ -13,7 +13,7 @@ use crate::config::InterfaceConfig;
 use crate::fib::mask;
 use crate::fib_v6;
 use crate::host::{Host, Hosts, zone_of};
-use crate::queue::Queue;
+use crate::queue::{OUTPUT, Queue};
 use crate::router_discovery::Discovery;
 use crate::source_check::ReversePath;
 use crate::source_limit::SourceLimit;
@@ -57,7 +57,7 @@ pub(crate) struct Interface {
     /// Packets with all headers: ARP, ICMP, resets, forwarded ones.
     pub(crate) control: Batch,
     /// Connections that owe segments.
-    pub(crate) output: Queue,
+    pub(crate) output: Queue<OUTPUT>,
     /// Where there is room for a single packet, the next one is a segment.
     pub(crate) segment_next: bool,
 }

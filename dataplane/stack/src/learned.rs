@@ -161,7 +161,7 @@ impl Stack {
         while self.neighbors.pop_parked(key).is_some() {
             self.note(Err(DropReason::NeighborEvicted));
         }
-        while let Some(index) = self.neighbors.pop_waiting(key, &mut self.output_links) {
+        while let Some(index) = self.neighbors.pop_waiting(key, &mut self.links) {
             self.unqueued(index);
             self.want_output(index);
         }

@@ -28,7 +28,7 @@ use sluice_wire::{EtherType, MacAddress};
 
 use crate::host::Host;
 use crate::parked::{Parked, ParkedList};
-use crate::queue::{Links, NIL, Queue};
+use crate::queue::{Links, NIL, OUTPUT, Queue};
 use crate::wheel::Wheel;
 
 /// RFC 4861, 10: REACHABLE_TIME.
@@ -95,7 +95,7 @@ pub(crate) struct Neighbor {
     used: Instant,
     hash_next: u32,
     parked: ParkedList,
-    waiting: Queue,
+    waiting: Queue<OUTPUT>,
 }
 
 impl Neighbor {
@@ -507,21 +507,21 @@ impl Neighbors {
     }
 
     /// Lets a connection wait.
-    pub(crate) fn wait(&mut self, key: SlabKey, links: &mut Links, connection: u32) {
+    pub(crate) fn wait(&mut self, key: SlabKey, links: &mut Links<2>, connection: u32) {
         if let Some(neighbor) = self.slab.get_mut(key) {
             neighbor.waiting.push(links, connection);
         }
     }
 
     /// Takes back a connection that waits.
-    pub(crate) fn stop_waiting(&mut self, key: SlabKey, links: &mut Links, connection: u32) {
+    pub(crate) fn stop_waiting(&mut self, key: SlabKey, links: &mut Links<2>, connection: u32) {
         if let Some(neighbor) = self.slab.get_mut(key) {
             neighbor.waiting.remove(links, connection);
         }
     }
 
     /// The connection that has waited longest.
-    pub(crate) fn pop_waiting(&mut self, key: SlabKey, links: &mut Links) -> Option<u32> {
+    pub(crate) fn pop_waiting(&mut self, key: SlabKey, links: &mut Links<2>) -> Option<u32> {
         self.slab.get_mut(key)?.waiting.pop(links)
     }
 

@@ -26,7 +26,7 @@ use crate::message::{Message, Target};
 use crate::neighbor::Neighbors;
 use crate::owner::Owners;
 use crate::ports::Ports;
-use crate::queue::{Links, Queue};
+use crate::queue::{Links, Queue, READY};
 use crate::rate_limit::TokenBucket;
 use crate::reassembly::Reassembly;
 use crate::tcp_configs::TcpConfigs;
@@ -73,9 +73,8 @@ pub struct Stack {
     pub(crate) flows: FlowTable,
     pub(crate) connections: Slab<Entry>,
     pub(crate) timers: Wheel,
-    pub(crate) ready: Queue,
-    pub(crate) ready_links: Links,
-    pub(crate) output_links: Links,
+    pub(crate) ready: Queue<READY>,
+    pub(crate) links: Links<2>,
     pub(crate) time_waits: TimeWaits,
     pub(crate) listeners: Listeners,
     pub(crate) configs: TcpConfigs,
@@ -160,8 +159,7 @@ impl Stack {
             connections: connections_slab(connections),
             timers: Wheel::new(connections),
             ready: Queue::new(),
-            ready_links: Links::new(connections),
-            output_links: Links::new(connections),
+            links: Links::new(connections),
             time_waits: TimeWaits::new(config.time_wait_max),
             listeners: Listeners::new(config.listeners_max),
             configs: TcpConfigs::new(),

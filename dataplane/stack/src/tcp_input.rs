@@ -1,12 +1,11 @@
 //! Segments: to their connections, to a listener, or answered with a reset.
 //!
-//! While the segments of a vector were checked, the lines of their flow-table buckets were asked
-//! for. Then each is worked on a few places behind where the lines of the connections are asked
-//! for: far enough that they arrive meanwhile, and no more of them at once than a core can wait for.
+//! The lines of a vector's flow-table buckets are asked for together, then those of the connections
+//! of one group of segments while the group before it is worked on.
 
 use std::time::Duration;
 
-use sluice_arch::prefetch_bytes;
+use sluice_arch::{prefetch_bytes, prefetch_read};
 use sluice_base::{Instant, ListenerId, Slab, SlabKey};
 use sluice_buf::{Chain, Packet, Pressure};
 use sluice_tcp::{Connection, Cookie, FastOpen, Numbers, check_cookie, cookie_answer};
@@ -22,8 +21,10 @@ use crate::tuple::Tuple;
 
 /// RFC 9293, 3.7.1: 1280 less both headers.
 const MSS_DEFAULT_V6: u16 = 1_220;
-/// How many segments lie between the one whose connection is asked for and the one worked on.
-const AHEAD: usize = 8;
+/// Segments whose connections are asked for together.
+const GROUP: usize = 16;
+/// Connections up to which asking early is not worth its instructions.
+const NEAR_MAX: usize = 256;
 
 /// A segment whose headers are good.
 #[derive(Debug)]
@@ -85,31 +86,74 @@ impl Stack {
 
     fn handle_some_segments(&mut self, now: Instant) {
         let mut segments = std::mem::take(&mut self.segments);
-        let count = segments.len();
-        for at in 0..count + AHEAD {
-            if let Some(segment) = segments.get_mut(at) {
+        if segments.len() > 1 && self.connections.len() > NEAR_MAX {
+            self.handle_far_segments(&mut segments, now);
+        } else {
+            for segment in &mut segments {
                 segment.candidate = self.flows.find(segment.hash, |_| true);
-                if let Some(index) = segment.candidate.filter(|value| value & TIME_WAIT == 0) {
-                    self.prefetch_connection(index);
-                }
-            }
-            if at >= AHEAD {
-                self.handle_segment(&mut segments[at - AHEAD], now);
+                self.handle_segment(segment, now);
             }
         }
         segments.clear();
         self.segments = segments;
     }
 
-    /// Asks for everything that a segment of a connection will touch.
-    #[inline]
-    fn prefetch_connection(&self, index: u32) {
-        if let Some(address) = self.connections.address_of(index) {
-            prefetch_bytes(address, Slab::<Entry>::slot_len());
+    /// Works off a vector among so many connections that each is far from the caches next to the
+    /// core.
+    #[inline(never)]
+    fn handle_far_segments(&mut self, segments: &mut [Segment], now: Instant) {
+        for segment in &*segments {
+            self.flows.prefetch(segment.hash);
         }
-        self.timers.prefetch(index);
-        self.ready_links.prefetch(index);
-        self.output_links.prefetch(index);
+        let count = segments.len();
+        self.look_up(&mut segments[..count.min(GROUP)]);
+        for at in 0..count {
+            if at % GROUP == 0 {
+                let next = (at + GROUP).min(count)..(at + 2 * GROUP).min(count);
+                self.look_up(&mut segments[next]);
+            }
+            self.handle_segment(&mut segments[at], now);
+        }
+    }
+
+    /// Finds whose segments these may be, and asks for the connections.
+    #[inline]
+    fn look_up(&self, group: &mut [Segment]) {
+        let mut found = [0; GROUP];
+        let mut count = 0;
+        for segment in group {
+            segment.candidate = self.flows.find(segment.hash, |_| true);
+            if let Some(index) = segment.candidate.filter(|value| value & TIME_WAIT == 0) {
+                found[count] = index;
+                count += 1;
+            }
+        }
+        self.prefetch_connections(&found[..count]);
+    }
+
+    /// Asks for everything that a segment or a verb will touch of the connections in these slots.
+    ///
+    /// A core waits at a request for a line whose page it does not know until it has walked the page
+    /// tables. In short loops the walks of several connections go on side by side; a connection's
+    /// other lines are asked for when its page is known.
+    #[inline]
+    pub fn prefetch_connections(&self, slots: &[u32]) {
+        for slot in slots {
+            if let Some(address) = self.connections.address_of(*slot) {
+                prefetch_read(address);
+            }
+        }
+        for slot in slots {
+            self.timers.prefetch(*slot);
+        }
+        for slot in slots {
+            self.links.prefetch(*slot);
+        }
+        for slot in slots {
+            if let Some(address) = self.connections.address_of(*slot) {
+                prefetch_bytes(address, Slab::<Entry>::slot_len());
+            }
+        }
     }
 
     #[inline]

@@ -47,7 +47,7 @@ impl Stack {
         let mut passed_over = 0;
         while left > 0 && passed_over < PASSED_OVER_MAX {
             let output = &mut self.interfaces[usize::from(interface)].output;
-            let Some(index) = output.pop(&mut self.output_links) else { break };
+            let Some(index) = output.pop(&mut self.links) else { break };
             let (used, again) = self.transmit_connection(index, left.min(TURN), out, now);
             left -= used;
             match again {
@@ -221,7 +221,7 @@ impl Stack {
                 if let Some(entry) = self.connections.get_mut(key) {
                     debug_assert!(entry.neighbor == neighbor, "it waits for its own");
                     entry.queued = Queued::Neighbor;
-                    self.neighbors.wait(neighbor, &mut self.output_links, key.index);
+                    self.neighbors.wait(neighbor, &mut self.links, key.index);
                 }
                 Way::Awaited
             }

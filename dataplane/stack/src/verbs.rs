@@ -11,6 +11,7 @@ use crate::connection::{Entry, Origin, context};
 use crate::host::Host;
 use crate::listener::ListenError;
 use crate::ports::PortUse;
+use crate::queue::{Queue, READY};
 use crate::ready::{Ready, ReadySignals};
 use crate::stack::Stack;
 use crate::time_wait::TIME_WAIT;
@@ -173,7 +174,7 @@ impl Stack {
     ///
     /// After [`ReadySignals::CLOSED`] its id names nothing any more.
     pub fn next_ready(&mut self) -> Option<(ConnId, Ready)> {
-        let index = self.ready.pop(&mut self.ready_links)?;
+        let index = self.ready.pop(&mut self.links)?;
         let key = self.connections.key_at(index)?;
         let entry = self.connections.get_mut(key)?;
         entry.in_ready = false;
@@ -186,6 +187,20 @@ impl Stack {
             self.settle(key, now);
         }
         Some((key.into(), Ready { signals, reason }))
+    }
+
+    /// The slots of the connections that [`Stack::next_ready`] will give next, to be asked for early;
+    /// how many there are.
+    pub fn ready_ahead(&self, into: &mut [u32]) -> usize {
+        let (mut count, mut next) = (0, self.ready.peek());
+        while count < into.len()
+            && let Some(slot) = next
+        {
+            into[count] = slot;
+            count += 1;
+            next = Queue::<READY>::behind(&self.links, slot);
+        }
+        count
     }
 
     /// Puts a connection at the end of the list of those that have something to tell, as readable:

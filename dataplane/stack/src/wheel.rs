@@ -10,7 +10,9 @@
 //! A timer stands in the lowest level at which its tick still differs from the present one. Arming,
 //! disarming and firing are O(1); a timer moves down at most three times. A bitmap per level finds
 //! the next slot in use, so that advancing over idle time costs nothing. Links are arrays by timer
-//! id, allocated once: 16 bytes per timer.
+//! id, allocated once: 16 bytes per timer. The timers of a slot are in sixteen lists by their ids:
+//! with a million of them the next one of a list is far from every cache, and is asked for while the
+//! other lists have their turn.
 //!
 //! Re-arming is lazy: a timer that is set to a *later* point stays where it is and fires early; the
 //! owner looks at its deadline then and arms again. A connection moves its retransmission timer
@@ -27,6 +29,8 @@ const LEVELS: usize = 4;
 /// Further than that is armed as that, and fires early.
 const DELTA_MAX: u64 = 1 << 31;
 const WORDS: usize = SLOTS / 64;
+/// Lists of a slot: their heads are one cache line.
+const WAYS: usize = 16;
 
 const NIL: u32 = u32::MAX;
 /// The list of timers that are due and were not yet taken.
@@ -44,13 +48,35 @@ struct Timer {
     slot: u32,
 }
 
+/// The heads of a slot's lists.
+#[derive(Clone, Copy, Debug)]
+#[repr(align(64))]
+struct Heads([u32; WAYS]);
+
+impl Heads {
+    const EMPTY: Self = Self([NIL; WAYS]);
+
+    #[inline]
+    fn is_empty(&self) -> bool {
+        self.0.iter().all(|head| *head == NIL)
+    }
+}
+
+/// Which list of its slot a timer is in.
+#[inline]
+fn way_of(id: u32) -> usize {
+    id as usize % WAYS
+}
+
 /// Timers with ids from 0 up to a fixed number.
 #[derive(Debug)]
 pub(crate) struct Wheel {
     /// The tick up to which everything was moved to `EXPIRED`.
     now: u64,
     timers: Vec<Timer>,
-    heads: Vec<u32>,
+    heads: Vec<Heads>,
+    /// The first of those that are due, in one list.
+    expired: u32,
     occupied: [[u64; WORDS]; LEVELS],
     /// No slot in use begins before this tick: asked in every heartbeat, worked out only when it is
     /// reached.
@@ -63,7 +89,8 @@ impl Wheel {
         Self {
             now: 0,
             timers: huge_table(timers as usize, unarmed),
-            heads: vec![NIL; LEVELS * SLOTS + 1],
+            heads: vec![Heads::EMPTY; LEVELS * SLOTS],
+            expired: NIL,
             occupied: [[0; WORDS]; LEVELS],
             soonest: u64::MAX,
         }
@@ -123,7 +150,7 @@ impl Wheel {
     /// A timer that was due at the last [`Wheel::advance`]; it is unarmed now.
     #[inline]
     pub(crate) fn pop_expired(&mut self) -> Option<u32> {
-        let id = self.heads[EXPIRED as usize];
+        let id = self.expired;
         if id == NIL {
             return None;
         }
@@ -147,7 +174,7 @@ impl Wheel {
     /// When to advance next: never late, early when timers must only move down a level.
     #[inline]
     pub(crate) fn next_deadline(&self) -> Instant {
-        if self.heads[EXPIRED as usize] != NIL {
+        if self.expired != NIL {
             return Instant::from_nanos(self.now << TICK_BITS);
         }
         if self.soonest == u64::MAX {
@@ -174,12 +201,21 @@ impl Wheel {
     }
 
     fn push(&mut self, id: u32, tick: u32, slot: u32) {
-        let next = self.heads[slot as usize];
+        let head = self.head(id, slot);
+        let next = std::mem::replace(head, id);
         self.timers[id as usize] = Timer { tick, next, prev: NIL, slot };
         if next != NIL {
             self.timers[next as usize].prev = id;
         }
-        self.heads[slot as usize] = id;
+    }
+
+    /// The head of a timer's list in a slot.
+    #[inline]
+    fn head(&mut self, id: u32, slot: u32) -> &mut u32 {
+        match slot {
+            EXPIRED => &mut self.expired,
+            slot => &mut self.heads[slot as usize].0[way_of(id)],
+        }
     }
 
     fn unlink(&mut self, id: u32) {
@@ -190,8 +226,8 @@ impl Wheel {
         if prev != NIL {
             self.timers[prev as usize].next = next;
         } else {
-            self.heads[slot as usize] = next;
-            if next == NIL && slot != EXPIRED {
+            *self.head(id, slot) = next;
+            if next == NIL && slot != EXPIRED && self.heads[slot as usize].is_empty() {
                 let (level, index) = (slot as usize / SLOTS, slot as usize % SLOTS);
                 self.occupied[level][index / 64] &= !(1 << (index % 64));
             }
@@ -201,19 +237,29 @@ impl Wheel {
 
     /// Sorts a slot whose first tick is now: what is due expires, the rest moves down.
     fn move_slot(&mut self, level: usize, index: usize) {
-        loop {
-            let id = self.heads[level * SLOTS + index];
-            if id == NIL {
-                break;
+        let slot = level * SLOTS + index;
+        while !self.heads[slot].is_empty() {
+            let first = self.heads[slot].0;
+            // Of use when each list has its next turn.
+            for id in first.into_iter().filter(|id| *id != NIL) {
+                self.prefetch(self.timers[id as usize].next);
             }
-            self.unlink(id);
-            let tick = self.timers[id as usize].tick;
-            if tick == self.now as u32 {
-                self.push(id, tick, EXPIRED);
-            } else {
-                let ahead = u64::from(tick.wrapping_sub(self.now as u32));
-                self.link(id, self.now + ahead);
+            for id in first.into_iter().filter(|id| *id != NIL) {
+                self.sort(id);
             }
+        }
+    }
+
+    /// Takes a timer of a slot whose first tick is now to where it belongs.
+    #[inline]
+    fn sort(&mut self, id: u32) {
+        self.unlink(id);
+        let tick = self.timers[id as usize].tick;
+        if tick == self.now as u32 {
+            self.push(id, tick, EXPIRED);
+        } else {
+            let ahead = u64::from(tick.wrapping_sub(self.now as u32));
+            self.link(id, self.now + ahead);
         }
     }
 

@@ -9,6 +9,10 @@ use crate::worker::Worker;
 
 /// Connections served per heartbeat; the rest stay on the ready list, oldest first.
 const READY_PER_HEARTBEAT: usize = 256;
+/// Connections up to which asking early for what is known of them is not worth its instructions.
+const NEAR_MAX: usize = 256;
+/// Connections whose turn is prepared together.
+const VECTOR: usize = 32;
 /// Datagrams passed on per heartbeat: as many as can wait.
 const DATAGRAMS_PER_HEARTBEAT: usize = 1024;
 /// Bytes taken from a connection per turn, so that a bulk transfer shares the core.
@@ -18,10 +22,10 @@ impl Worker {
     /// Serves ready connections within the budget; true if there were any.
     pub(crate) fn serve(&mut self, now: Instant) -> bool {
         let mut served = 0;
-        while served < READY_PER_HEARTBEAT {
-            let Some((conn, ready)) = self.stack.next_ready() else { break };
-            self.deliver(conn, ready, now);
-            self.carry(now);
+        if self.proxy.connections() > NEAR_MAX {
+            served = self.serve_far(now);
+        }
+        while served < READY_PER_HEARTBEAT && self.serve_next(now) {
             served += 1;
         }
         // What timers or connect results asked for.
@@ -29,6 +33,42 @@ impl Worker {
         self.flush_log();
         self.retire();
         served > 0
+    }
+
+    #[inline]
+    fn serve_next(&mut self, now: Instant) -> bool {
+        let Some((conn, ready)) = self.stack.next_ready() else { return false };
+        self.deliver(conn, ready, now);
+        self.carry(now);
+        true
+    }
+
+    /// Among so many connections that what is known of each is far from every cache: the sessions of
+    /// those whose turn it is are asked for, then what the other sides of relays will touch.
+    fn serve_far(&mut self, now: Instant) -> usize {
+        let mut ahead = [0; VECTOR];
+        let mut served = 0;
+        while served < READY_PER_HEARTBEAT {
+            let count = self.stack.ready_ahead(&mut ahead);
+            if count == 0 {
+                break;
+            }
+            self.proxy.prefetch(&ahead[..count]);
+            let mut others = [0; VECTOR];
+            let mut relayed = 0;
+            for slot in &ahead[..count] {
+                if let Some(other) = self.proxy.partner_of(*slot) {
+                    others[relayed] = other;
+                    relayed += 1;
+                }
+            }
+            self.proxy.prefetch(&others[..relayed]);
+            self.stack.prefetch_connections(&others[..relayed]);
+            for _ in 0..count {
+                served += usize::from(self.serve_next(now));
+            }
+        }
+        served
     }
 
     /// Passes datagrams on within the budget; true if there were any.

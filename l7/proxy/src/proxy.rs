@@ -219,6 +219,20 @@ impl Proxy {
         self.run_ready();
     }
 
+    /// Asks for what events of the connections in these slots will touch here.
+    #[inline]
+    pub fn prefetch(&self, slots: &[u32]) {
+        self.sessions.prefetch(slots);
+    }
+
+    /// The slot of the connection to which bytes of the one in slot `index` go, if both are the sides
+    /// of a relay: to be asked for early. For who has [prefetched](Self::prefetch) the one.
+    #[inline]
+    #[must_use]
+    pub fn partner_of(&self, index: u32) -> Option<u32> {
+        self.sessions.partner_of(index)
+    }
+
     /// The next thing for the stack to do.
     #[inline]
     pub fn pop_verb(&mut self) -> Option<Verb> {

@@ -4,6 +4,7 @@
 //! both at once. A stale generation matches nothing. A slot is plain data and chains: no pointer
 //! into another slot, no closure.
 
+use sluice_arch::{huge_capacity, prefetch_bytes, prefetch_read};
 use sluice_base::{ClusterId, ConnId, EndpointId, ListenerId, SlabKey};
 use sluice_l7_core::Role as CodecRole;
 use sluice_l7_http1::Http1;
@@ -199,7 +200,7 @@ impl Sessions {
     /// Room for `limit` sessions; memory is touched when a slot is first used.
     pub(crate) fn new(limit: u32) -> Self {
         let limit = limit as usize;
-        Self { slots: Vec::with_capacity(limit), codecs: Vec::new(), used: 0, limit }
+        Self { slots: huge_capacity(limit), codecs: Vec::new(), used: 0, limit }
     }
 
     /// A codec for a fresh connection.
@@ -268,6 +269,25 @@ impl Sessions {
         let [first, second] = self.slots.get_disjoint_mut(slots).ok()?;
         let both = first.generation == one.generation && second.generation == other.generation;
         both.then_some((first, second))
+    }
+
+    /// Asks for the lines of these slots: for one of each first, as walks through page tables go on
+    /// side by side then.
+    #[inline]
+    pub(crate) fn prefetch(&self, slots: &[u32]) {
+        let at = |slot: &u32| self.slots.get(*slot as usize);
+        for session in slots.iter().filter_map(at) {
+            prefetch_read(session);
+        }
+        for session in slots.iter().filter_map(at) {
+            prefetch_bytes(std::ptr::from_ref(session).cast(), size_of::<Session>());
+        }
+    }
+
+    /// The other side of the relay that slot `index` is one side of.
+    #[inline]
+    pub(crate) fn partner_of(&self, index: u32) -> Option<u32> {
+        Some(self.slots.get(index as usize)?.partner()?.index)
     }
 
     /// Who is in slot `index`.

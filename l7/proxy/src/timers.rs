@@ -9,6 +9,7 @@
 //!   level 0: 64 x 4.2 ms | level 1: 64 x 268 ms | level 2: 64 x 17 s | level 3: 64 x 18 min
 //! ```
 
+use sluice_arch::huge_capacity;
 use sluice_base::Instant;
 
 /// A tick is 2^22 ns, about 4.2 ms: timeouts of a proxy are seconds, and a coarse tick batches.
@@ -59,7 +60,7 @@ impl Wheel {
     #[must_use]
     pub(crate) fn with_capacity(slots: usize) -> Self {
         Self {
-            nodes: Vec::with_capacity(slots),
+            nodes: huge_capacity(slots),
             heads: [NIL; LEVELS * BUCKETS + 1],
             occupied: [0; LEVELS],
             tick: 0,
