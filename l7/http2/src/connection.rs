@@ -599,7 +599,7 @@ impl Codec for Http2 {
 
     #[inline]
     fn credit(&mut self, stream: StreamId, bytes: usize, cx: &mut CodecContext<'_>) {
-        self.credit += bytes;
+        // To TCP they were credited when they came: its window is everybody's.
         self.credit_received(stream, bytes as u32, cx);
     }
 

@@ -103,7 +103,8 @@ impl Http2 {
         let bytes = input.split_to(count);
         let padded = if left == 0 { usize::from(padding).min(input.len()) } else { 0 };
         input.advance(padded);
-        self.credit += padded;
+        // What waits is bounded by the stream's window; TCP's must not close for one stream.
+        self.credit += padded + count;
         let padding = padding - padded as u8;
         self.reading = match (left, padding) {
             (0, 0) => Reading::Frame { first: false },
@@ -111,7 +112,6 @@ impl Http2 {
         };
         let whole = matches!(self.reading, Reading::Frame { .. });
         let Some(slot) = slot else {
-            self.credit += count;
             self.credit_connection(count as u32, cx);
             return if whole { Step::Begun } else { Step::More };
         };

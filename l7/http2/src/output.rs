@@ -26,14 +26,16 @@ impl Http2 {
         encode: impl FnOnce(&mut Encoder, &mut Vec<u8>),
     ) -> Result<(), EncodeError> {
         // Once it is encoded it must be sent: the tables depend on it.
-        if !self.flush_unsent(cx) || cx.pool.available() == 0 {
+        if !self.flush_unsent(cx) {
             return Err(EncodeError::NoMemory);
         }
+        let spare = cx.pool.alloc()?;
         self.budgets.earn_ping();
         let mut out = cx.heads.take_large();
         out.extend_from_slice(&[0; HEADER_LEN]);
         encode(&mut self.encoder, &mut out);
         finish_block(stream, end_stream, &mut out);
+        drop(spare);
         if cx.output.append_copy(&out, cx.pool).is_err() {
             self.broken = Some(Fault::NoMemory);
         }

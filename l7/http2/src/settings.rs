@@ -41,6 +41,8 @@ pub struct Config {
     pub answer_timeout_ms: u32,
     /// How long a stream may stand still: with bytes to send and no window, or half closed.
     pub stall_timeout_ms: u32,
+    /// Whether a server says that it takes extended CONNECT (RFC 8441, 3).
+    pub connect_protocol: bool,
     /// How often a connection that hears nothing asks for a sign of life; 0: never.
     pub ping_interval_ms: u32,
 }
@@ -57,6 +59,7 @@ impl Default for Config {
             stream_window_max: 4 << 20,
             answer_timeout_ms: 10_000,
             stall_timeout_ms: 60_000,
+            connect_protocol: true,
             ping_interval_ms: 0,
         }
     }
@@ -82,7 +85,8 @@ impl Config {
         match role {
             Role::Server => {
                 let streams = (id::MAX_CONCURRENT_STREAMS, self.streams_max);
-                ([streams, window, list, (id::ENABLE_CONNECT_PROTOCOL, 1)], 4)
+                let connect = (id::ENABLE_CONNECT_PROTOCOL, 1);
+                ([streams, window, list, connect], if self.connect_protocol { 4 } else { 3 })
             }
             Role::Client => ([(id::ENABLE_PUSH, 0), window, list, (0, 0)], 3),
         }
