@@ -75,6 +75,7 @@ const TABLE: &[(&str, Kind, &[&str])] = &[
             "sluice-config-model",
             "sluice-l7-core",
             "sluice-l7-http1",
+            "sluice-l7-http2",
             "sluice-l7-filter",
             "sluice-l7-route",
             "sluice-l7-balance",

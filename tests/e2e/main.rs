@@ -4,6 +4,7 @@
 //!   lab/         what a test stands on: a network namespace, bounded commands, Sluice as a process,
 //!                scripted backends, a client that sends any bytes, nginx, capture files
 //!   http.rs      requests over a TAP, with the kernel as client and backend      relay.rs  protocol = "tcp"
+//!   http2.rs     HTTP/2 on either side, and between the versions
 //!   load.rs      many requests, many connections, large bodies                   workers.rs  two cores
 //!   upstream.rs  backends that fail     downstream.rs  clients that misbehave
 //!   reload.rs    SIGHUP     drain.rs  SIGTERM     start.rs  what stops a start     cli.rs  exit statuses
@@ -39,6 +40,7 @@ mod ecmp;
 mod fast_open;
 mod filter;
 mod http;
+mod http2;
 mod impairment;
 mod ipv6;
 mod lab;

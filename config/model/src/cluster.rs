@@ -60,4 +60,8 @@ pub enum HttpVersion {
     /// HTTP/1.1 with keep-alive.
     #[default]
     Http11,
+    /// HTTP/2 from the first byte (RFC 9113, 3.3).
+    Http2,
+    /// What the client speaks.
+    Same,
 }

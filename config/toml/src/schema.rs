@@ -332,7 +332,7 @@ pub const CLUSTER: Schema = Schema {
         ),
         value("connect_timeout", "duration", "\"5s\""),
         value("idle_timeout", "duration", "\"1h\""),
-        value("http", "\"1.1\"", "\"1.1\""),
+        value("http", "\"1.1\", \"2\" or \"same\"", "\"1.1\""),
         value("max_connections", "number", "1024"),
         value("max_pending", "number", "1024"),
         value("congestion", "\"cubic\", \"newreno\" or \"bbr\"", "\"cubic\""),

@@ -8,6 +8,7 @@ use sluice_l7_core::StreamId;
 use crate::exchange::ExchangeKey;
 use crate::flags::ResponseFlags;
 use crate::limits::{LINGER, LINGER_BYTES_MAX};
+use crate::multiplex::Side;
 use crate::proxy::Proxy;
 use crate::sessions::Role;
 use crate::verbs::Verb;
@@ -31,11 +32,13 @@ impl Proxy {
         if let Some(state) = session.downstream().and_then(|d| self.listener(d.listener)) {
             state.counters.downstream_cx_destroy_local.increment();
         }
-        let relayed = session.status.relayed;
+        let (relayed, multiplexed) = (session.status.relayed, session.codec.is_multiplexed());
         if let Some(key) = session.exchange() {
             self.cancel(key, flags);
         } else if relayed {
             self.cancel_relay(conn, flags);
+        } else if multiplexed {
+            self.cancel_all(conn, flags);
         }
         self.wires.verbs.push_back(Verb::Abort { conn });
         self.forget(conn);
@@ -69,6 +72,7 @@ impl Proxy {
     /// Frees the slot and everything in it. No exchange may be left on it.
     pub(crate) fn forget(&mut self, conn: ConnId) {
         self.session_timers.clear(conn.index);
+        self.windows_left += self.granted(conn);
         let Some(session) = self.sessions.remove(conn) else { return };
         debug_assert!(session.exchange().is_none(), "an exchange ends before its connection");
         debug_assert!(!session.status.relayed, "a relay ends before its connections");
@@ -132,12 +136,16 @@ impl Proxy {
     pub(crate) fn release_credit_of_partner(&mut self, conn: ConnId, key: ExchangeKey) {
         let Some(exchange) = self.exchanges.get(key) else { return };
         let Some(upstream) = exchange.upstream else { return };
-        let (partner, stream) = if upstream.conn == conn {
-            (exchange.downstream, exchange.stream)
+        let (partner, stream, side) = if upstream.conn == conn {
+            (exchange.downstream, exchange.stream, Side::Downstream)
         } else {
-            (upstream.conn, upstream.stream)
+            (upstream.conn, upstream.stream, Side::Upstream)
         };
         let Some(session) = self.sessions.get_mut(partner) else { return };
+        if session.codec.is_multiplexed() {
+            self.repay(key, side, usize::MAX);
+            return self.flush(partner);
+        }
         let owed = std::mem::take(&mut session.owed) as usize;
         if owed == 0 {
             return;

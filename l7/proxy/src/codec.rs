@@ -1,8 +1,10 @@
 //! The codec of a session: an enum, so that the hot path has no virtual call.
 
+use sluice_base::Instant;
 use sluice_buf::Chain;
 use sluice_l7_core::{Codec, StreamId};
 use sluice_l7_http1::Http1;
+use sluice_l7_http2::Http2;
 
 /// What is spoken on a connection.
 #[derive(Debug, Default)]
@@ -10,23 +12,46 @@ pub(crate) enum SessionCodec {
     /// Nothing that we look into: a relay, or a connection that is not up yet.
     #[default]
     Opaque,
-    /// HTTP/1.1. Out of line: a relay has two sessions and speaks it on neither.
-    Http1(Box<Coded<Http1>>),
+    /// HTTP/1.1, if `more` says so: until then a client may turn out to speak HTTP/2. Out of line: a
+    /// relay has two sessions and speaks it on neither.
+    Http1(Box<Coded<Http1, bool>>),
+    /// HTTP/2.
+    Http2(Box<Coded<Http2, Multiplexed>>),
 }
 
 /// A codec with its bytes on both sides.
 #[derive(Debug)]
-pub(crate) struct Coded<C> {
+pub(crate) struct Coded<C, More = ()> {
     pub(crate) codec: C,
+    pub(crate) more: More,
     /// Received, not decoded; charged by the stack.
     pub(crate) input: Chain,
     /// Written by the codec, not yet handed to the stack; empty between calls.
     pub(crate) output: Chain,
 }
 
-impl<C> Coded<C> {
+/// What only a connection that carries many exchanges has.
+#[derive(Debug)]
+pub(crate) struct Multiplexed {
+    /// When it has carried none for long enough.
+    pub(crate) idle_at: Instant,
+    /// When what has begun to arrive must have arrived.
+    pub(crate) whole_at: Instant,
+    /// Bytes of window beyond those of every connection.
+    pub(crate) granted: u32,
+    /// The stack takes no bytes now.
+    pub(crate) held: bool,
+}
+
+impl Default for Multiplexed {
+    fn default() -> Self {
+        Self { idle_at: Instant::NEVER, whole_at: Instant::NEVER, granted: 0, held: false }
+    }
+}
+
+impl<C, More: Default> Coded<C, More> {
     pub(crate) fn new(codec: C) -> Self {
-        Self { codec, input: Chain::new(), output: Chain::new() }
+        Self { codec, more: More::default(), input: Chain::new(), output: Chain::new() }
     }
 
     /// Drops what was neither decoded nor handed on.
@@ -42,6 +67,7 @@ macro_rules! each {
         match $self {
             Self::Opaque => $opaque,
             Self::Http1($coded) => $call,
+            Self::Http2($coded) => $call,
         }
     };
 }
@@ -50,6 +76,12 @@ impl SessionCodec {
     #[inline]
     pub(crate) fn is_opaque(&self) -> bool {
         matches!(self, Self::Opaque)
+    }
+
+    /// Whether it carries many exchanges at a time.
+    #[inline]
+    pub(crate) fn is_multiplexed(&self) -> bool {
+        matches!(self, Self::Http2(_))
     }
 
     /// Whether everything that was received is decoded.
@@ -69,7 +101,14 @@ impl SessionCodec {
         each!(self, coded => coded.output.is_empty(), true)
     }
 
+    /// What was written and not yet handed to the stack, if there is anything.
     #[inline]
+    pub(crate) fn unsent(&mut self) -> Option<&mut Chain> {
+        let output = each!(self, coded => &mut coded.output, return None);
+        (!output.is_empty()).then_some(output)
+    }
+
+    #[inline(always)]
     pub(crate) fn take_end(&mut self) -> bool {
         each!(self, coded => coded.codec.take_end(), false)
     }
@@ -96,6 +135,10 @@ impl SessionCodec {
     #[inline]
     pub(crate) fn must_close(&self) -> bool {
         each!(self, coded => coded.codec.must_close(), false)
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        each!(self, coded => coded.codec.is_idle(), true)
     }
 
     pub(crate) fn is_upgraded(&self) -> bool {

@@ -41,6 +41,7 @@ counters! {
     ListenerCounters {
         Counter downstream_cx_total: "Connections accepted.",
         Gauge downstream_cx_active: "Connections open.",
+        Counter downstream_cx_http2_total: "Connections on which HTTP/2 began.",
         Counter downstream_cx_destroy_local: "Connections closed by us.",
         Counter downstream_cx_destroy_remote: "Connections closed by the client.",
         Counter downstream_cx_idle_timeout: "Connections closed because nothing happened on them.",
@@ -87,6 +88,7 @@ counters! {
         Counter upstream_cx_total: "Connections asked for.",
         Gauge upstream_cx_active: "Connections open or being opened.",
         Counter upstream_cx_http1_total: "HTTP/1.1 connections established.",
+        Counter upstream_cx_http2_total: "HTTP/2 connections established.",
         Counter upstream_cx_connect_fail: "Connections that could not be established.",
         Counter upstream_cx_connect_timeout: "Connections that took too long to establish.",
         Counter upstream_cx_idle_timeout: "Connections closed because the pool did not need them.",

@@ -22,6 +22,9 @@ impl Proxy {
             self.forget(conn);
             return;
         }
+        if session.codec.is_multiplexed() {
+            return self.handle_multiplexed_timer(conn);
+        }
         match &session.role {
             Role::Vacant => {}
             Role::Downstream(downstream) => {

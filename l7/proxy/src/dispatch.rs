@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 
 use sluice_base::{ClusterId, ConnId, EndpointId};
+use sluice_config_model::HttpVersion;
+use sluice_l7_core::EncodeError;
 
 use crate::exchange::{self, ExchangeKey, Kind, State};
 use crate::limits::PENDING_POLL;
@@ -17,6 +19,8 @@ use crate::verbs::Verb;
 struct Picked {
     /// A request, not a relay.
     http: bool,
+    /// To be sent on a connection of HTTP/2.
+    http2: bool,
     cluster: ClusterId,
     endpoint: EndpointId,
     address: SocketAddr,
@@ -26,29 +30,40 @@ impl Proxy {
     /// Sends the request to an endpoint: on an idle connection unless `fresh`, else on a new one,
     /// else it waits.
     pub(crate) fn dispatch(&mut self, key: ExchangeKey, fresh: bool) {
-        let Some(Picked { http, cluster, endpoint, address }) = self.pick(key) else { return };
+        let Some(Picked { http, http2, cluster, endpoint, address }) = self.pick(key) else {
+            return;
+        };
         if http && !fresh {
-            let idle = self.pools.idle_at(endpoint);
+            let idle = self.pools.idle_at(endpoint, http2);
             if let Some(conn) = self.take_idle(idle) {
                 self.send_request(key, conn);
                 return;
             }
         }
+        if http2 && self.pools.is_connecting(endpoint) {
+            self.queue(key, cluster);
+            return;
+        }
         let Some(state) = self.pools.cluster_mut(cluster) else { return };
         if state.connections.try_take() {
             if self.draw_pending(key, cluster) {
-                self.connect(key, cluster, endpoint, address);
+                self.connect(key, cluster, endpoint, address, http2);
             } else {
                 self.give_connection_back(cluster);
             }
             return;
         }
         state.counters.upstream_cx_overflow.increment();
-        if http && let Some(conn) = self.take_idle(self.pools.idle_of(cluster)) {
+        if http && let Some(conn) = self.take_idle(self.pools.idle_of(cluster, http2)) {
             // Another endpoint than the balancer's choice, but one that can answer now.
             self.send_request(key, conn);
             return;
         }
+        self.queue(key, cluster);
+    }
+
+    /// The request waits for a connection of its cluster.
+    fn queue(&mut self, key: ExchangeKey, cluster: ClusterId) {
         if !self.draw_pending(key, cluster) {
             return;
         }
@@ -71,11 +86,18 @@ impl Proxy {
             return None;
         };
         let cluster = compiled.id;
+        let http2 = http
+            && match compiled.http {
+                HttpVersion::Http11 => false,
+                HttpVersion::Http2 => true,
+                HttpVersion::Same => self.is_multiplexed(exchange.downstream),
+            };
         let idle_to_check = self.pools.sync(cluster, compiled);
         let tried = exchange.tried.as_slice();
         let picked = compiled.endpoints.pick(&mut self.load, &mut self.rng, tried);
         let picked = picked.map(|endpoint| Picked {
             http,
+            http2,
             cluster,
             endpoint: endpoint.id,
             address: endpoint.address,
@@ -129,7 +151,10 @@ impl Proxy {
             return None;
         }
         let conn = self.sessions.at(index)?;
-        self.pools.unpark(conn, &mut self.sessions);
+        // One that carries many stays where it is found.
+        if !self.is_multiplexed(conn) {
+            self.pools.unpark(conn, &mut self.sessions);
+        }
         Some(conn)
     }
 
@@ -140,11 +165,13 @@ impl Proxy {
         cluster: ClusterId,
         endpoint: EndpointId,
         remote: SocketAddr,
+        http2: bool,
     ) {
         let made_with = self.pools.cluster(cluster).map_or(0, |state| state.made_with);
         let named = self.exchanges.get(key).map_or(0, |exchange| exchange.named);
         self.named.note(named);
-        let attempt = Attempt { exchange: Some(key), cluster, endpoint, remote, made_with, named };
+        let exchange = Some(key);
+        let attempt = Attempt { exchange, cluster, endpoint, remote, made_with, http2, named };
         let Ok(attempt) = self.pools.attempts.insert(attempt) else {
             self.give_connection_back(cluster);
             self.fail_upstream(key, Failure::Connect);
@@ -153,6 +180,9 @@ impl Proxy {
         if let Some(state) = self.pools.cluster(cluster) {
             state.counters.upstream_cx_total.increment();
             state.counters.upstream_cx_active.increment();
+        }
+        if http2 {
+            self.pools.count_connecting(endpoint, true);
         }
         if let Some(exchange) = self.exchanges.get_mut(key) {
             exchange.state = State::Connecting(attempt.index);
@@ -181,11 +211,16 @@ impl Proxy {
         let Some(stream) = session.codec.open_stream() else {
             // It could not carry another request after all.
             exchange.state = State::Local;
-            self.close_upstream(conn);
+            if self.is_multiplexed(conn) {
+                self.pools.unpark(conn, &mut self.sessions);
+                self.settle_multiplexed(conn);
+            } else {
+                self.close_upstream(conn);
+            }
             self.dispatch(key, true);
             return;
         };
-        session.set_exchange(Some(key));
+        session.attach(stream, key);
         exchange.upstream = Some(exchange::Upstream { conn, stream });
         exchange.state = State::Sent;
         exchange.sent_at = now;
@@ -207,17 +242,22 @@ impl Proxy {
             let mut again = exchange.replay.clone_range(0, len);
             written = session.encode_body(stream, &mut again, &mut self.wires).map(drop);
         }
-        if written.is_ok() && exchange.request_ended {
+        let (more, downstream) = (!exchange.request_ended, exchange.downstream);
+        let multiplexed = session.codec.is_multiplexed();
+        if written.is_ok() && exchange.has_early_parts() {
+            written = self.send_early_parts(key);
+        } else if written.is_ok() && !more {
             exchange.request_forwarded = true;
             if !exchange.body.is_none() {
                 written = session.encode_end(stream, None, &mut self.wires);
             }
         }
-        let (more, downstream) = (!exchange.request_ended, exchange.downstream);
-        exchange.invariants();
         if written.is_err() {
             self.fail_local(key);
             return;
+        }
+        if multiplexed {
+            self.request_sent(conn);
         }
         self.flush(conn);
         if more {
@@ -225,10 +265,34 @@ impl Proxy {
         }
     }
 
+    /// Writes what came of the request before there was anybody to send it to.
+    #[cold]
+    fn send_early_parts(&mut self, key: ExchangeKey) -> Result<(), EncodeError> {
+        let Some(exchange) = self.exchanges.get_mut(key) else { return Ok(()) };
+        let early = std::mem::take(&mut exchange.early);
+        if !early.is_empty() && !self.forward_request_body(key, early) {
+            // It has been answered.
+            return Ok(());
+        }
+        let Some(exchange) = self.exchanges.get_mut(key) else { return Ok(()) };
+        let Some(upstream) = exchange.upstream.filter(|_| exchange.request_ended) else {
+            return Ok(());
+        };
+        exchange.request_forwarded = true;
+        let trailers = exchange.trailers.take();
+        let Some(session) = self.sessions.get_mut(upstream.conn) else { return Ok(()) };
+        let written = session.encode_end(upstream.stream, trailers.as_deref(), &mut self.wires);
+        if let Some(head) = trailers {
+            self.wires.put_head(head);
+        }
+        written
+    }
+
     /// Connections became free or permits came back: serves who has waited longest.
     pub(crate) fn serve_queue(&mut self, cluster: ClusterId) {
         while let Some(key) = self.pools.first_waiting(cluster) {
-            let idle = self.pools.idle_of(cluster) != NO_SESSION;
+            let is_idle = |http2| self.pools.idle_of(cluster, http2) != NO_SESSION;
+            let idle = is_idle(false) || is_idle(true);
             let Some(state) = self.pools.cluster_mut(cluster) else { return };
             if state.connections.try_take() {
                 state.connections.give_back();

@@ -6,6 +6,8 @@ use sluice_base::{ConnId, ListenerId};
 use sluice_buf::Chain;
 use sluice_l7_core::{Event, Role as CodecRole};
 
+use sluice_l7_http2::frame::PREFACE;
+
 use crate::codec::SessionCodec;
 use crate::events::CloseReason;
 use crate::flags::ResponseFlags;
@@ -63,25 +65,71 @@ impl Proxy {
         }
         match &mut session.codec {
             SessionCodec::Opaque => return self.relay_data(conn, bytes),
-            SessionCodec::Http1(coded) => coded.input.append(&mut bytes),
+            SessionCodec::Http1(coded) => {
+                coded.input.append(&mut bytes);
+                if !coded.more && !self.tell_apart(conn) {
+                    return self.settle_downstream(conn);
+                }
+            }
+            SessionCodec::Http2(coded) => coded.input.append(&mut bytes),
         }
+        let Some(session) = self.sessions.get_mut(conn) else { return };
+        let multiplexed = session.codec.is_multiplexed();
         match &session.role {
             Role::Downstream(downstream) => {
                 let listener = downstream.listener;
                 if let Some(listener) = self.listener(listener) {
                     listener.counters.downstream_cx_rx_bytes_total.add(count as u64);
                 }
-                self.run_downstream(conn);
+                if !multiplexed {
+                    self.run_downstream(conn);
+                }
             }
             Role::Upstream(upstream) => {
                 let cluster = upstream.cluster;
                 if let Some(cluster) = self.pools.cluster(cluster) {
                     cluster.counters.upstream_cx_rx_bytes_total.add(count as u64);
                 }
-                self.run_upstream(conn);
+                if !multiplexed {
+                    self.run_upstream(conn);
+                }
             }
             Role::Vacant => {}
         }
+        if multiplexed {
+            self.run_multiplexed(conn);
+        }
+    }
+
+    /// Which protocol a client speaks, by its first bytes: HTTP/2 begins with what is no request
+    /// (RFC 9113, 3.4). False: they are too few to tell.
+    #[cold]
+    fn tell_apart(&mut self, conn: ConnId) -> bool {
+        let Some(session) = self.sessions.get_mut(conn) else { return true };
+        let listener = session.downstream().map(|downstream| downstream.listener);
+        let SessionCodec::Http1(coded) = &mut session.codec else { return true };
+        let mut first = [0; PREFACE.len()];
+        let there = coded.input.copy_to(0, &mut first);
+        if first[..there] != PREFACE[..there] || listener.is_none() {
+            coded.more = true;
+            return true;
+        }
+        if there < PREFACE.len() {
+            return false;
+        }
+        let input = std::mem::take(&mut coded.input);
+        let mut codec = self.sessions.http2(CodecRole::Server);
+        if let SessionCodec::Http2(coded) = &mut codec {
+            coded.input = input;
+        }
+        let Some(session) = self.sessions.get_mut(conn) else { return true };
+        let http1 = std::mem::replace(&mut session.codec, codec);
+        session.status.head_begun = false;
+        self.sessions.put_codec(http1);
+        if let Some(state) = listener.and_then(|id| self.listener(id)) {
+            state.counters.downstream_cx_http2_total.increment();
+        }
+        true
     }
 
     /// Decodes what the client sent, as far as the exchange in progress allows.
@@ -123,10 +171,10 @@ impl Proxy {
         match event {
             Event::Head { stream, head, body } => self.begin_request(conn, stream, head, body),
             Event::Body { stream, bytes } => self.request_body(conn, stream, bytes),
-            Event::End { trailers, .. } => self.end_request(conn, trailers),
+            Event::End { stream, trailers } => self.end_request(conn, stream, trailers),
             Event::Informational { head, .. } => self.wires.put_head(head),
-            Event::Reset { .. } => {
-                if let Some(key) = self.exchange_of(conn) {
+            Event::Reset { stream, .. } => {
+                if let Some(key) = self.exchange_on(conn, stream) {
                     self.cancel(key, ResponseFlags::DOWNSTREAM_TERMINATION);
                 }
             }
@@ -135,6 +183,8 @@ impl Proxy {
     }
 
     /// After decoding: credit, timers, and what an end of input means.
+    // Inlined always: its second caller is a rare one.
+    #[inline(always)]
     pub(crate) fn settle_downstream(&mut self, conn: ConnId) {
         let now = self.wires.now;
         let Some(session) = self.sessions.get_mut(conn) else { return };
@@ -214,6 +264,8 @@ impl Proxy {
         let (opaque, upstream) = (session.codec.is_opaque(), session.upstream().is_some());
         if opaque {
             self.relay_end_of_input(conn);
+        } else if session.codec.is_multiplexed() {
+            self.run_multiplexed(conn);
         } else if upstream {
             self.upstream_peer_closed(conn);
         } else {
@@ -236,6 +288,9 @@ impl Proxy {
         } else if let Some(key) = session.exchange() {
             self.touch(key);
             self.release_credit_of_partner(conn, key);
+        } else if session.codec.is_multiplexed() {
+            self.multiplexed_wrote(conn, 1);
+            self.settle_multiplexed(conn);
         }
     }
 
@@ -254,10 +309,13 @@ impl Proxy {
                     listener.counters.downstream_cx_destroy_remote.increment();
                 }
                 let relayed = session.status.relayed;
+                let multiplexed = session.codec.is_multiplexed();
                 if let Some(key) = session.exchange() {
                     self.cancel(key, ResponseFlags::DOWNSTREAM_TERMINATION);
                 } else if relayed {
                     self.cancel_relay(conn, ResponseFlags::DOWNSTREAM_TERMINATION);
+                } else if multiplexed {
+                    self.cancel_all(conn, ResponseFlags::DOWNSTREAM_TERMINATION);
                 }
                 self.forget(conn);
             }

@@ -1,5 +1,7 @@
 //! How exchanges end: completely, cut, or given up. Every end passes through [`Proxy::finish`].
 
+use sluice_l7_core::ResetReason;
+
 use crate::exchange::{Ended, ExchangeKey, Kind, State};
 use crate::flags::ResponseFlags;
 use crate::proxy::Proxy;
@@ -19,8 +21,11 @@ impl Proxy {
         self.release_upstream(key, whole);
         // What is here of the request but not forwarded is not needed any more.
         let ended = whole || self.discard_request(key);
+        let stream = self.exchanges.get(key).map(|exchange| exchange.stream);
         self.finish(key, ResponseFlags::NONE);
-        if ended {
+        if let Some(stream) = stream.filter(|_| self.is_multiplexed(conn)) {
+            self.stream_over(conn, stream, ended);
+        } else if ended {
             self.next_request(conn);
         } else {
             self.close_downstream(conn);
@@ -39,7 +44,10 @@ impl Proxy {
         }
         let (conn, stream) = (exchange.downstream, exchange.stream);
         let session = self.sessions.get(conn);
-        if session.is_some_and(|session| session.codec.shows_cut(stream)) {
+        if session.is_some_and(|session| session.codec.is_multiplexed()) {
+            self.cancel(key, flags);
+            self.reset_downstream(conn, stream, ResetReason::Internal);
+        } else if session.is_some_and(|session| session.codec.shows_cut(stream)) {
             self.cancel(key, flags);
             self.close_downstream(conn);
         } else {
@@ -116,14 +124,23 @@ impl Proxy {
             }
         }
         self.record(key);
-        let Some(Ended { pin, head, downstream }) = self.exchanges.end(key) else { return };
+        let Some(exchange) = self.exchanges.get(key) else { return };
+        let (stream, owed) = (exchange.stream, exchange.request_owed);
+        let Some(Ended { pin, head, trailers, downstream }) = self.exchanges.end(key) else {
+            return;
+        };
         if let Some(pin) = pin {
             self.pins.unpin(pin);
         }
-        if let Some(head) = head {
+        for head in [head, trailers].into_iter().flatten() {
             self.wires.put_head(head);
         }
-        if let Some(session) = self.sessions.get_mut(downstream) {
+        let Some(session) = self.sessions.get_mut(downstream) else { return };
+        if session.codec.is_multiplexed() {
+            if owed > 0 {
+                session.credit_body(stream, owed as usize, &mut self.wires);
+            }
+        } else {
             session.set_exchange(None);
         }
     }

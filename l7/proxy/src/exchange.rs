@@ -78,6 +78,7 @@ pub(crate) struct Exchanges {
 pub(crate) struct Ended {
     pub(crate) pin: Option<Pin>,
     pub(crate) head: Option<Box<Head>>,
+    pub(crate) trailers: Option<Box<Head>>,
     pub(crate) downstream: ConnId,
 }
 
@@ -131,16 +132,19 @@ impl Exchanges {
     }
 
     /// The exchange is over; its key is dead from now on.
-    #[inline]
+    // Inlined always, into its few callers: what ended is too large to be handed on.
+    #[inline(always)]
     pub(crate) fn end(&mut self, key: ExchangeKey) -> Option<Ended> {
         let free = self.free;
         let exchange = self.get_mut(key)?;
         exchange.generation = exchange.generation.wrapping_add(1);
         exchange.next_free = free;
         exchange.replay.clear();
+        exchange.early.clear();
         let ended = Ended {
             pin: exchange.pin.take(),
             head: exchange.head.take(),
+            trailers: exchange.trailers.take(),
             downstream: exchange.downstream,
         };
         self.free = key.index;
@@ -199,6 +203,8 @@ pub(crate) struct Exchange {
     pub(crate) replay_lost: bool,
     /// The request has been retried.
     pub(crate) retried: bool,
+    /// It was refused unprocessed and has been sent again without being asked to.
+    pub(crate) resent: bool,
     pub(crate) status: u16,
     pub(crate) flags: ResponseFlags,
     pub(crate) downstream: ConnId,
@@ -213,6 +219,14 @@ pub(crate) struct Exchange {
     pub(crate) filters: FilterStates,
     /// Body bytes already sent, by reference, for a retry; or what came before a relay was up.
     pub(crate) replay: Chain,
+    /// Body bytes, and what follows the body, that came before there was anybody to send them to:
+    /// from a client's connection that cannot wait for one request.
+    pub(crate) early: Chain,
+    pub(crate) trailers: Option<Box<Head>>,
+    /// Of connections with many exchanges: body bytes received and not credited, of the client's and
+    /// of the endpoint's.
+    pub(crate) request_owed: u32,
+    pub(crate) response_owed: u32,
     pub(crate) plan: Plan,
     /// Version of the snapshot whose ids it names, or of a newer one that has them all.
     pub(crate) named: u64,
@@ -243,6 +257,7 @@ impl Exchange {
             pending_permit: false,
             replay_lost: false,
             retried: false,
+            resent: false,
             status: 0,
             flags: ResponseFlags::NONE,
             downstream: ConnId { index: 0, generation: 0 },
@@ -255,6 +270,10 @@ impl Exchange {
             body: BodyLength::None,
             filters: FilterStates::default(),
             replay: Chain::new(),
+            early: Chain::new(),
+            trailers: None,
+            request_owed: 0,
+            response_owed: 0,
             plan: Plan::default(),
             named: 0,
             tried: Tried::default(),
@@ -286,6 +305,7 @@ impl Exchange {
             pending_permit,
             replay_lost,
             retried,
+            resent,
             status,
             flags,
             downstream: its_downstream,
@@ -298,6 +318,10 @@ impl Exchange {
             body,
             filters,
             replay,
+            early,
+            trailers,
+            request_owed,
+            response_owed,
             plan: _,
             named: _,
             tried,
@@ -312,13 +336,18 @@ impl Exchange {
             queue_prev,
         } = self;
         debug_assert!(
-            pin.is_none() && head.is_none() && replay.is_empty(),
+            pin.is_none()
+                && head.is_none()
+                && trailers.is_none()
+                && replay.is_empty()
+                && early.is_empty(),
             "what an exchange holds is given back at its end"
         );
         *generation = generation.wrapping_add(1);
         (*state, *its_kind, *status, *flags) = (State::Local, kind, 0, ResponseFlags::NONE);
         (*request_ended, *request_forwarded, *response_begun) = (false, false, false);
         (*head_sent, *pending_permit, *replay_lost, *retried) = (false, false, false, false);
+        (*resent, *request_owed, *response_owed) = (false, 0, 0);
         (*its_downstream, *its_stream) = (downstream, stream);
         (*upstream, *endpoint, *remote) = (None, None, None);
         *body = BodyLength::None;
@@ -338,6 +367,18 @@ impl Exchange {
             State::Relaying => true,
             State::Local | State::Queued | State::Connecting(_) => false,
         }
+    }
+
+    /// Whether there is an endpoint to come whom the request can be sent to.
+    #[inline]
+    pub(crate) fn waits_for_connection(&self) -> bool {
+        matches!(self.state, State::Queued | State::Connecting(_))
+    }
+
+    /// Whether parts of the request came before there was anybody to send them to.
+    #[inline]
+    pub(crate) fn has_early_parts(&self) -> bool {
+        !self.early.is_empty() || self.trailers.is_some()
     }
 
     /// When the exchange must have ended or moved.

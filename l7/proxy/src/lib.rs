@@ -68,6 +68,7 @@ mod exchange;
 mod flags;
 mod limits;
 mod log;
+mod multiplex;
 mod named;
 mod pins;
 mod plan;

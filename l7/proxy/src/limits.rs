@@ -50,3 +50,14 @@ pub(crate) const LOG_RING: usize = 1_024;
 
 /// Longest body of a direct response (Envoy's limit), which fits two buffers.
 pub(crate) const REPLY_BYTES_MAX: usize = 4 * 1_024;
+
+/// Bytes that one stream sends per turn: a large unit of segmentation offload.
+pub(crate) const STREAM_BURST: usize = 16 * 1_024;
+
+/// Bytes that a connection of many streams writes per call, at least; the rest follows when the stack
+/// has taken them.
+pub(crate) const OUTPUT_PER_CALL: usize = 128 * 1_024;
+
+/// Bytes by which all windows of HTTP/2 of a worker may grow together, beyond the 256 KiB that each
+/// connection begins with.
+pub(crate) const WINDOWS_MAX: u32 = 64 << 20;

@@ -36,8 +36,8 @@ pub(crate) struct ClusterState {
     pub(crate) pending: WorkerLease,
     /// No snapshot names it any more: connections close when their request ends.
     pub(crate) retired: bool,
-    /// Youngest idle connection.
-    idle_head: u32,
+    /// Youngest idle connection, by protocol.
+    idle_head: Idle,
     /// Requests that wait for any connection, oldest first.
     queue_head: Option<ExchangeKey>,
     queue_tail: Option<ExchangeKey>,
@@ -57,8 +57,17 @@ impl ClusterState {
 struct EndpointPool {
     /// The cluster's stamp when it was last seen to have this endpoint.
     stamp: u64,
-    idle_head: u32,
+    /// Youngest idle connection, by protocol.
+    idle_head: Idle,
+    /// Connections of HTTP/2 that are not up yet: a request waits for them rather than for another.
+    connecting: u32,
 }
+
+/// Heads of two lists, of connections that speak HTTP/1.1 and of those that speak HTTP/2. The latter
+/// are in theirs as long as they take more requests, however many they carry.
+type Idle = [u32; 2];
+
+const NOBODY: Idle = [NO_SESSION; 2];
 
 /// A connection that was asked for and has no id yet.
 #[derive(Clone, Copy, Debug)]
@@ -69,6 +78,8 @@ pub(crate) struct Attempt {
     pub(crate) endpoint: EndpointId,
     pub(crate) remote: SocketAddr,
     pub(crate) made_with: u32,
+    /// HTTP/2 is to be spoken on it.
+    pub(crate) http2: bool,
     /// Stamp of the exchange that asked.
     pub(crate) named: u64,
 }
@@ -137,7 +148,7 @@ impl Pools {
             connections: WorkerLease::new(Arc::clone(connections)),
             pending: WorkerLease::new(Arc::clone(pending)),
             retired: false,
-            idle_head: NO_SESSION,
+            idle_head: NOBODY,
             queue_head: None,
             queue_tail: None,
             listed: false,
@@ -157,7 +168,7 @@ impl Pools {
         for endpoint in compiled.endpoints.endpoints() {
             self.endpoint_mut(endpoint.id).stamp = compiled.stamp;
         }
-        idle_head != NO_SESSION
+        idle_head != NOBODY
     }
 
     /// The cluster is gone from the configuration.
@@ -177,7 +188,7 @@ impl Pools {
 
     #[cold]
     fn add_endpoints(&mut self, id: EndpointId) {
-        let fresh = EndpointPool { stamp: 0, idle_head: NO_SESSION };
+        let fresh = EndpointPool { stamp: 0, idle_head: NOBODY, connecting: 0 };
         self.endpoints.resize(id.index() + 1, fresh);
     }
 
@@ -212,14 +223,27 @@ impl Pools {
 impl Pools {
     /// The youngest idle connection to an endpoint.
     #[inline]
-    pub(crate) fn idle_at(&self, endpoint: EndpointId) -> u32 {
-        self.endpoints.get(endpoint.index()).map_or(NO_SESSION, |pool| pool.idle_head)
+    pub(crate) fn idle_at(&self, endpoint: EndpointId, http2: bool) -> u32 {
+        let pool = self.endpoints.get(endpoint.index());
+        pool.map_or(NO_SESSION, |pool| pool.idle_head[usize::from(http2)])
     }
 
     /// The youngest idle connection of a cluster.
     #[inline]
-    pub(crate) fn idle_of(&self, cluster: ClusterId) -> u32 {
-        self.cluster(cluster).map_or(NO_SESSION, |state| state.idle_head)
+    pub(crate) fn idle_of(&self, cluster: ClusterId, http2: bool) -> u32 {
+        self.cluster(cluster).map_or(NO_SESSION, |state| state.idle_head[usize::from(http2)])
+    }
+
+    /// Whether a connection of HTTP/2 to the endpoint is about to be up.
+    pub(crate) fn is_connecting(&self, endpoint: EndpointId) -> bool {
+        self.endpoints.get(endpoint.index()).is_some_and(|pool| pool.connecting > 0)
+    }
+
+    /// One more of them, or one that is up, or failed.
+    pub(crate) fn count_connecting(&mut self, endpoint: EndpointId, begins: bool) {
+        let pool = self.endpoint_mut(endpoint);
+        pool.connecting =
+            if begins { pool.connecting + 1 } else { pool.connecting.saturating_sub(1) };
     }
 
     /// Puts a connection into both lists.
@@ -227,9 +251,9 @@ impl Pools {
         let Some(session) = sessions.get_mut(conn) else { return };
         let Role::Upstream(upstream) = &mut session.role else { return };
         let Some(state) = self.cluster_mut(upstream.cluster) else { return };
-        let index = conn.index;
-        let behind_cluster = std::mem::replace(&mut state.idle_head, index);
-        let head = &mut self.endpoint_mut(upstream.endpoint).idle_head;
+        let (index, list) = (conn.index, usize::from(upstream.http2));
+        let behind_cluster = std::mem::replace(&mut state.idle_head[list], index);
+        let head = &mut self.endpoint_mut(upstream.endpoint).idle_head[list];
         let behind_endpoint = std::mem::replace(head, index);
         upstream.endpoint_links = Links { next: behind_endpoint, prev: NO_SESSION };
         upstream.cluster_links = Links { next: behind_cluster, prev: NO_SESSION };
@@ -251,8 +275,9 @@ impl Pools {
         let Role::Upstream(upstream) = &session.role else { return };
         let (at, of) = (upstream.endpoint_links, upstream.cluster_links);
         let (endpoint, cluster) = (upstream.endpoint, upstream.cluster);
+        let list = usize::from(upstream.http2);
         if at.prev == NO_SESSION {
-            self.endpoint_mut(endpoint).idle_head = at.next;
+            self.endpoint_mut(endpoint).idle_head[list] = at.next;
         } else if let Some(links) = endpoint_links(sessions, at.prev) {
             links.next = at.next;
         }
@@ -261,7 +286,7 @@ impl Pools {
         }
         if of.prev == NO_SESSION {
             if let Some(state) = self.cluster_mut(cluster) {
-                state.idle_head = of.next;
+                state.idle_head[list] = of.next;
             }
         } else if let Some(links) = cluster_links(sessions, of.prev) {
             links.next = of.next;

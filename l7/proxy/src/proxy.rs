@@ -10,11 +10,10 @@ use sluice_config_model::Protocol;
 use sluice_l7_balance::LoadTable;
 use sluice_l7_core::HeadLimits;
 
-use crate::codec::SessionCodec;
 use crate::counters::{ListenerCounters, WorkerCounters, of_worker};
 use crate::events::{ConnectRefused, StreamEvent};
 use crate::exchange::Exchanges;
-use crate::limits::{LOG_RING, PENDING_POLL, REQUESTS_PER_CALL};
+use crate::limits::{LOG_RING, PENDING_POLL, REQUESTS_PER_CALL, WINDOWS_MAX};
 use crate::log::AccessRecord;
 use crate::named::Named;
 use crate::pins::Pins;
@@ -99,6 +98,10 @@ pub struct Proxy {
     pub(crate) budget: u32,
     /// Client connections with something to decode.
     pub(crate) ready: VecDeque<ConnId>,
+    /// Bytes by which windows of HTTP/2 may still grow, of all connections together.
+    pub(crate) windows_left: u32,
+    /// Connections with output that the current call has written.
+    pub(crate) touched: Vec<ConnId>,
     /// When the pending queues are looked at again.
     pub(crate) poll_at: Instant,
     pub(crate) log: Ring<AccessRecord>,
@@ -133,6 +136,8 @@ impl Proxy {
             filter_text: Vec::with_capacity(1_024),
             budget: 0,
             ready: VecDeque::with_capacity(256),
+            windows_left: WINDOWS_MAX,
+            touched: Vec::with_capacity(256),
             poll_at: Instant::NEVER,
             log: Ring::with_capacity(LOG_RING),
             counters: Arc::default(),
@@ -199,6 +204,7 @@ impl Proxy {
         if !self.ready.is_empty() {
             self.run_ready();
         }
+        self.flush_touched();
         self.wires.current = None;
         std::mem::take(&mut self.wires.earned)
     }
@@ -243,12 +249,17 @@ impl Proxy {
     pub fn wrote(&mut self, conn: ConnId, send_room_left: usize) {
         let Some(session) = self.sessions.get_mut(conn) else { return };
         if send_room_left == 0 {
+            if session.codec.is_multiplexed() {
+                self.multiplexed_wrote(conn, 0);
+            }
             return;
         }
         if let Some(partner) = session.partner() {
             self.relay_has_room(partner);
         } else if let Some(key) = session.exchange() {
             self.release_credit_of_partner(conn, key);
+        } else if session.codec.is_multiplexed() {
+            self.multiplexed_wrote(conn, send_room_left);
         }
     }
 
@@ -326,12 +337,17 @@ impl Proxy {
     /// Decodes what client connections have waiting, within the call's budget.
     fn run_ready(&mut self) {
         while self.budget > 0 {
-            let Some(conn) = self.ready.pop_front() else { return };
+            let Some(conn) = self.ready.pop_front() else { break };
             if let Some(session) = self.sessions.get_mut(conn) {
                 session.status.queued = false;
-                self.run_downstream(conn);
+                if session.codec.is_multiplexed() {
+                    self.run_multiplexed(conn);
+                } else {
+                    self.run_downstream(conn);
+                }
             }
         }
+        self.flush_touched();
     }
 
     /// Puts a client connection on the list of those to decode.
@@ -360,11 +376,8 @@ impl Proxy {
     #[inline]
     pub(crate) fn flush(&mut self, conn: ConnId) {
         let Some(session) = self.sessions.get_mut(conn) else { return };
-        let SessionCodec::Http1(coded) = &mut session.codec else { return };
-        if coded.output.is_empty() {
-            return;
-        }
-        let bytes = std::mem::take(&mut coded.output);
+        let Some(unsent) = session.codec.unsent() else { return };
+        let bytes = std::mem::take(unsent);
         let count = bytes.len() as u64;
         match &session.role {
             Role::Downstream(downstream) => {

@@ -2,11 +2,12 @@
 
 use sluice_base::{ConnId, Instant};
 use sluice_buf::Chain;
-use sluice_l7_core::{BodyLength, Event, Head, StreamId};
+use sluice_l7_core::{BodyLength, Event, Head, ResetReason, StreamId};
 
 use crate::exchange::{ExchangeKey, Kind};
 use crate::flags::ResponseFlags;
 use crate::limits::REPLAY_BYTES_MAX;
+use crate::multiplex::Side;
 use crate::plan::Plan;
 use crate::proxy::Proxy;
 use crate::responses::Reply;
@@ -30,10 +31,15 @@ impl Proxy {
             return;
         };
         let head_begun = std::mem::take(&mut session.status.head_begun);
+        let multiplexed = session.codec.is_multiplexed();
         let Some((key, exchange)) = self.exchanges.begin(Kind::Http, conn, stream, now) else {
             self.wires.put_head(head);
             self.counters.exchange_table_full.increment();
-            self.reply_without_exchange(conn, stream, Reply::OVERLOAD);
+            if multiplexed {
+                self.reset_downstream(conn, stream, ResetReason::Refused);
+            } else {
+                self.reply_without_exchange(conn, stream, Reply::OVERLOAD);
+            }
             return;
         };
         exchange.body = body;
@@ -47,7 +53,7 @@ impl Proxy {
         } else {
             exchange.plan = Plan::default();
         }
-        session.set_exchange(Some(key));
+        session.attach(stream, key);
         if let Some(state) = self.listener(listener) {
             state.counters.downstream_rq_total.increment();
             state.counters.downstream_rq_active.increment();
@@ -65,7 +71,7 @@ impl Proxy {
 
     pub(crate) fn request_body(&mut self, conn: ConnId, stream: StreamId, mut bytes: Chain) {
         let count = bytes.len();
-        let Some(key) = self.exchange_of(conn) else {
+        let Some(key) = self.exchange_on(conn, stream) else {
             self.credit_dropped(conn, stream, count);
             return;
         };
@@ -78,11 +84,24 @@ impl Proxy {
             self.body_too_large(key);
             return;
         }
-        let Some(upstream) = exchange.upstream.filter(|_| exchange.takes_request_body()) else {
+        if exchange.waits_for_connection() {
+            // Only of a connection that carries others as well: it cannot wait.
+            exchange.request_owed += count as u32;
+            exchange.early.append(&mut bytes);
+        } else if exchange.upstream.is_some() && exchange.takes_request_body() {
+            self.owe(conn, key, count);
+            self.forward_request_body(key, bytes);
+        } else {
             drop(bytes);
             self.credit_dropped(conn, stream, count);
-            return;
-        };
+        }
+    }
+
+    /// Passes body bytes on, which their sender is owed; false: the request has been answered.
+    pub(crate) fn forward_request_body(&mut self, key: ExchangeKey, mut bytes: Chain) -> bool {
+        let count = bytes.len();
+        let Some(exchange) = self.exchanges.get_mut(key) else { return false };
+        let Some(upstream) = exchange.upstream else { return false };
         if !exchange.replay_lost {
             let repeatable = exchange.plan.retries_left > 0 && !exchange.response_begun;
             if repeatable && exchange.replay.len() + count <= REPLAY_BYTES_MAX {
@@ -92,19 +111,31 @@ impl Proxy {
                 exchange.replay = Chain::new();
             }
         }
-        let Some(session) = self.sessions.get_mut(upstream.conn) else { return };
+        let Some(session) = self.sessions.get_mut(upstream.conn) else { return false };
         let written = session.encode_body(upstream.stream, &mut bytes, &mut self.wires);
-        if let Some(session) = self.sessions.get_mut(conn) {
-            session.owed += count as u32;
-        }
-        if written != Ok(count) {
-            self.fail_local(key);
+        let multiplexed = session.codec.is_multiplexed();
+        self.touch_output(upstream.conn);
+        match written {
+            Ok(written) if multiplexed => {
+                self.repay(key, Side::Downstream, written);
+                true
+            }
+            Ok(written) if written == count => true,
+            Ok(_) | Err(_) => {
+                self.fail_local(key);
+                false
+            }
         }
     }
 
-    pub(crate) fn end_request(&mut self, conn: ConnId, trailers: Option<Box<Head>>) {
+    pub(crate) fn end_request(
+        &mut self,
+        conn: ConnId,
+        stream: StreamId,
+        mut trailers: Option<Box<Head>>,
+    ) {
         let now = self.wires.now;
-        if let Some(key) = self.exchange_of(conn)
+        if let Some(key) = self.exchange_on(conn, stream)
             && let Some(exchange) = self.exchanges.get_mut(key)
         {
             exchange.request_ended = true;
@@ -113,6 +144,9 @@ impl Proxy {
                 exchange.plan.timeout.map_or(Instant::NEVER, |timeout| now + timeout);
             // Trailers are not kept for a retry.
             exchange.replay_lost |= trailers.is_some();
+            if exchange.waits_for_connection() {
+                exchange.trailers = trailers.take();
+            }
             let upstream = exchange.upstream.filter(|_| exchange.takes_request_body());
             exchange.request_forwarded = upstream.is_some();
             self.exchange_timers.set_earlier(key.index, exchange.route_deadline);
@@ -123,6 +157,8 @@ impl Proxy {
                     session.encode_end(upstream.stream, trailers.as_deref(), &mut self.wires);
                 if ended.is_err() {
                     self.fail_local(key);
+                } else {
+                    self.touch_output(upstream.conn);
                 }
             }
         }
@@ -159,6 +195,9 @@ impl Proxy {
             return true;
         }
         let conn = exchange.downstream;
+        if self.is_multiplexed(conn) {
+            return false;
+        }
         let expects = exchange.head.as_ref().is_some_and(|head| head.expects_continue());
         if expects && exchange.request_bytes == 0 {
             // The client waits to be told whether to send the body at all.

@@ -2,11 +2,12 @@
 
 use sluice_base::ConnId;
 use sluice_buf::Chain;
-use sluice_l7_core::{BodyLength, Event, Head, status};
+use sluice_l7_core::{BodyLength, Event, Head, ResetReason, status};
 use sluice_l7_filter::FilterResult;
 
 use crate::exchange::{ExchangeKey, State};
 use crate::flags::ResponseFlags;
+use crate::multiplex::Side;
 use crate::proxy::Proxy;
 use crate::responses::Reply;
 use crate::retry::Failure;
@@ -60,9 +61,9 @@ impl Proxy {
         }
     }
 
-    // Inlined always, into its only caller: an event is too large to be handed on.
+    // Inlined always: an event is too large to be handed on.
     #[inline(always)]
-    fn response_event(&mut self, conn: ConnId, key: ExchangeKey, event: Event) {
+    pub(crate) fn response_event(&mut self, conn: ConnId, key: ExchangeKey, event: Event) {
         let Some(exchange) = self.exchanges.get_mut(key) else {
             if let Event::Head { head, .. } | Event::Informational { head, .. } = event {
                 self.wires.put_head(head);
@@ -83,6 +84,9 @@ impl Proxy {
                 let count = bytes.len();
                 exchange.response_bytes += count as u64;
                 let Some((from, to)) = self.sessions.pair(conn, downstream) else { return };
+                if from.codec.is_multiplexed() || to.codec.is_multiplexed() {
+                    return self.response_body(conn, key, bytes);
+                }
                 let written = to.encode_body(stream, &mut bytes, &mut self.wires);
                 from.owed += count as u32;
                 if written != Ok(count) {
@@ -111,12 +115,67 @@ impl Proxy {
                     self.complete(key);
                 }
             }
-            Event::Reset { .. } => {
-                self.release_upstream(key, false);
-                self.fail_upstream(key, Failure::Reset { reused: false });
-            }
+            Event::Reset { reason, .. } => self.response_reset(key, reason),
             Event::GoAway { .. } => {}
         }
+    }
+
+    /// Body bytes where one of the two connections carries many exchanges.
+    #[inline(never)]
+    fn response_body(&mut self, conn: ConnId, key: ExchangeKey, mut bytes: Chain) {
+        let count = bytes.len();
+        let Some(exchange) = self.exchanges.get_mut(key) else { return };
+        let (downstream, stream) = (exchange.downstream, exchange.stream);
+        let Some((from, to)) = self.sessions.pair(conn, downstream) else { return };
+        if from.codec.is_multiplexed() {
+            exchange.response_owed += count as u32;
+        } else {
+            from.owed += count as u32;
+        }
+        let ended = from.codec.take_end();
+        let queues = to.codec.is_multiplexed();
+        let written = to.encode_body(stream, &mut bytes, &mut self.wires);
+        let ended = match written {
+            Ok(written) if queues => {
+                self.repay(key, Side::Upstream, written);
+                ended
+            }
+            Ok(written) if written == count => ended,
+            Ok(_) | Err(_) => return self.fail_local(key),
+        };
+        self.touch_output(downstream);
+        if ended {
+            let session = self.sessions.get_mut(downstream);
+            let written = session.map_or(Ok(()), |it| it.encode_end(stream, None, &mut self.wires));
+            if written.is_err() {
+                self.fail_local(key);
+            } else {
+                self.complete(key);
+            }
+        }
+    }
+
+    /// The endpoint gave the stream up.
+    #[cold]
+    fn response_reset(&mut self, key: ExchangeKey, reason: ResetReason) {
+        if let Some(state) = self
+            .exchanges
+            .get(key)
+            .and_then(|exchange| exchange.cluster().and_then(|cluster| self.pools.cluster(cluster)))
+        {
+            state.counters.upstream_rq_rx_reset.increment();
+        }
+        let Some(exchange) = self.exchanges.get(key) else { return };
+        // RFC 9113, 8.1: whoever has answered completely may not need the rest of the request. The
+        // answer would have ended the exchange.
+        let failure = match reason {
+            ResetReason::Refused => Failure::Refused,
+            ResetReason::Protocol => Failure::Protocol,
+            _ => Failure::Reset { reused: false },
+        };
+        debug_assert!(exchange.upstream.is_some(), "an event has a stream");
+        self.release_upstream(key, false);
+        self.fail_upstream(key, failure);
     }
 
     /// 100 and 103 pass; a client that does not know them (HTTP/1.0) does not get them.

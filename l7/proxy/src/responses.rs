@@ -2,7 +2,7 @@
 
 use sluice_base::ConnId;
 use sluice_buf::Chain;
-use sluice_l7_core::{BodyLength, NameId, ProtocolError, StreamId};
+use sluice_l7_core::{BodyLength, NameId, ProtocolError, ResetReason, StreamId};
 use sluice_l7_filter::{FilterResult, LocalReply};
 
 use crate::exchange::{ExchangeKey, Kind, State};
@@ -40,6 +40,8 @@ replies! {
     REQUEST_IDLE = 408, STREAM_IDLE_TIMEOUT, "stream timeout";
     /// Beyond the listener's `max_body`.
     BODY_TOO_LARGE = 413, NONE, "Payload Too Large";
+    /// A tunnel through one stream of many, which there is none for.
+    NO_TUNNEL = 501, NONE, "";
     /// The endpoint does not speak HTTP.
     UPSTREAM_GARBAGE = 502, UPSTREAM_PROTOCOL_ERROR,
         "upstream connect error or disconnect/reset before headers. reset reason: protocol error";
@@ -105,7 +107,8 @@ impl Proxy {
         exchange.head_sent = true;
         let whole = self.discard_request(key);
         let Some(session) = self.sessions.get_mut(conn) else { return };
-        if !whole || self.draining {
+        let multiplexed = session.codec.is_multiplexed();
+        if self.draining || !(whole || multiplexed) {
             session.drain_codec(&mut self.wires);
         }
         let written = self.write_reply(conn, stream, Some(key), parts);
@@ -113,11 +116,19 @@ impl Proxy {
         if let Some(exchange) = self.exchanges.get_mut(key) {
             exchange.response_bytes = bytes;
         }
+        let flags = parts.flags;
+        if !written && multiplexed {
+            self.finish(key, flags.with(ResponseFlags::OVERLOAD));
+            return self.reset_downstream(conn, stream, ResetReason::Internal);
+        }
         if !written {
-            self.abort_downstream(conn, parts.flags.with(ResponseFlags::OVERLOAD));
+            self.abort_downstream(conn, flags.with(ResponseFlags::OVERLOAD));
             return;
         }
-        self.finish(key, parts.flags);
+        self.finish(key, flags);
+        if multiplexed {
+            return self.stream_over(conn, stream, whole);
+        }
         if whole {
             self.next_request(conn);
         } else {

@@ -17,6 +17,8 @@ pub(crate) enum Failure {
         /// See above.
         reused: bool,
     },
+    /// It said that it has not looked at the request (RFC 9113, 8.7).
+    Refused,
     /// The answer is not HTTP.
     Protocol,
 }
@@ -27,7 +29,14 @@ pub(crate) enum Failure {
 /// after a reset only methods that may be repeated are (RFC 9110, 9.2.2: a proxy must not repeat
 /// others by itself), and only while every byte of the body that was sent is still here.
 fn may_retry(exchange: &Exchange, failure: Failure) -> bool {
-    if exchange.plan.retries_left == 0 || exchange.tried.is_full() || exchange.replay_lost {
+    if exchange.tried.is_full() || exchange.replay_lost {
+        return false;
+    }
+    if failure == Failure::Refused {
+        // Once without being asked to: it costs nobody anything.
+        return !exchange.resent || exchange.plan.retries_left > 0;
+    }
+    if exchange.plan.retries_left == 0 {
         return false;
     }
     match failure {
@@ -37,7 +46,7 @@ fn may_retry(exchange: &Exchange, failure: Failure) -> bool {
                 exchange.head.as_ref().is_some_and(|head| head.method().is_idempotent());
             idempotent && !exchange.response_begun
         }
-        Failure::Protocol => false,
+        Failure::Refused | Failure::Protocol => false,
     }
 }
 
@@ -50,14 +59,18 @@ impl Proxy {
         if exchange.head_sent {
             let flag = match failure {
                 Failure::Protocol => ResponseFlags::UPSTREAM_PROTOCOL_ERROR,
-                Failure::Connect | Failure::Reset { .. } => ResponseFlags::UPSTREAM_TERMINATION,
+                Failure::Connect | Failure::Refused | Failure::Reset { .. } => {
+                    ResponseFlags::UPSTREAM_TERMINATION
+                }
             };
             self.cut_downstream(key, flag);
             return;
         }
         let retries_used = exchange.retried && exchange.plan.retries_left == 0;
         if may_retry(exchange, failure) {
-            exchange.plan.retries_left -= 1;
+            if failure != Failure::Refused || std::mem::replace(&mut exchange.resent, true) {
+                exchange.plan.retries_left -= 1;
+            }
             exchange.retried = true;
             exchange.request_forwarded = false;
             if let Some(state) = exchange.cluster().and_then(|id| self.pools.cluster(id)) {
@@ -77,7 +90,7 @@ impl Proxy {
         }
         let mut reply = match failure {
             Failure::Connect => Reply::CONNECT_FAILURE,
-            Failure::Reset { .. } => Reply::UPSTREAM_RESET,
+            Failure::Refused | Failure::Reset { .. } => Reply::UPSTREAM_RESET,
             Failure::Protocol => Reply::UPSTREAM_GARBAGE,
         };
         if retries_used {

@@ -1,7 +1,7 @@
 //! From a request head to a route, and what filters and the route do to the heads.
 
 use sluice_config_model::Scheme;
-use sluice_l7_core::{BodyLength, Head, NameId};
+use sluice_l7_core::{BodyLength, Head, Method, NameId};
 use sluice_l7_filter::{FilterContext, FilterResult};
 use sluice_l7_route::{Action, Path};
 
@@ -88,6 +88,12 @@ impl Proxy {
             && length > exchange.plan.body_max
         {
             return Decision::Reply(Reply::BODY_TOO_LARGE);
+        }
+        let session = |conn| self.sessions.get(conn);
+        if head.method() == Method::Connect
+            && session(exchange.downstream).is_some_and(|it| it.codec.is_multiplexed())
+        {
+            return Decision::Reply(Reply::NO_TUNNEL);
         }
         let Ok(path_len) = Path::normalize_len(head, &mut self.scratch) else {
             return Decision::Reply(Reply::BAD_PATH);

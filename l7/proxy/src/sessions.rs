@@ -6,8 +6,9 @@
 
 use sluice_arch::{huge_capacity, prefetch_bytes, prefetch_read};
 use sluice_base::{ClusterId, ConnId, EndpointId, ListenerId, SlabKey};
-use sluice_l7_core::Role as CodecRole;
+use sluice_l7_core::{Role as CodecRole, StreamId};
 use sluice_l7_http1::Http1;
+use sluice_l7_http2::{Config as Http2Config, Http2};
 
 use crate::address::Address;
 use crate::codec::{Coded, SessionCodec};
@@ -47,6 +48,8 @@ pub(crate) struct Upstream {
     pub(crate) remote: Address,
     /// What the connection was made with; a pool takes back only its own kind.
     pub(crate) made_with: u32,
+    /// HTTP/2 is spoken on it.
+    pub(crate) http2: bool,
     /// Version of the snapshot whose ids it names, or of a newer one that has them all.
     pub(crate) named: u64,
     /// A response has been received on it: it is a connection that was reused from then on.
@@ -104,7 +107,7 @@ pub(crate) struct Session {
     pub(crate) role: Role,
 }
 
-const _: () = assert!(size_of::<Session>() <= 104, "what a relay has two of");
+const _: () = assert!(size_of::<Session>() <= 112, "what a relay has two of");
 
 impl Session {
     const fn vacant() -> Self {
@@ -149,6 +152,24 @@ impl Session {
         key
     }
 
+    /// The exchange that a stream carries.
+    #[inline]
+    pub(crate) fn exchange_on(&self, stream: StreamId) -> Option<ExchangeKey> {
+        match &self.codec {
+            SessionCodec::Http2(coded) => coded.codec.token(stream).and_then(key_of),
+            SessionCodec::Http1(_) | SessionCodec::Opaque => self.exchange(),
+        }
+    }
+
+    /// From now on a stream carries this exchange.
+    #[inline]
+    pub(crate) fn attach(&mut self, stream: StreamId, key: ExchangeKey) {
+        match &mut self.codec {
+            SessionCodec::Http2(coded) => coded.codec.set_token(stream, token_of(key)),
+            SessionCodec::Http1(_) | SessionCodec::Opaque => self.set_exchange(Some(key)),
+        }
+    }
+
     /// The other side of the relay that it is one side of.
     #[inline]
     pub(crate) fn partner(&self) -> Option<ConnId> {
@@ -180,6 +201,17 @@ impl Session {
     }
 }
 
+/// An exchange as the number that a stream carries. Generations of exchanges are odd: 0 is none.
+fn token_of(key: ExchangeKey) -> u64 {
+    u64::from(key.generation) << 32 | u64::from(key.index)
+}
+
+/// The other way round.
+pub(crate) fn key_of(token: u64) -> Option<ExchangeKey> {
+    let key = ExchangeKey { index: token as u32, generation: (token >> 32) as u32 };
+    (token != 0).then_some(key)
+}
+
 /// There were never as many HTTP connections before.
 #[cold]
 fn new_http1(role: CodecRole) -> SessionCodec {
@@ -191,7 +223,8 @@ pub(crate) struct Sessions {
     slots: Vec<Session>,
     /// Codecs of sessions that are gone, for those to come.
     #[expect(clippy::vec_box, reason = "a session takes the box as it is")]
-    codecs: Vec<Box<Coded<Http1>>>,
+    codecs: Vec<Box<Coded<Http1, bool>>>,
+    http2_config: Http2Config,
     used: usize,
     limit: usize,
 }
@@ -200,15 +233,26 @@ impl Sessions {
     /// Room for `limit` sessions; memory is touched when a slot is first used.
     pub(crate) fn new(limit: u32) -> Self {
         let limit = limit as usize;
-        Self { slots: huge_capacity(limit), codecs: Vec::new(), used: 0, limit }
+        Self {
+            slots: huge_capacity(limit),
+            codecs: Vec::new(),
+            http2_config: Http2Config { connect_protocol: false, ..Http2Config::default() },
+            used: 0,
+            limit,
+        }
     }
 
     /// A codec for a fresh connection.
     #[inline]
     pub(crate) fn http1(&mut self, role: CodecRole) -> SessionCodec {
         let Some(mut codec) = self.codecs.pop() else { return new_http1(role) };
-        codec.codec = Http1::new(role);
+        (codec.codec, codec.more) = (Http1::new(role), false);
         SessionCodec::Http1(codec)
+    }
+
+    /// A codec for a fresh connection of HTTP/2.
+    pub(crate) fn http2(&self, role: CodecRole) -> SessionCodec {
+        SessionCodec::Http2(Box::new(Coded::new(Http2::new(role, &self.http2_config))))
     }
 
     /// Takes back a codec that is done with.

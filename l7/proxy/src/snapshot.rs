@@ -61,6 +61,7 @@ pub struct CompiledCluster {
     pub(crate) stamp: u64,
     /// A number for how connections are made; another number, other connections.
     pub(crate) made_with: u32,
+    pub(crate) http: HttpVersion,
     pub(crate) connect_timeout: Duration,
     pub(crate) idle_timeout: Option<Duration>,
     /// Where requests go.
@@ -253,11 +254,14 @@ impl CompiledCluster {
             registry.cluster(cluster.id, cluster.max_connections, cluster.max_pending);
         let protocol = match cluster.http {
             HttpVersion::Http11 => 1,
+            HttpVersion::Http2 => 2,
+            HttpVersion::Same => 3,
         };
         Self {
             id: cluster.id,
             stamp,
             made_with: made_with(protocol, &cluster.tcp),
+            http: cluster.http,
             connect_timeout: cluster.connect_timeout,
             idle_timeout: cluster.idle_timeout,
             endpoints: EndpointSet::new(cluster),

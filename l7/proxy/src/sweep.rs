@@ -83,7 +83,9 @@ impl Proxy {
         if !self.draining && !gone {
             return;
         }
-        let idle = session.exchange().is_none() && session.codec.is_input_empty();
+        let busy = session.exchange().is_some() || !session.codec.is_idle();
+        let idle = !busy && session.codec.is_input_empty();
+        let multiplexed = session.codec.is_multiplexed();
         if idle {
             if let Some(state) = self.listener(listener) {
                 state.counters.downstream_cx_drain_close.increment();
@@ -91,6 +93,9 @@ impl Proxy {
             self.close_downstream(conn);
         } else {
             session.drain_codec(&mut self.wires);
+            if multiplexed {
+                self.settle_multiplexed(conn);
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The life of connections to endpoints: asked for, up, idle, gone.
 
 use sluice_base::{ClusterId, ConnId, EndpointId, Instant};
-use sluice_l7_core::{Role as CodecRole, StreamId};
+use sluice_l7_core::{ResetReason, Role as CodecRole, StreamId};
 
 use crate::codec::SessionCodec;
 use crate::events::{CloseReason, ConnectRefused};
@@ -29,6 +29,7 @@ impl Proxy {
             endpoint: attempt.endpoint,
             remote: attempt.remote.into(),
             made_with: attempt.made_with,
+            http2: attempt.http2,
             named: attempt.named,
             used: false,
             endpoint_links: Links::NONE,
@@ -37,6 +38,7 @@ impl Proxy {
         if !self.sessions.insert(conn, role, SessionCodec::Opaque) {
             self.counters.session_table_full.increment();
             self.wires.verbs.push_back(Verb::Abort { conn });
+            self.attempt_over(attempt.endpoint, attempt.http2);
             self.connection_ended(attempt.cluster);
             if let Some(key) = attempt.exchange {
                 self.fail_upstream(key, Failure::Connect);
@@ -62,6 +64,7 @@ impl Proxy {
         if let Some(state) = self.pools.cluster(attempt.cluster) {
             state.counters.upstream_cx_connect_fail.increment();
         }
+        self.attempt_over(attempt.endpoint, attempt.http2);
         self.connection_ended(attempt.cluster);
         if let Some(key) = attempt.exchange {
             self.fail_upstream(key, Failure::Connect);
@@ -81,6 +84,9 @@ impl Proxy {
         }
         let waits = session.take_exchange();
         self.session_timers.set(conn.index, Instant::NEVER);
+        if upstream.http2 {
+            return self.multiplexed_connected(conn, waits);
+        }
         let kind = waits.and_then(|key| self.exchanges.get(key)).map(|exchange| exchange.kind);
         match (waits, kind) {
             (Some(key), Some(Kind::Tcp)) => self.relay_connected(key, conn),
@@ -98,6 +104,60 @@ impl Proxy {
                 }
             }
         }
+    }
+
+    /// A connection of HTTP/2 is up, or will never be.
+    fn attempt_over(&mut self, endpoint: EndpointId, http2: bool) {
+        if http2 {
+            self.pools.count_connecting(endpoint, false);
+        }
+    }
+
+    /// HTTP/2 begins on a connection to an endpoint.
+    fn multiplexed_connected(&mut self, conn: ConnId, waits: Option<ExchangeKey>) {
+        let codec = self.sessions.http2(CodecRole::Client);
+        let Some(session) = self.sessions.get_mut(conn) else { return };
+        session.codec = codec;
+        let Some(&Upstream { cluster, endpoint, .. }) = session.upstream() else { return };
+        self.attempt_over(endpoint, true);
+        if let Some(state) = self.pools.cluster(cluster) {
+            state.counters.upstream_cx_http2_total.increment();
+        }
+        if let Some(key) = waits {
+            self.send_request(key, conn);
+        }
+        self.stream_free(conn);
+    }
+
+    /// A connection that carries many exchanges has room for one more, or none at all.
+    pub(crate) fn stream_free(&mut self, conn: ConnId) {
+        self.settle_multiplexed(conn);
+        let Some(session) = self.sessions.get(conn).filter(|it| !it.status.lingering) else {
+            return;
+        };
+        let Some(&Upstream { cluster, endpoint, made_with, .. }) = session.upstream() else {
+            return;
+        };
+        let Some(state) = self.pools.kept(cluster, endpoint, made_with) else {
+            return self.retire_multiplexed(conn);
+        };
+        let waited_for = state.is_waited_for();
+        let usable = session.codec.is_reusable() && !session.status.peer_closed;
+        if usable && !session.status.idle {
+            self.pools.park(conn, &mut self.sessions);
+        }
+        if usable && waited_for {
+            self.serve_queue(cluster);
+        }
+    }
+
+    /// No more requests on it; it closes with the last one.
+    pub(crate) fn retire_multiplexed(&mut self, conn: ConnId) {
+        self.pools.unpark(conn, &mut self.sessions);
+        if let Some(session) = self.sessions.get_mut(conn) {
+            session.drain_codec(&mut self.wires);
+        }
+        self.settle_multiplexed(conn);
     }
 
     /// The connection is up and carries nothing: to who waits, or to the pool.
@@ -131,6 +191,7 @@ impl Proxy {
         let Some(upstream) = exchange.upstream.take() else { return };
         exchange.state = State::Local;
         let conn = upstream.conn;
+        let response_owed = std::mem::take(&mut exchange.response_owed) as usize;
         let Some(session) = self.sessions.get_mut(conn) else { return };
         session.set_exchange(None);
         let owed = std::mem::take(&mut session.owed) as usize;
@@ -138,9 +199,18 @@ impl Proxy {
         self.load.end(endpoint);
         if let Some(state) = self.pools.cluster(cluster) {
             state.counters.upstream_rq_active.subtract(1);
-            if !reusable {
+            if !reusable && !session.codec.is_multiplexed() {
                 state.counters.upstream_cx_destroy_with_active_rq.increment();
             }
+        }
+        if session.codec.is_multiplexed() {
+            if response_owed > 0 {
+                session.credit_body(upstream.stream, response_owed, &mut self.wires);
+            }
+            if !reusable {
+                session.reset_stream(upstream.stream, ResetReason::Cancelled, &mut self.wires);
+            }
+            return self.stream_free(conn);
         }
         if !reusable {
             self.abort_upstream(conn);
@@ -201,7 +271,13 @@ impl Proxy {
             return;
         }
         let Some(upstream) = session.upstream().copied() else { return };
+        if session.codec.is_multiplexed() {
+            return self.multiplexed_gone(conn, &upstream);
+        }
         let waits = session.take_exchange();
+        if !connected {
+            self.attempt_over(upstream.endpoint, upstream.http2);
+        }
         let (cluster, used) = (upstream.cluster, upstream.used);
         self.forget(conn);
         if let Some(state) = self.pools.cluster(cluster) {
@@ -228,7 +304,7 @@ impl Proxy {
     }
 
     /// The exchange's connection is gone already: only the books are left to correct.
-    fn detach_dead(&mut self, key: ExchangeKey, endpoint: EndpointId) {
+    pub(crate) fn detach_dead(&mut self, key: ExchangeKey, endpoint: EndpointId) {
         let Some(exchange) = self.exchanges.get_mut(key) else { return };
         if exchange.upstream.take().is_none() {
             return;
@@ -260,7 +336,11 @@ impl Proxy {
     pub(crate) fn connect_timeout(&mut self, conn: ConnId) {
         let Some(session) = self.sessions.get_mut(conn) else { return };
         let waits = session.take_exchange();
-        let cluster = session.upstream().map(|upstream| upstream.cluster);
+        let upstream = session.upstream().copied();
+        let cluster = upstream.map(|upstream| upstream.cluster);
+        if let Some(upstream) = upstream {
+            self.attempt_over(upstream.endpoint, upstream.http2);
+        }
         if let Some(state) = cluster.and_then(|id| self.pools.cluster(id)) {
             state.counters.upstream_cx_connect_timeout.increment();
             state.counters.upstream_cx_connect_fail.increment();
@@ -274,6 +354,9 @@ impl Proxy {
     /// The endpoint sends no more.
     pub(crate) fn upstream_peer_closed(&mut self, conn: ConnId) {
         let Some(session) = self.sessions.get_mut(conn) else { return };
+        if session.codec.is_multiplexed() {
+            return self.run_multiplexed(conn);
+        }
         if session.exchange().is_none() {
             self.close_upstream(conn);
             return;
@@ -283,14 +366,25 @@ impl Proxy {
 
     /// Closes idle connections of a cluster that its newest version does not keep.
     pub(crate) fn close_unkept(&mut self, cluster: ClusterId) {
-        let mut index = self.pools.idle_of(cluster);
+        for http2 in [false, true] {
+            self.close_unkept_of(cluster, http2);
+        }
+    }
+
+    fn close_unkept_of(&mut self, cluster: ClusterId, http2: bool) {
+        let mut index = self.pools.idle_of(cluster, http2);
         while index != NO_SESSION {
             let Some(conn) = self.sessions.at(index) else { return };
             let Some(upstream) = self.sessions.get(conn).and_then(|s| s.upstream()).copied() else {
                 return;
             };
             index = upstream.cluster_links.next;
-            if !self.pools.keeps(cluster, upstream.endpoint, upstream.made_with) {
+            if self.pools.keeps(cluster, upstream.endpoint, upstream.made_with) {
+                continue;
+            }
+            if upstream.http2 {
+                self.retire_multiplexed(conn);
+            } else {
                 self.close_upstream(conn);
             }
         }

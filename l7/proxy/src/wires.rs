@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use sluice_base::{ConnId, Instant};
 use sluice_buf::{Chain, Pool};
 use sluice_l7_core::{
-    BodyLength, Codec, CodecContext, EncodeError, Event, Head, HeadLimits, HeadPool, ProtocolError,
-    StreamId,
+    BodyLength, Codec, CodecContext, Drained, EncodeError, Event, Head, HeadLimits, HeadPool,
+    ProtocolError, ResetReason, StreamId,
 };
 
 use crate::codec::SessionCodec;
@@ -64,25 +64,44 @@ macro_rules! coded {
     ($session:ident, $wires:ident, $limits:expr, |$coded:ident, $cx:ident| $call:expr, $opaque:expr) => {
         match &mut $session.codec {
             SessionCodec::Opaque => $opaque,
-            SessionCodec::Http1(coded) => {
-                let $coded = &mut **coded;
-                let $cx = &mut CodecContext {
-                    output: &mut $coded.output,
-                    pool: &$wires.pool,
-                    heads: &mut $wires.heads,
-                    limits: $limits,
-                    now: $wires.now,
-                };
-                $call
-            }
+            SessionCodec::Http1(coded) => coded!(@call coded, $wires, $limits, |$coded, $cx| $call),
+            SessionCodec::Http2(coded) => coded!(@call coded, $wires, $limits, |$coded, $cx| $call),
         }
     };
+    (@call $boxed:ident, $wires:ident, $limits:expr, |$coded:ident, $cx:ident| $call:expr) => {{
+        let $coded = &mut **$boxed;
+        let $cx = &mut CodecContext {
+            output: &mut $coded.output,
+            pool: &$wires.pool,
+            heads: &mut $wires.heads,
+            limits: $limits,
+            now: $wires.now,
+        };
+        $call
+    }};
 }
 
 /// The codec's verbs, with the session's own chains.
 impl Session {
-    #[inline]
+    // Inlined always: an event is too large to be handed on.
+    #[inline(always)]
     pub(crate) fn decode(
+        &mut self,
+        limits: &HeadLimits,
+        wires: &mut Wires,
+    ) -> Result<Option<Event>, ProtocolError> {
+        match &mut self.codec {
+            SessionCodec::Http1(coded) => {
+                coded!(@call coded, wires, limits, |coded, cx| coded.codec.decode(&mut coded.input, cx))
+            }
+            SessionCodec::Opaque => Ok(None),
+            SessionCodec::Http2(_) => self.decode_multiplexed(limits, wires),
+        }
+    }
+
+    // Out of line, so that HTTP/1.1 does not pay for it.
+    #[inline(never)]
+    fn decode_multiplexed(
         &mut self,
         limits: &HeadLimits,
         wires: &mut Wires,
@@ -116,8 +135,27 @@ impl Session {
         )
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn encode_body(
+        &mut self,
+        stream: StreamId,
+        bytes: &mut Chain,
+        wires: &mut Wires,
+    ) -> Result<usize, EncodeError> {
+        match &mut self.codec {
+            SessionCodec::Http1(coded) => {
+                let limits = &wires.response_limits;
+                coded!(@call coded, wires, limits, |coded, cx| {
+                    coded.codec.encode_body(stream, bytes, cx)
+                })
+            }
+            SessionCodec::Opaque => Err(EncodeError::WrongState),
+            SessionCodec::Http2(_) => self.encode_body_multiplexed(stream, bytes, wires),
+        }
+    }
+
+    #[inline(never)]
+    fn encode_body_multiplexed(
         &mut self,
         stream: StreamId,
         bytes: &mut Chain,
@@ -147,6 +185,39 @@ impl Session {
     pub(crate) fn drain_codec(&mut self, wires: &mut Wires) {
         let limits = &wires.response_limits;
         coded!(self, wires, limits, |coded, cx| coded.codec.drain(cx), ());
+    }
+
+    /// Gives a stream up, where the others go on.
+    pub(crate) fn reset_stream(
+        &mut self,
+        stream: StreamId,
+        reason: ResetReason,
+        wires: &mut Wires,
+    ) {
+        let limits = &wires.response_limits;
+        coded!(self, wires, limits, |coded, cx| coded.codec.encode_reset(stream, reason, cx), ());
+    }
+
+    /// Writes body bytes that waited for a window or for their turn.
+    pub(crate) fn poll_body(&mut self, burst: usize, wires: &mut Wires) -> Option<Drained> {
+        let limits = &wires.response_limits;
+        coded!(self, wires, limits, |coded, cx| coded.codec.poll_body(burst, cx), None)
+    }
+
+    /// Lets the windows of a connection grow.
+    pub(crate) fn grant_window(&mut self, bytes: u32, wires: &mut Wires) {
+        let SessionCodec::Http2(coded) = &mut self.codec else { return };
+        let limits = &wires.response_limits;
+        coded!(@call coded, wires, limits, |coded, cx| coded.codec.grant_window(bytes, cx));
+    }
+
+    /// Does what the codec's deadlines ask for.
+    pub(crate) fn handle_timeout(
+        &mut self,
+        wires: &mut Wires,
+    ) -> Result<Option<Event>, ProtocolError> {
+        let limits = &wires.response_limits;
+        coded!(self, wires, limits, |coded, cx| coded.codec.handle_timeout(cx), Ok(None))
     }
 
     /// `bytes` of a stream's body went on to the other side: gives them back to the peer.

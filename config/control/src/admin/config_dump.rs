@@ -246,6 +246,8 @@ fn dump_cluster(cluster: &Cluster) -> Value {
         "idle_timeout": timeout(cluster.idle_timeout),
         "http": match cluster.http {
             HttpVersion::Http11 => "1.1",
+            HttpVersion::Http2 => "2",
+            HttpVersion::Same => "same",
         },
         "max_connections": cluster.max_connections,
         "max_pending": cluster.max_pending,

@@ -103,8 +103,9 @@ pub(super) fn cluster(
     }
     let idle_timeout = section.take("idle_timeout").and_then(|value| value.duration(report));
     let http = section.take("http").and_then(|value| {
-        let later = "HTTP/2 to endpoints comes with a later version";
-        value.word(&[("1.1", HttpVersion::Http11)], &[("2", later), ("same", later)], report)
+        let words =
+            [("1.1", HttpVersion::Http11), ("2", HttpVersion::Http2), ("same", HttpVersion::Same)];
+        value.word(&words, &[], report)
     });
     let max_connections = number(&mut section, "max_connections", report);
     let max_pending = number(&mut section, "max_pending", report);

@@ -1,0 +1,161 @@
+//! HTTP/2 on either side, and between the versions: curl, nghttp and h2load as clients, nginx as a
+//! backend.
+
+use std::time::Duration;
+
+use crate::lab::{Backend, Client, Lab, Nginx, Sluice, respond, tap_config};
+
+const SITE: &str = r#"
+[[listener]]
+name = "web"
+address = "10.9.0.2:80"
+[[listener.virtual_host]]
+domains = ["*"]
+[[listener.virtual_host.route]]
+prefix = "/one/"
+cluster = "one"
+[[listener.virtual_host.route]]
+prefix = "/two/"
+cluster = "two"
+[[listener.virtual_host.route]]
+prefix = "/same/"
+cluster = "same"
+[[listener.virtual_host.route]]
+prefix = "/sink/"
+cluster = "sink"
+[[listener.virtual_host.route]]
+prefix = "/direct"
+direct_response = { status = 200, body = "ours\n" }
+
+[[cluster]]
+name = "one"
+endpoints = ["10.9.0.1:8081"]
+[[cluster]]
+name = "two"
+http = "2"
+endpoints = ["10.9.0.1:8082"]
+[[cluster]]
+name = "same"
+http = "same"
+endpoints = ["10.9.0.1:8083"]
+[[cluster]]
+name = "sink"
+endpoints = ["10.9.0.1:8084"]
+"#;
+
+/// nginx 1.22 speaks either version on a port, not both: `same` gets one that speaks HTTP/2.
+fn nginx(lab: &Lab) -> Nginx {
+    let server = |port: u16, protocol: &str| {
+        format!(
+            "server {{ listen 10.9.0.1:{port} {protocol} backlog=8192; http2_max_requests 10000000; \
+             location ~ ^/[a-z]+/large$ {{ try_files /large =404; }} \
+             location / {{ return 200 \"$server_protocol $http_host $request_uri\\n\"; }} }}"
+        )
+    };
+    lab.write("www/large", (0..3_000_000u32).map(|i| (i % 251) as u8).collect::<Vec<_>>());
+    let servers = [server(8081, ""), server(8082, "http2"), server(8083, "http2")];
+    Nginx::start(lab, 8081, &servers.concat())
+}
+
+const URL: &str = "http://10.9.0.2/sink/x";
+const TWO: &str = "--http2-prior-knowledge";
+const ONE: &str = "--http1.1";
+
+#[test]
+fn both_versions_meet_both_versions() {
+    let lab = Lab::new();
+    std::fs::create_dir_all(lab.path("www")).expect("the folder is ours");
+    let sluice = Sluice::start(&lab, &tap_config(SITE));
+    let _nginx = nginx(&lab);
+    for client in [ONE, TWO] {
+        for (cluster, spoken) in [("one", "HTTP/1.1"), ("two", "HTTP/2.0")] {
+            let url = format!("http://10.9.0.2/{cluster}/x?y");
+            let text = lab.fetch(&[client, &url]);
+            assert_eq!(text, format!("{spoken} 10.9.0.2 /{cluster}/x?y\n"), "{client}");
+            let url = format!("http://10.9.0.2/{cluster}/large");
+            lab.fetch(&[client, "-o", "down", &url]);
+            lab.run(5, "cmp www/large down").expect_success();
+            let head = lab.fetch(&[client, "-I", &url]);
+            assert!(head.to_lowercase().contains("content-length: 3000000"), "{head}");
+        }
+        let version = lab.fetch(&[client, "-w", "%{http_version}", "http://10.9.0.2/direct"]);
+        assert_eq!(version, format!("ours\n{}", if client == TWO { "2" } else { "1.1" }));
+    }
+    assert!(lab.fetch(&[TWO, "http://10.9.0.2/same/x"]).starts_with("HTTP/2.0 "));
+    // What speaks HTTP/2 alone is no backend for a request of HTTP/1.1.
+    let status = ["-o", "/dev/null", "-w", "%{http_code}", ONE, "http://10.9.0.2/same/x"];
+    assert_eq!(lab.fetch(&status), "502");
+    let line = sluice.log_of("/two/x?y");
+    assert_eq!(line["protocol"], "HTTP/1.1", "{line}");
+    let metrics = sluice.metrics();
+    assert!(metrics.sum("envoy_http_downstream_cx_http2_total", &[]) >= 6);
+    let two = ["envoy_cluster_name=\"two\""];
+    assert_eq!(metrics.sum("envoy_cluster_upstream_cx_http2_total", &two), 1, "one for all");
+    assert_eq!(metrics.sum("envoy_cluster_upstream_cx_protocol_error", &two), 0);
+    sluice.stop();
+}
+
+#[test]
+fn uploads_of_known_and_of_unknown_length() {
+    let lab = Lab::new();
+    let sluice = Sluice::start(&lab, &tap_config(SITE));
+    let _sink = Backend::http("10.9.0.1:8084", |request, stream| {
+        let sum =
+            request.body.iter().fold(0u64, |sum, byte| sum * 31 % 1_000_003 + u64::from(*byte));
+        let chunked = request.header("transfer-encoding").is_some();
+        respond(stream, "200 OK", &[], format!("{} {sum} {chunked}", request.body.len()).as_bytes())
+    });
+    let body: Vec<u8> = (0..2_000_000u32).map(|i| (i % 241) as u8).collect();
+    let sum = body.iter().fold(0u64, |sum, byte| sum * 31 % 1_000_003 + u64::from(*byte));
+    lab.write("body", body);
+    for (source, chunked) in [("-T body", false), ("-T - < body", true)] {
+        for client in [ONE, TWO] {
+            let script = format!("curl -sS -m 30 {client} -H Expect: -X POST {URL} {source}\n");
+            lab.write("upload.sh", script);
+            let said = lab.run(40, "sh upload.sh").expect_success().stdout;
+            assert_eq!(said, format!("2000000 {sum} {chunked}"), "{client} {source}");
+        }
+    }
+    sluice.stop();
+}
+
+#[test]
+fn many_streams_of_many_connections() {
+    let lab = Lab::new();
+    std::fs::create_dir_all(lab.path("www")).expect("the folder is ours");
+    let sluice = Sluice::start(&lab, &tap_config(SITE));
+    let _nginx = nginx(&lab);
+    for path in ["one/x", "two/x", "direct"] {
+        let load = format!("h2load -n 5000 -c 10 -m 20 http://10.9.0.2/{path}");
+        let said = lab.run(60, &load).expect_success().stdout;
+        assert!(said.contains("5000 succeeded, 0 failed, 0 errored, 0 timeout"), "{said}");
+        assert!(said.contains("status codes: 5000 2xx"), "{said}");
+    }
+    let load = lab.run(60, "wrk -t 1 -c 20 -d 2s http://10.9.0.2/two/x").expect_success().stdout;
+    assert!(!load.contains("Socket errors") && !load.contains("Non-2xx"), "{load}");
+    let two = ["envoy_cluster_name=\"two\""];
+    let made = sluice.metrics().sum("envoy_cluster_upstream_cx_http2_total", &two);
+    assert!((1..=6).contains(&made), "{made} connections for at most 200 streams at a time");
+    sluice.stop();
+}
+
+#[test]
+fn the_preface_may_come_in_pieces_and_what_only_begins_like_it_is_refused() {
+    let lab = Lab::new();
+    let sluice = Sluice::start(&lab, &tap_config(SITE));
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    let mut client = Client::connect("10.9.0.2:80");
+    for cut in [0..3, 3..17, 17..24] {
+        client.send(&preface[cut]);
+        std::thread::sleep(Duration::from_millis(30));
+    }
+    client.send(settings);
+    let header = client.read_exactly(9);
+    assert_eq!((header[3], header[5..9].to_vec()), (4, vec![0; 4]), "SETTINGS come first");
+    let mut client = Client::connect("10.9.0.2:80");
+    client.send(b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n");
+    assert!(client.response().status >= 400);
+    client.expect_end();
+    sluice.stop();
+}
