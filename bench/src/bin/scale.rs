@@ -29,7 +29,7 @@ struct Limit {
 
 /// Bytes of state per idle established connection, and per proxied pair.
 const CONNECTION: Limit = Limit { gate: 380.0, goal: 400.0 };
-const PAIR: Limit = Limit { gate: 985.0, goal: 1_000.0 };
+const PAIR: Limit = Limit { gate: 1_000.0, goal: 1_000.0 };
 /// Instructions among many, of those among few.
 const AMONG_MANY: Limit = Limit { gate: 1.12, goal: 1.1 };
 const PAIR_AMONG_MANY: Limit = Limit { gate: 1.35, goal: 1.1 };
