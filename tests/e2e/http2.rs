@@ -1,9 +1,9 @@
-//! HTTP/2 on either side, and between the versions: curl, nghttp and h2load as clients, nginx as a
-//! backend.
+//! HTTP/2 on either side, and between the versions: curl and h2load as clients, nginx as a backend;
+//! h2spec, and gRPC's own interoperability tests through Sluice.
 
 use std::time::Duration;
 
-use crate::lab::{Backend, Client, Lab, Nginx, Sluice, respond, tap_config};
+use crate::lab::{Backend, Client, Lab, Nginx, Sluice, respond, tap_config, wait_until};
 
 const SITE: &str = r#"
 [[listener]]
@@ -157,5 +157,86 @@ fn the_preface_may_come_in_pieces_and_what_only_begins_like_it_is_refused() {
     client.send(b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n");
     assert!(client.response().status >= 400);
     client.expect_end();
+    sluice.stop();
+}
+
+/// A program of `tests/peers`.
+fn peer(name: &str) -> String {
+    let target = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".to_owned());
+    let path =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(target).join("peers").join(name);
+    assert!(path.exists(), "{} is missing: make deps", path.display());
+    path.to_str().expect("a path in UTF-8").to_owned()
+}
+
+/// What h2spec asks for and does not get, with the reason.
+const NOT_AS_H2SPEC_WANTS: [&str; 2] = [
+    // 3.5, 2: what does not begin as HTTP/2 is HTTP/1.1 here, and is answered in it (RFC 9113, 3.4
+    // lets an endpoint do that where both are spoken).
+    "Sends invalid connection preface",
+    // 5.3.1, 2: RFC 9113, 5.3.2 deprecates priorities; what PRIORITY says on an idle stream, where there
+    // is nothing to reset, is ignored.
+    "Sends PRIORITY frame that depend on itself",
+];
+
+#[test]
+fn h2spec_is_content_but_for_a_list() {
+    let lab = Lab::new();
+    let sluice = Sluice::start(&lab, &tap_config(SITE));
+    let _sink = Backend::http("10.9.0.1:8084", |_, stream| respond(stream, "200 OK", &[], b"done"));
+    let command = format!("{} -h 10.9.0.2 -p 80 -P /sink/x -o 3", peer("h2spec"));
+    let said = lab.run(300, &command).stdout;
+    let failed: Vec<&str> = said
+        .lines()
+        .filter_map(|line| line.split_once("\u{d7} ")?.1.split_once(": "))
+        .map(|(_, what)| what)
+        .collect();
+    let passed = said.lines().find(|line| line.contains(" passed, ")).unwrap_or_default();
+    assert!(passed.starts_with("145 tests, "), "{said}");
+    for what in &failed {
+        assert!(NOT_AS_H2SPEC_WANTS.contains(what), "{what}: {said}");
+    }
+    sluice.stop();
+}
+
+/// Those of the list that need neither TLS nor somebody's cloud.
+const CASES: [&str; 16] = [
+    "empty_unary",
+    "large_unary",
+    "client_streaming",
+    "server_streaming",
+    "ping_pong",
+    "empty_stream",
+    "timeout_on_sleeping_server",
+    "cancel_after_begin",
+    "cancel_after_first_response",
+    "status_code_and_message",
+    "special_status_message",
+    "custom_metadata",
+    "unimplemented_method",
+    "unimplemented_service",
+    "rpc_soak",
+    "channel_soak",
+];
+
+#[test]
+fn grpc_s_own_interoperability_tests_pass() {
+    let lab = Lab::new();
+    let sluice = Sluice::start(
+        &lab,
+        &tap_config(&SITE.replace("prefix = \"/same/\"", "prefix = \"/grpc.testing\"")),
+    );
+    let _server = lab.spawn("grpc", &format!("timeout 120 {} -port 8083", peer("server")));
+    wait_until(10, "the server to listen", || {
+        std::net::TcpStream::connect(("10.9.0.1", 8083)).is_ok()
+    });
+    for case in CASES {
+        let client = peer("client");
+        let command = format!("{client} -server_host 10.9.0.2 -server_port 80 -test_case {case}");
+        let done = lab.run(60, &command);
+        assert_eq!(done.code(), 0, "{case}: {}", done.stderr);
+    }
+    let made = sluice.metrics().sum("envoy_cluster_upstream_cx_http2_total", &[]);
+    assert!((1..=3).contains(&made), "{made} connections for all calls");
     sluice.stop();
 }
