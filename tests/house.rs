@@ -74,6 +74,7 @@ const TABLE: &[(&str, Kind, &[&str])] = &[
             "sluice-buf",
             "sluice-config-model",
             "sluice-l7-core",
+            "sluice-l7-grpc",
             "sluice-l7-http1",
             "sluice-l7-http2",
             "sluice-l7-filter",

@@ -237,6 +237,23 @@ fn grpc_s_own_interoperability_tests_pass() {
         assert_eq!(done.code(), 0, "{case}: {}", done.stderr);
     }
     let made = sluice.metrics().sum("envoy_cluster_upstream_cx_http2_total", &[]);
+    // What we answer ourselves is told as gRPC has it: no route, then an endpoint that is gone.
+    let call = |path: &str| {
+        let url = format!("http://10.9.0.2{path}");
+        let words = [TWO, "-i", "-X", "POST", "-H", "content-type: application/grpc+proto", &url];
+        lab.fetch(&words)
+    };
+    let nowhere = call("/other.Service/Method");
+    assert!(nowhere.starts_with("HTTP/2 200"), "{nowhere}");
+    assert!(nowhere.contains("content-type: application/grpc\r\n"), "{nowhere}");
+    assert!(nowhere.contains("grpc-status: 12\r\n"), "{nowhere}");
+    let refused = call("/one/x");
+    assert!(
+        refused.starts_with("HTTP/2 200") && refused.contains("grpc-status: 14\r\n"),
+        "{refused}"
+    );
+    assert!(refused.contains("grpc-message: upstream connect error"), "{refused}");
+    assert_eq!(sluice.log_of("/one/x")["response_flags"], "UF,URX");
     assert!((1..=3).contains(&made), "{made} connections for all calls");
     sluice.stop();
 }

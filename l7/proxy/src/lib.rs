@@ -66,6 +66,7 @@ mod ending;
 mod events;
 mod exchange;
 mod flags;
+mod grpc;
 mod limits;
 mod log;
 mod multiplex;

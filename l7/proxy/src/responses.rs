@@ -7,6 +7,7 @@ use sluice_l7_filter::{FilterResult, LocalReply};
 
 use crate::exchange::{ExchangeKey, Kind, State};
 use crate::flags::ResponseFlags;
+use crate::grpc::GRPC_REPLY_STATUS;
 use crate::limits::REPLY_BYTES_MAX;
 use crate::proxy::Proxy;
 
@@ -105,16 +106,22 @@ impl Proxy {
         }
         exchange.status = parts.status;
         exchange.head_sent = true;
+        let grpc = self.grpc_status(key, parts);
         let whole = self.discard_request(key);
         let Some(session) = self.sessions.get_mut(conn) else { return };
         let multiplexed = session.codec.is_multiplexed();
         if self.draining || !(whole || multiplexed) {
             session.drain_codec(&mut self.wires);
         }
-        let written = self.write_reply(conn, stream, Some(key), parts);
-        let bytes = parts.body.len() as u64;
+        let written = match grpc {
+            Some(status) => self.write_grpc_reply(conn, stream, key, status, parts),
+            None => self.write_reply(conn, stream, Some(key), parts),
+        };
         if let Some(exchange) = self.exchanges.get_mut(key) {
-            exchange.response_bytes = bytes;
+            match grpc {
+                Some(_) => exchange.status = GRPC_REPLY_STATUS,
+                None => exchange.response_bytes = parts.body.len() as u64,
+            }
         }
         let flags = parts.flags;
         if !written && multiplexed {
