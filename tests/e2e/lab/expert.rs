@@ -97,9 +97,10 @@ impl Capture {
         for preference in ["ip.check_checksum", "tcp.check_checksum", "udp.check_checksum"] {
             words.extend(["-o".to_owned(), format!("{preference}:TRUE")]);
         }
-        // What is above TCP is not asked about: repeated segments confuse its reading.
+        // What is above TCP is not asked about: repeated segments confuse its reading, and any port of
+        // a client's may be some protocol's, whose grammar our bytes break.
         words.extend(["-o", "tcp.desegment_tcp_streams:FALSE"].map(str::to_owned));
-        words.extend(["--disable-protocol", "http"].map(str::to_owned));
+        words.extend(["-d", "tcp.port==1-65535,data"].map(str::to_owned));
         words.extend(["-T", "fields", "-E", "occurrence=f"].map(str::to_owned));
         for field in FIELDS {
             words.extend(["-e".to_owned(), field.to_owned()]);
