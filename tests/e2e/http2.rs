@@ -153,11 +153,15 @@ fn the_preface_may_come_in_pieces_and_what_only_begins_like_it_is_refused() {
     client.send(settings);
     let header = client.read_exactly(9);
     assert_eq!((header[3], header[5..9].to_vec()), (4, vec![0; 4]), "SETTINGS come first");
-    let mut client = Client::connect("10.9.0.2:80");
-    client.send(b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n");
-    assert!(client.response().status >= 400);
-    client.expect_end();
+    let mut other = Client::connect("10.9.0.2:80");
+    other.send(b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n");
+    assert!(other.response().status >= 400);
+    other.expect_end();
     sluice.stop();
+    // What carries nothing is closed with a GOAWAY that says so.
+    let rest = client.read_to_end();
+    let goaway = [0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    assert!(rest.ends_with(&goaway), "{rest:?}");
 }
 
 /// A program of `tests/peers`.
@@ -255,5 +259,55 @@ fn grpc_s_own_interoperability_tests_pass() {
     assert!(refused.contains("grpc-message: upstream connect error"), "{refused}");
     assert_eq!(sluice.log_of("/one/x")["response_flags"], "UF,URX");
     assert!((1..=3).contains(&made), "{made} connections for all calls");
+    sluice.stop();
+}
+
+/// A GET on a stream, by hand.
+fn get(stream: u8, path: &str) -> Vec<u8> {
+    // :method GET, :scheme http by number; :path and :authority as literals that are not indexed.
+    let mut block = vec![0x82, 0x86, 0x04, path.len() as u8];
+    block.extend_from_slice(path.as_bytes());
+    block.extend_from_slice(&[0x01, 8]);
+    block.extend_from_slice(b"10.9.0.2");
+    let mut frame = vec![0, 0, block.len() as u8, 1, 5, 0, 0, 0, stream];
+    frame.append(&mut block);
+    frame
+}
+
+#[test]
+fn a_stalled_stream_stalls_no_other() {
+    let lab = Lab::new();
+    std::fs::create_dir_all(lab.path("www")).expect("the folder is ours");
+    let sluice = Sluice::start(&lab, &tap_config(SITE));
+    let _nginx = nginx(&lab);
+    let mut client = Client::connect("10.9.0.2:80");
+    client.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    client.send([0, 0, 0, 4, 0, 0, 0, 0, 0]);
+    // The connection's window is large; every stream's is 65,535 bytes and never opens again.
+    client.send([0, 0, 4, 8, 0, 0, 0, 0, 0, 0, 0x40, 0, 0]);
+    let mut received = [0usize; 256];
+    let mut ended = [false; 256];
+    // One waits for ever; those behind it share its connection to the endpoint, and end.
+    for stream in (1..=41).step_by(2) {
+        client.send(get(stream, if stream == 1 { "/two/large" } else { "/two/x" }));
+        while !ended[usize::from(stream)] && (stream > 1 || received[1] < 65_535) {
+            let header = client.read_exactly(9);
+            let len =
+                usize::from(header[0]) << 16 | usize::from(header[1]) << 8 | usize::from(header[2]);
+            client.read_exactly(len);
+            let of = usize::from(header[8]);
+            assert!(header[3] != 3 && header[3] != 7, "RST_STREAM or GOAWAY on {of}");
+            if header[3] == 0 {
+                received[of] += len;
+                ended[of] = header[4] & 1 != 0;
+            }
+        }
+    }
+    assert_eq!(received[1], 65_535, "as much as its window allows");
+    let two = ["envoy_cluster_name=\"two\""];
+    assert_eq!(sluice.metrics().sum("envoy_cluster_upstream_cx_http2_total", &two), 1);
+    assert_eq!(sluice.metrics().sum("envoy_cluster_upstream_rq_active", &two), 1);
+    // What waits for its window is let go with the connection.
+    drop(client);
     sluice.stop();
 }

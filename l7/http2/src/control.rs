@@ -4,7 +4,7 @@ use sluice_base::Instant;
 use sluice_l7_core::{CodecContext, Event, ResetReason, Role, StreamId};
 
 use crate::budget::Class;
-use crate::connection::{Block, Drain, Http2};
+use crate::connection::{Block, Drain, Http2, Reading};
 use crate::decode::{self, Section};
 use crate::error::{ErrorCode, Fault};
 use crate::frame::{self, FrameHeader, FrameKind, HeadersPayload, flag};
@@ -470,6 +470,14 @@ impl Http2 {
             self.send_ping(cx);
         }
         self.timers.set(Timer::Drain, cx.now.plus_nanos(DRAIN_ROUND_TRIP_NANOS));
+    }
+
+    /// The connection is about to be closed: says up to which stream it served, unless it has.
+    pub fn say_goodbye(&mut self, cx: &mut CodecContext<'_>) {
+        let spoken = self.started && !matches!(self.reading, Reading::Failed);
+        if spoken && self.drain != Drain::Final {
+            self.finish_drain(cx);
+        }
     }
 
     pub(crate) fn finish_drain(&mut self, cx: &mut CodecContext<'_>) {

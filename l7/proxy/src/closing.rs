@@ -22,6 +22,9 @@ impl Proxy {
         if let Some(state) = session.downstream().and_then(|d| self.listener(d.listener)) {
             state.counters.downstream_cx_destroy_local.increment();
         }
+        if let Some(session) = self.sessions.get_mut(conn) {
+            session.say_goodbye(&mut self.wires);
+        }
         self.flush(conn);
         self.linger(conn);
     }

@@ -138,8 +138,8 @@ impl Proxy {
         if session.status.peer_closed && !session.status.queued {
             match session.handle_end_of_input(&mut self.wires) {
                 Ok(Some(event)) => self.multiplexed_event(conn, event),
-                Ok(None) => {}
-                Err(error) => return self.multiplexed_broken(conn, error),
+                // What opens windows would come from there: nothing goes on for long.
+                Ok(None) | Err(_) => return self.multiplexed_over(conn),
             }
         }
         self.settle_multiplexed(conn);
@@ -363,6 +363,28 @@ impl Proxy {
         self.flush_touched();
     }
 
+    /// The peer sends no more.
+    #[cold]
+    fn multiplexed_over(&mut self, conn: ConnId) {
+        self.settle_credit(conn);
+        let upstream = self.sessions.get(conn).and_then(|session| session.upstream()).copied();
+        match upstream {
+            None => {
+                self.cancel_all(conn, ResponseFlags::DOWNSTREAM_TERMINATION);
+                self.close_downstream(conn);
+            }
+            Some(Upstream { endpoint, used, .. }) => {
+                let keys = self.exchanges_on(conn);
+                self.close_upstream(conn);
+                for key in keys {
+                    self.detach_dead(key, endpoint);
+                    self.fail_upstream(key, Failure::Reset { reused: used });
+                }
+            }
+        }
+        self.flush_touched();
+    }
+
     /// An endpoint's connection is gone, with all that it carried.
     pub(crate) fn multiplexed_gone(&mut self, conn: ConnId, upstream: &Upstream) {
         let keys = self.exchanges_on(conn);
@@ -417,9 +439,6 @@ impl Proxy {
         if let Some(state) = listener.and_then(|id| self.listener(id)) {
             state.counters.downstream_rq_header_timeout.increment();
         }
-        if let Some(session) = self.sessions.get_mut(conn) {
-            session.drain_codec(&mut self.wires);
-        }
         self.cancel_all(conn, ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR);
         self.close_downstream(conn);
         self.flush_touched();
@@ -427,8 +446,7 @@ impl Proxy {
 
     /// It has carried nothing for long enough.
     fn multiplexed_idle(&mut self, conn: ConnId) {
-        let Some(session) = self.sessions.get_mut(conn) else { return };
-        session.drain_codec(&mut self.wires);
+        let Some(session) = self.sessions.get(conn) else { return };
         if let Some(listener) = session.downstream().map(|downstream| downstream.listener) {
             if let Some(state) = self.listener(listener) {
                 state.counters.downstream_cx_idle_timeout.increment();

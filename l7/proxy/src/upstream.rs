@@ -234,6 +234,7 @@ impl Proxy {
         debug_assert!(session.exchange().is_none(), "an exchange ends before its connection");
         let Some(upstream) = session.upstream().copied() else { return };
         let by_peer = session.status.peer_closed;
+        session.say_goodbye(&mut self.wires);
         self.flush(conn);
         self.linger(conn);
         self.count_destroyed(upstream.cluster, by_peer);

@@ -204,6 +204,14 @@ impl Session {
         coded!(self, wires, limits, |coded, cx| coded.codec.poll_body(burst, cx), None)
     }
 
+    /// Tells the peer of a connection that carries many exchanges which ones were served, before
+    /// it is closed (RFC 9113, 6.8).
+    pub(crate) fn say_goodbye(&mut self, wires: &mut Wires) {
+        let SessionCodec::Http2(coded) = &mut self.codec else { return };
+        let limits = &wires.response_limits;
+        coded!(@call coded, wires, limits, |coded, cx| coded.codec.say_goodbye(cx));
+    }
+
     /// Lets the windows of a connection grow.
     pub(crate) fn grant_window(&mut self, bytes: u32, wires: &mut Wires) {
         let SessionCodec::Http2(coded) = &mut self.codec else { return };
