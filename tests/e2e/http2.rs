@@ -1,6 +1,8 @@
 //! HTTP/2 on either side, and between the versions: curl and h2load as clients, nginx as a backend;
 //! h2spec, and gRPC's own interoperability tests through Sluice.
 
+use std::io::{Read, Write};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::lab::{Backend, Client, Lab, Nginx, Sluice, respond, tap_config, wait_until};
@@ -309,5 +311,72 @@ fn a_stalled_stream_stalls_no_other() {
     assert_eq!(sluice.metrics().sum("envoy_cluster_upstream_rq_active", &two), 1);
     // What waits for its window is let go with the connection.
     drop(client);
+    sluice.stop();
+}
+
+/// A backend of HTTP/2, by hand: `answer` says what to write for the head of a stream, of the how
+/// manieth request of all connections.
+fn by_hand(
+    address: &str,
+    answer: impl Fn(usize, [u8; 4]) -> Vec<u8> + Send + Sync + 'static,
+) -> Backend {
+    let count = AtomicUsize::new(0);
+    Backend::raw(address, move |mut stream| {
+        let mut preface = [0; 24];
+        let mut header = [0; 9];
+        if stream.read_exact(&mut preface).is_err() || stream.write_all(&SETTINGS).is_err() {
+            return;
+        }
+        while stream.read_exact(&mut header).is_ok() {
+            let mut payload = vec![0; usize::from(header[1]) << 8 | usize::from(header[2])];
+            if stream.read_exact(&mut payload).is_err() {
+                return;
+            }
+            if header[3] == 1 {
+                let id = [header[5], header[6], header[7], header[8]];
+                let bytes = answer(count.fetch_add(1, Ordering::Relaxed), id);
+                if stream.write_all(&bytes).is_err() {
+                    return;
+                }
+            }
+        }
+    })
+}
+
+const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+
+/// `:status: 200`, and nothing more.
+fn fine([a, b, c, d]: [u8; 4]) -> Vec<u8> {
+    vec![0, 0, 1, 1, 5, a, b, c, d, 0x88]
+}
+
+/// RFC 9113, 8.7: even a POST, and without a retry in the configuration; but once.
+#[test]
+fn what_an_endpoint_did_not_look_at_is_sent_once_more() {
+    let lab = Lab::new();
+    let mut site = String::new();
+    for (name, port) in [("refuses", 8085), ("leaves", 8086), ("never", 8087)] {
+        site.push_str(&format!(
+            "[[listener.virtual_host.route]]\nprefix = \"/{name}\"\ncluster = \"{name}\"\nretries = 0\n\
+             [[cluster]]\nname = \"{name}\"\nhttp = \"2\"\nendpoints = [\"10.9.0.1:{port}\"]\n"
+        ));
+    }
+    let head = "[[listener]]\nname = \"web\"\naddress = \"10.9.0.2:80\"\n\
+                [[listener.virtual_host]]\ndomains = [\"*\"]\n";
+    let sluice = Sluice::start(&lab, &tap_config(&format!("{head}{site}")));
+    let reset = |[a, b, c, d]: [u8; 4]| vec![0, 0, 4, 3, 0, a, b, c, d, 0, 0, 0, 7];
+    let _refuses =
+        by_hand("10.9.0.1:8085", move |nth, id| if nth == 0 { reset(id) } else { fine(id) });
+    let goaway = [0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let _leaves =
+        by_hand("10.9.0.1:8086", move |nth, id| if nth == 0 { goaway.to_vec() } else { fine(id) });
+    let _never = by_hand("10.9.0.1:8087", move |_, id| reset(id));
+    for (path, status) in [("refuses", "200"), ("leaves", "200"), ("never", "503")] {
+        let url = format!("http://10.9.0.2/{path}");
+        let said = lab.fetch(&["-X", "POST", "-o", "/dev/null", "-w", "%{http_code}", &url]);
+        assert_eq!(said, status, "{path}");
+    }
+    let never = ["envoy_cluster_name=\"never\""];
+    assert_eq!(sluice.metrics().sum("envoy_cluster_upstream_rq_total", &never), 2, "once more");
     sluice.stop();
 }
