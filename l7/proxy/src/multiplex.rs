@@ -159,9 +159,19 @@ impl Proxy {
             | Event::Reset { stream, .. } => *stream,
             Event::GoAway { .. } => return self.pools.unpark(conn, &mut self.sessions),
         };
-        match self.exchange_on(conn, stream).filter(|key| self.exchanges.get(*key).is_some()) {
-            Some(key) => self.response_event(conn, key, event),
-            None => self.drop_event(conn, event),
+        let of = |key| Some((key, self.exchanges.get(key)?.downstream));
+        let Some((key, downstream)) = self.exchange_on(conn, stream).and_then(of) else {
+            return self.drop_event(conn, event);
+        };
+        if let Event::Reset { reason: ResetReason::Refused, .. } = event {
+            // No part of an answer: what was sent of the request is needed again.
+            return self.response_reset(key, ResetReason::Refused);
+        }
+        // What follows it may be long in coming.
+        let waits = matches!(event, Event::Head { .. } | Event::Informational { .. });
+        self.response_event(conn, key, event);
+        if waits {
+            self.touch_output(downstream);
         }
     }
 

@@ -103,7 +103,11 @@ impl Proxy {
         let Some(exchange) = self.exchanges.get_mut(key) else { return false };
         let Some(upstream) = exchange.upstream else { return false };
         if !exchange.replay_lost {
-            let repeatable = exchange.plan.retries_left > 0 && !exchange.response_begun;
+            // A stream may be refused, and is sent once more whatever the route says.
+            let may_be = exchange.plan.retries_left > 0
+                || (!exchange.resent
+                    && self.sessions.get(upstream.conn).is_some_and(|s| s.codec.is_multiplexed()));
+            let repeatable = may_be && !exchange.response_begun;
             if repeatable && exchange.replay.len() + count <= REPLAY_BYTES_MAX {
                 exchange.replay.append(&mut bytes.clone_range(0, count));
             } else {

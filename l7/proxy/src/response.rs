@@ -75,6 +75,7 @@ impl Proxy {
         // The endpoint has the request: nothing is repeated any more.
         if !exchange.replay.is_empty() {
             exchange.replay = Chain::new();
+            exchange.replay_lost = true;
         }
         let (downstream, stream) = (exchange.downstream, exchange.stream);
         match event {
@@ -157,7 +158,7 @@ impl Proxy {
 
     /// The endpoint gave the stream up.
     #[cold]
-    fn response_reset(&mut self, key: ExchangeKey, reason: ResetReason) {
+    pub(crate) fn response_reset(&mut self, key: ExchangeKey, reason: ResetReason) {
         if let Some(state) = self
             .exchanges
             .get(key)

@@ -34,7 +34,8 @@ fn may_retry(exchange: &Exchange, failure: Failure) -> bool {
     }
     if failure == Failure::Refused {
         // Once without being asked to: it costs nobody anything.
-        return !exchange.resent || exchange.plan.retries_left > 0;
+        let again = !exchange.resent || exchange.plan.retries_left > 0;
+        return again && !exchange.response_begun;
     }
     if exchange.plan.retries_left == 0 {
         return false;

@@ -1,10 +1,15 @@
 //! Journeys: bytes in, bytes and verbs out, each ending with the leak census.
 
 mod bodies;
+mod cuts;
 mod failures;
+mod far;
 mod hostile;
+mod multiplexed;
 mod named;
+mod net;
 mod pooling;
+mod refusals;
 mod relays;
 mod reloads;
 mod requests;
@@ -12,6 +17,7 @@ mod retries;
 mod routes;
 mod timeouts;
 mod udp;
+mod versions;
 mod world;
 
 /// A request without a body.
