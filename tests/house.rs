@@ -139,6 +139,7 @@ const TOP: &[&str] = &[
     "sluice-worker",
     "sluice-l7-core",
     "sluice-l7-http1",
+    "sluice-l7-http2",
     "sluice-l7-filter",
     "sluice-l7-route",
     "sluice-l7-balance",

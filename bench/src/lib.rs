@@ -5,7 +5,8 @@
 //! and only the proxy's heartbeats are counted:
 //!
 //! ```text
-//!   load.rs / flood.rs         sluice.rs                origin.rs
+//!   load.rs / http2.rs         sluice.rs                origin.rs
+//!   flood.rs                                            http2.rs
 //!   client ── LinkPeer ─ LinkHost [worker] LinkHost ─ LinkPeer ── origin
 //!     host.rs    copies     counted, never copies      copies     host.rs
 //!                        world.rs steps and samples
@@ -22,11 +23,13 @@
 pub mod crowd;
 pub mod flood;
 pub mod host;
+pub mod http2;
 pub mod kernel;
 pub mod load;
 pub mod machine;
 pub mod origin;
 pub mod pairs;
+pub mod peers;
 pub mod rules;
 pub mod scenario;
 pub mod server;

@@ -25,6 +25,13 @@ pub enum Scenario {
     HttpKeepalive16k,
     /// One request of 128 bytes per client connection; the origin's connections are kept.
     HttpConnectionPerRequest,
+    /// A unary call of gRPC, 128 bytes each way, 16 in flight on each connection; HTTP/2 on both
+    /// sides.
+    Http2Unary,
+    /// A POST of HTTP/2 with 128 bytes, 16 in flight on each connection, to an origin of HTTP/1.1.
+    Http2ToHttp1,
+    /// A POST of HTTP/1.1 with 128 bytes, one in flight on each connection, to an origin of HTTP/2.
+    Http1ToHttp2,
     /// 64 bytes there and back through a TCP relay.
     TcpRelaySmall,
     /// A download through a TCP relay, in segments of 1,448 bytes.
@@ -43,12 +50,15 @@ pub enum Scenario {
 
 impl Scenario {
     /// Every scenario.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 15] = [
         Self::HttpKeepalive128,
         Self::HttpKeepalive128Routes1k,
         Self::HttpKeepalive1k,
         Self::HttpKeepalive16k,
         Self::HttpConnectionPerRequest,
+        Self::Http2Unary,
+        Self::Http2ToHttp1,
+        Self::Http1ToHttp2,
         Self::TcpRelaySmall,
         Self::TcpRelayBulk,
         Self::TcpRelayBulkTso,
@@ -67,6 +77,9 @@ impl Scenario {
             Self::HttpKeepalive1k => "http_keepalive_1k",
             Self::HttpKeepalive16k => "http_keepalive_16k",
             Self::HttpConnectionPerRequest => "http_connection_per_request",
+            Self::Http2Unary => "http2_unary",
+            Self::Http2ToHttp1 => "http2_to_http1",
+            Self::Http1ToHttp2 => "http1_to_http2",
             Self::TcpRelaySmall => "tcp_relay_small",
             Self::TcpRelayBulk => "tcp_relay_bulk",
             Self::TcpRelayBulkTso => "tcp_relay_bulk_tso",
@@ -93,6 +106,24 @@ impl Scenario {
     #[must_use]
     pub const fn floods(self) -> bool {
         self.rules().is_some() || matches!(self, Self::L3ForwardV4 | Self::UdpRelaySmall)
+    }
+
+    /// Whether the client speaks HTTP/2.
+    #[must_use]
+    pub const fn asks_http2(self) -> bool {
+        matches!(self, Self::Http2Unary | Self::Http2ToHttp1)
+    }
+
+    /// Whether the origin speaks HTTP/2.
+    #[must_use]
+    pub const fn answers_http2(self) -> bool {
+        matches!(self, Self::Http2Unary | Self::Http1ToHttp2)
+    }
+
+    /// Whether what is asked is a call of gRPC.
+    #[must_use]
+    pub const fn is_grpc(self) -> bool {
+        matches!(self, Self::Http2Unary)
     }
 
     /// Whether packets are for Sluice itself, which proxies them.
@@ -140,6 +171,9 @@ impl Scenario {
 
     /// What `h2load --h1` says, on which the figures of the peers rest.
     fn request(self) -> Vec<u8> {
+        if self == Self::Http1ToHttp2 {
+            return crate::http2::plain_request();
+        }
         let path = match self {
             Self::HttpKeepalive128Routes1k => "/api/v1/service-999/items",
             _ => "/",
@@ -198,6 +232,9 @@ impl Scenario {
                 "[[cluster]]\nname = \"{name}\"\nendpoints = [\"{origin}:{port}\"]\n\
                  max_connections = 1000000\nmax_pending = 1000000\n"
             );
+            if name == "web" && self.answers_http2() {
+                text.push_str("http = \"2\"\n");
+            }
         }
         if self.is_udp() {
             let _ = write!(

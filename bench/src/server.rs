@@ -1,6 +1,6 @@
 //! A server's stack without a device, among however many connections.
 //!
-//! [`Server::round`] gives a [`Crowd`]'s frames to the stack as one vector, lets a small echo
+//! `Server::round` gives a [`Crowd`]'s frames to the stack as one vector, lets a small echo
 //! application answer, and takes what the stack sends: only that part ([`serve_vector`]) is measured.
 
 use std::net::Ipv4Addr;

@@ -11,8 +11,10 @@ use sluice_worker::STAGES;
 
 use crate::flood::{Flood, Sink};
 use crate::host::Host;
+use crate::http2::{Http2Load, Http2Origin};
 use crate::load::{Load, Pace};
 use crate::origin::Origin;
+use crate::peers::{Client, Server};
 use crate::scenario::Scenario;
 use crate::sluice::{BACK, FRONT, Sluice, SluiceConfig};
 
@@ -86,7 +88,7 @@ pub struct Sample {
 }
 
 enum Traffic {
-    Exchanges { client: Box<Host<Load>>, origin: Box<Host<Origin>> },
+    Exchanges { client: Box<Host<Client>>, origin: Box<Host<Server>> },
     Forwarding { flood: Box<Flood>, sink: Box<Host<Sink>> },
 }
 
@@ -141,9 +143,18 @@ impl World {
             let sink = Host::new(Sink, ORIGIN, BACK, connections_max, back_pool, back);
             Traffic::Forwarding { flood, sink: Box::new(sink) }
         } else {
-            let load = Load::new(scenario.exchange(), scenario.target(), connections, pace);
-            let client = Host::new(load, CLIENT, FRONT, connections_max, front_pool, front);
-            let origin = Origin::new(scenario.answer(), back_pool);
+            let (target, grpc) = (scenario.target(), scenario.is_grpc());
+            let client = if scenario.asks_http2() {
+                Client::Http2(Box::new(Http2Load::new(target, connections, grpc, front_pool)))
+            } else {
+                Client::Plain(Box::new(Load::new(scenario.exchange(), target, connections, pace)))
+            };
+            let client = Host::new(client, CLIENT, FRONT, connections_max, front_pool, front);
+            let origin = if scenario.answers_http2() {
+                Server::Http2(Box::new(Http2Origin::new(grpc, back_pool)))
+            } else {
+                Server::Plain(Box::new(Origin::new(scenario.answer(), back_pool)))
+            };
             let mut origin = Host::new(origin, ORIGIN, BACK, connections_max, back_pool, back);
             for port in [80, 7] {
                 origin.listen(SocketAddrV4::new(ORIGIN, port), &sluice_tcp::Config::default());
@@ -185,7 +196,7 @@ impl World {
 
     fn done(&self) -> u64 {
         match &self.traffic {
-            Traffic::Exchanges { client, .. } => client.app.done,
+            Traffic::Exchanges { client, .. } => client.app.done(),
             Traffic::Forwarding { sink, .. } => sink.packets_received(),
         }
     }
@@ -218,13 +229,15 @@ impl World {
         let before = self.totals();
         self.beats.clear();
         if let Traffic::Exchanges { client, .. } = &mut self.traffic {
-            client.app.latency.reset();
+            client.app.latency().reset();
         }
         self.play(units)?;
         let after = self.totals();
         let (quiet_cycles, interrupted) = without_interruptions(&mut self.beats);
-        let (latency, failures) = match &self.traffic {
-            Traffic::Exchanges { client, .. } => (client.app.latency.clone(), client.app.failures),
+        let (latency, failures) = match &mut self.traffic {
+            Traffic::Exchanges { client, .. } => {
+                (client.app.latency().clone(), client.app.failures())
+            }
             Traffic::Forwarding { .. } => (Histogram::new(1).expect("a constant precision"), 0),
         };
         let stack = self.sluice.worker().stack();
@@ -273,7 +286,7 @@ impl World {
     #[must_use]
     pub fn failures(&self) -> u64 {
         match &self.traffic {
-            Traffic::Exchanges { client, .. } => client.app.failures,
+            Traffic::Exchanges { client, .. } => client.app.failures(),
             Traffic::Forwarding { .. } => 0,
         }
     }
