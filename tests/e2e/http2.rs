@@ -380,3 +380,50 @@ fn what_an_endpoint_did_not_look_at_is_sent_once_more() {
     assert_eq!(sluice.metrics().sum("envoy_cluster_upstream_rq_total", &never), 2, "once more");
     sluice.stop();
 }
+
+/// `:status: 200` and a status of gRPC, and nothing more.
+fn status_alone([a, b, c, d]: [u8; 4], status: &str) -> Vec<u8> {
+    let mut block = vec![0x88, 0x00, 11];
+    block.extend_from_slice(b"grpc-status");
+    block.push(status.len() as u8);
+    block.extend_from_slice(status.as_bytes());
+    let mut frame = vec![0, 0, block.len() as u8, 1, 5, a, b, c, d];
+    frame.append(&mut block);
+    frame
+}
+
+#[test]
+fn calls_have_deadlines_and_are_made_again() {
+    let lab = Lab::new();
+    let mut site = String::new();
+    for (name, port) in [("late", 8085), ("busy", 8086)] {
+        site.push_str(&format!(
+            "[[listener.virtual_host.route]]\nprefix = \"/{name}\"\ncluster = \"{name}\"\n\
+             retry_on = [\"unavailable\"]\n\
+             [[cluster]]\nname = \"{name}\"\nhttp = \"2\"\nendpoints = [\"10.9.0.1:{port}\"]\n"
+        ));
+    }
+    let head = "[[listener]]\nname = \"web\"\naddress = \"10.9.0.2:80\"\n\
+                [[listener.virtual_host]]\ndomains = [\"*\"]\n";
+    let sluice = Sluice::start(&lab, &tap_config(&format!("{head}{site}")));
+    let _late = by_hand("10.9.0.1:8085", |_, _| Vec::new());
+    let _busy =
+        by_hand("10.9.0.1:8086", |nth, id| status_alone(id, if nth == 0 { "14" } else { "0" }));
+    let call = |path: &str| {
+        let url = format!("http://10.9.0.2{path}");
+        let kind = "content-type: application/grpc";
+        let time = "grpc-timeout: 400m";
+        lab.fetch(&[TWO, "-i", "-H", kind, "-H", time, "--data-binary", "12345", &url])
+    };
+    let late = call("/late");
+    assert!(late.contains("grpc-status: 4\r\n"), "{late}");
+    let busy = call("/busy");
+    assert!(busy.contains("grpc-status: 0\r\n"), "{busy}");
+    let of = |name: &str, counter: &str| {
+        sluice.metrics().sum(counter, &[&format!("envoy_cluster_name=\"{name}\"")])
+    };
+    assert_eq!(of("late", "envoy_cluster_upstream_cx_active"), 1, "its stream alone is reset");
+    assert_eq!(of("busy", "envoy_cluster_upstream_rq_total"), 2);
+    assert_eq!(of("busy", "envoy_cluster_upstream_rq_retry_success"), 1);
+    sluice.stop();
+}

@@ -50,6 +50,9 @@ pub const ROUTE_TIMEOUT: Duration = Duration::from_secs(15);
 /// most likely works.
 pub const RETRIES: u8 = 1;
 
+/// `route retry_on`: nothing, since an endpoint that answered may have acted.
+pub const RETRY_ON: [crate::RetryOn; 0] = [];
+
 /// `redirect status`: Envoy's, Moved Permanently.
 pub const REDIRECT_STATUS: u16 = 301;
 

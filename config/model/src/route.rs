@@ -59,6 +59,58 @@ pub struct Route {
     pub timeout: Option<Duration>,
     /// How often a request is sent to another endpoint when the connection to one fails.
     pub retries: u8,
+    /// What an endpoint may also answer for the request to be sent again; each once.
+    pub retry_on: Vec<RetryOn>,
+    /// What becomes of the deadline that a call of gRPC names.
+    pub grpc_timeout: GrpcTimeout,
+}
+
+/// An answer to a call of gRPC after which it is sent again, by its status.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum RetryOn {
+    /// `cancelled`
+    Cancelled,
+    /// `deadline-exceeded`
+    DeadlineExceeded,
+    /// `internal`
+    Internal,
+    /// `resource-exhausted`
+    ResourceExhausted,
+    /// `unavailable`
+    Unavailable,
+}
+
+impl RetryOn {
+    /// All of them, by alphabet.
+    pub const ALL: [Self; 5] = [
+        Self::Cancelled,
+        Self::DeadlineExceeded,
+        Self::Internal,
+        Self::ResourceExhausted,
+        Self::Unavailable,
+    ];
+
+    /// Envoy's word for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Cancelled => "cancelled",
+            Self::DeadlineExceeded => "deadline-exceeded",
+            Self::Internal => "internal",
+            Self::ResourceExhausted => "resource-exhausted",
+            Self::Unavailable => "unavailable",
+        }
+    }
+}
+
+/// What becomes of the deadline that a call of gRPC names by `grpc-timeout`.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum GrpcTimeout {
+    /// It holds besides the route's timeout.
+    #[default]
+    Besides,
+    /// It holds instead of the route's timeout, if it is not longer than this; `None`: however long.
+    Instead(Option<Duration>),
 }
 
 /// A condition on the whole request; all parts must hold.

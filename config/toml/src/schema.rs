@@ -260,6 +260,8 @@ pub const ROUTE: Schema = Schema {
         value("response_headers_remove", "list of header names", "[]"),
         value("timeout", "duration", "\"15s\""),
         value("retries", "number", "1"),
+        value("retry_on", "list of words", "[]"),
+        phrase("grpc_timeout_header_max", "duration", "no longer than `timeout` allows"),
     ],
     later: &[],
 };

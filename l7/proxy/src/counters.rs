@@ -61,6 +61,7 @@ counters! {
         Counter downstream_rq_header_timeout: "Request heads that did not arrive in time.",
         Counter downstream_rq_idle_timeout: "Requests ended because no byte moved.",
         Counter downstream_rq_timeout: "Requests ended by their route's timeout.",
+        Counter downstream_rq_max_duration_reached: "Calls of gRPC ended by the deadline that they named.",
         Counter downstream_rq_rx_reset: "Requests that the client gave up.",
         Counter downstream_rq_tx_reset: "Responses that we cut.",
         Counter downstream_rq_too_large: "Requests with a body beyond the limit.",

@@ -77,12 +77,15 @@ impl Proxy {
             return;
         }
         let by_route = exchange.route_deadline <= now;
+        let by_call = exchange.call.is_over(now);
         let listener = exchange.plan.listener;
         let cluster = exchange.cluster();
         let (state, kind) = (exchange.state, exchange.kind);
         let (head_sent, request_ended) = (exchange.head_sent, exchange.request_ended);
         if let Some(state) = self.listener(listener) {
-            if by_route {
+            if by_call {
+                state.counters.downstream_rq_max_duration_reached.increment();
+            } else if by_route {
                 state.counters.downstream_rq_timeout.increment();
             } else {
                 state.counters.downstream_rq_idle_timeout.increment();
@@ -106,6 +109,7 @@ impl Proxy {
                 }
             }
             (_, Kind::Http) if head_sent => self.cut_downstream(key, flags),
+            (_, Kind::Http) if by_call => self.reply(key, Reply::CALL_DEADLINE),
             (_, Kind::Http) if by_route => self.reply(key, Reply::UPSTREAM_TIMEOUT),
             (_, Kind::Http) if request_ended => self.reply(key, Reply::RESPONSE_IDLE),
             (_, Kind::Http) => self.reply(key, Reply::REQUEST_IDLE),

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use sluice_base::{ClusterId, ConnId, EndpointId};
+use sluice_base::{ClusterId, ConnId, EndpointId, Instant};
 use sluice_config_model::HttpVersion;
 use sluice_l7_core::EncodeError;
 
@@ -234,6 +234,9 @@ impl Proxy {
         if let Some(state) = self.pools.cluster(cluster) {
             state.counters.upstream_rq_total.increment();
             state.counters.upstream_rq_active.increment();
+        }
+        if exchange.call.deadline() != Instant::NEVER {
+            exchange.call.say_time_left(exchange.head.as_deref_mut(), now);
         }
         let Some(head) = &exchange.head else { return };
         let mut written = session.encode_head(stream, head, exchange.body, &mut self.wires);

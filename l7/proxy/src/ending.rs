@@ -43,10 +43,16 @@ impl Proxy {
             state.counters.downstream_rq_tx_reset.increment();
         }
         let (conn, stream) = (exchange.downstream, exchange.stream);
+        let why = if exchange.call.is_over(self.wires.now) {
+            // Which its caller, whose time is over as well, takes for the deadline.
+            ResetReason::Cancelled
+        } else {
+            ResetReason::Internal
+        };
         let session = self.sessions.get(conn);
         if session.is_some_and(|session| session.codec.is_multiplexed()) {
             self.cancel(key, flags);
-            self.reset_downstream(conn, stream, ResetReason::Internal);
+            self.reset_downstream(conn, stream, why);
         } else if session.is_some_and(|session| session.codec.shows_cut(stream)) {
             self.cancel(key, flags);
             self.close_downstream(conn);

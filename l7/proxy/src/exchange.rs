@@ -20,6 +20,7 @@ use sluice_l7_core::{BodyLength, Head, StreamId};
 use sluice_l7_filter::FilterStates;
 
 use crate::address::Address;
+use crate::call::Call;
 use crate::flags::ResponseFlags;
 use crate::pins::Pin;
 use crate::plan::{Plan, Tried};
@@ -227,12 +228,15 @@ pub(crate) struct Exchange {
     /// of the endpoint's.
     pub(crate) request_owed: u32,
     pub(crate) response_owed: u32,
+    /// What gRPC adds, if it is a call.
+    pub(crate) call: Call,
     pub(crate) plan: Plan,
     /// Version of the snapshot whose ids it names, or of a newer one that has them all.
     pub(crate) named: u64,
     pub(crate) tried: Tried,
     pub(crate) started: Instant,
     pub(crate) last_activity: Instant,
+    /// Of the route's timeout once the request is here, and of a call from its beginning.
     pub(crate) route_deadline: Instant,
     pub(crate) sent_at: Instant,
     pub(crate) head_at: Instant,
@@ -274,6 +278,7 @@ impl Exchange {
             trailers: None,
             request_owed: 0,
             response_owed: 0,
+            call: Call::NONE,
             plan: Plan::default(),
             named: 0,
             tried: Tried::default(),
@@ -322,6 +327,7 @@ impl Exchange {
             trailers,
             request_owed,
             response_owed,
+            call,
             plan: _,
             named: _,
             tried,
@@ -350,6 +356,7 @@ impl Exchange {
         (*resent, *request_owed, *response_owed) = (false, 0, 0);
         (*its_downstream, *its_stream) = (downstream, stream);
         (*upstream, *endpoint, *remote) = (None, None, None);
+        call.clear();
         *body = BodyLength::None;
         *filters = FilterStates::default();
         tried.clear();
@@ -375,6 +382,15 @@ impl Exchange {
         matches!(self.state, State::Queued | State::Connecting(_))
     }
 
+    /// What was sent of the request is not repeated any more.
+    #[inline]
+    pub(crate) fn forget_replay(&mut self) {
+        if !self.replay.is_empty() {
+            self.replay = Chain::new();
+            self.replay_lost = true;
+        }
+    }
+
     /// Whether parts of the request came before there was anybody to send them to.
     #[inline]
     pub(crate) fn has_early_parts(&self) -> bool {
@@ -389,6 +405,14 @@ impl Exchange {
             None => Instant::NEVER,
         };
         idle.min(self.route_deadline)
+    }
+
+    /// The request is here: the route's time for the response runs from `from` on. A call may have
+    /// a deadline of its own.
+    #[inline]
+    pub(crate) fn await_response(&mut self, from: Instant) {
+        let by_route = self.plan.timeout.map_or(Instant::NEVER, |timeout| from + timeout);
+        self.route_deadline = by_route.min(self.call.deadline());
     }
 
     /// The cluster it goes to, once routed.

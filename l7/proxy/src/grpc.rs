@@ -1,29 +1,32 @@
-//! What gRPC hears from the proxy itself.
+//! What gRPC hears from the proxy itself, and calls that are sent again.
 
 use sluice_base::ConnId;
-use sluice_l7_core::{BodyLength, Head, Method, NameId, StreamId};
+use sluice_l7_core::{BodyLength, Head, NameId, StreamId};
 use sluice_l7_filter::FilterResult;
-use sluice_l7_grpc::{CONTENT_TYPE, Status, is_grpc, message};
+use sluice_l7_grpc::{CONTENT_TYPE, Status, message};
 
+use crate::call::is_call;
 use crate::exchange::ExchangeKey;
+use crate::flags::ResponseFlags;
 use crate::proxy::Proxy;
-use crate::responses::ReplyParts;
+use crate::responses::{Reply, ReplyParts};
 
 /// Status of every answer of ours to a call: what happened is in `grpc-status`.
 pub(crate) const GRPC_REPLY_STATUS: u16 = 200;
-
-/// Whether a request is a call of gRPC.
-fn is_call(head: &Head) -> bool {
-    head.method() == Method::Post && head.get(NameId::CONTENT_TYPE).is_some_and(is_grpc)
-}
 
 impl Proxy {
     /// The status of a call that is to hear of these parts; None: it is no call, or one that the
     /// parts are meant for as they are.
     pub(crate) fn grpc_status(&self, key: ExchangeKey, parts: &ReplyParts<'_>) -> Option<Status> {
-        let head = self.exchanges.get(key)?.head.as_deref()?;
+        let exchange = self.exchanges.get(key)?;
         let is_error = parts.status != 200 && parts.location.is_none();
-        (is_error && is_call(head)).then(|| Status::of_http(parts.status))
+        if !is_error || !is_call(exchange.head.as_deref()?) {
+            return None;
+        }
+        if parts.status == Reply::CALL_DEADLINE.status && exchange.call.is_over(self.wires.now) {
+            return Some(Status::DeadlineExceeded);
+        }
+        Some(Status::of_http(parts.status))
     }
 
     /// An answer without a body: all that there is to say is in its head ("Trailers-Only").
@@ -57,5 +60,50 @@ impl Proxy {
         self.wires.put_head(head);
         self.flush(conn);
         written
+    }
+}
+
+impl Proxy {
+    /// Sends a call again whose answer is a status alone, one that the route says so for; false: the
+    /// answer is the caller's.
+    ///
+    /// The endpoint has looked at the call: whether it may do so twice is the operator's to know.
+    #[cold]
+    pub(crate) fn retry_call(&mut self, key: ExchangeKey, head: &Head, body: BodyLength) -> bool {
+        let now = self.wires.now;
+        let Some(exchange) = self.exchanges.get_mut(key) else { return false };
+        let status = head.get(NameId::GRPC_STATUS).and_then(Status::parse);
+        let wanted = status.is_some_and(|status| exchange.plan.retry_on.contains(status));
+        if !wanted || !body.is_none() {
+            exchange.forget_replay();
+            return false;
+        }
+        let may = !exchange.replay_lost
+            && !exchange.tried.is_full()
+            && exchange.plan.retries_left > 0
+            && !exchange.call.is_over(now);
+        let counters = exchange.cluster().and_then(|id| self.pools.cluster(id));
+        let counters = counters.map(|state| &state.counters);
+        if !may {
+            if let Some(counters) = counters.filter(|_| exchange.retried) {
+                counters.upstream_rq_retry_limit_exceeded.increment();
+                exchange.flags = exchange.flags.with(ResponseFlags::RETRY_LIMIT);
+            }
+            exchange.forget_replay();
+            return false;
+        }
+        if let Some(counters) = counters {
+            counters.count_status(head.status());
+            counters.upstream_rq_completed.increment();
+            counters.upstream_rq_retry.increment();
+        }
+        let whole = exchange.request_ended && exchange.request_forwarded;
+        exchange.plan.retries_left -= 1;
+        exchange.retried = true;
+        (exchange.request_forwarded, exchange.response_begun) = (false, false);
+        exchange.call.count_attempt(exchange.head.as_deref_mut());
+        self.release_upstream(key, whole);
+        self.dispatch(key, false);
+        true
     }
 }

@@ -56,6 +56,7 @@
 //! framing shows the cut it is closed, else reset (`ending`).
 
 mod address;
+mod call;
 mod closing;
 mod codec;
 mod counters;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use sluice_base::{ClusterId, EndpointId, ListenerId, RouteId, VirtualHostId};
 use sluice_config_model::{Listener, Protocol};
+use sluice_l7_grpc::Statuses;
 
 use crate::limits::ATTEMPTS_MAX;
 
@@ -22,6 +23,8 @@ pub(crate) struct Plan {
     /// Without any byte either way.
     pub(crate) idle_timeout: Option<Duration>,
     pub(crate) retries_left: u8,
+    /// Status of a call of gRPC for which it is sent again.
+    pub(crate) retry_on: Statuses,
     /// Bytes of request body allowed.
     pub(crate) body_max: u64,
 }

@@ -1,6 +1,6 @@
 //! A request on its way in: head, body, end, and what is dropped of it.
 
-use sluice_base::{ConnId, Instant};
+use sluice_base::ConnId;
 use sluice_buf::Chain;
 use sluice_l7_core::{BodyLength, Event, Head, ResetReason, StreamId};
 
@@ -144,8 +144,7 @@ impl Proxy {
         {
             exchange.request_ended = true;
             exchange.last_activity = now;
-            exchange.route_deadline =
-                exchange.plan.timeout.map_or(Instant::NEVER, |timeout| now + timeout);
+            exchange.await_response(now);
             // Trailers are not kept for a retry.
             exchange.replay_lost |= trailers.is_some();
             if exchange.waits_for_connection() {

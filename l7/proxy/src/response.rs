@@ -72,10 +72,9 @@ impl Proxy {
         };
         exchange.last_activity = self.wires.now;
         exchange.response_begun = true;
-        // The endpoint has the request: nothing is repeated any more.
-        if !exchange.replay.is_empty() {
-            exchange.replay = Chain::new();
-            exchange.replay_lost = true;
+        // The endpoint has the request: nothing is repeated any more, unless its answer asks for it.
+        if !matches!(event, Event::Head { .. }) || exchange.plan.retry_on.is_empty() {
+            exchange.forget_replay();
         }
         let (downstream, stream) = (exchange.downstream, exchange.stream);
         match event {
@@ -181,9 +180,11 @@ impl Proxy {
 
     /// 100 and 103 pass; a client that does not know them (HTTP/1.0) does not get them.
     fn informational(&mut self, key: ExchangeKey, head: Box<Head>) {
-        if let Some(exchange) = self.exchanges.get(key)
+        if let Some(exchange) = self.exchanges.get_mut(key)
             && let Some(session) = self.sessions.get_mut(exchange.downstream)
         {
+            // The client has heard of this endpoint: it is not sent to another one.
+            exchange.replay_lost = true;
             let old = exchange
                 .head
                 .as_ref()
@@ -218,6 +219,12 @@ impl Proxy {
         {
             upstream.used = true;
         }
+        let on_status =
+            self.exchanges.get(key).is_some_and(|exchange| !exchange.plan.retry_on.is_empty());
+        if on_status && self.retry_call(key, &head, body) {
+            self.wires.put_head(head);
+            return;
+        }
         if let FilterResult::StopWithReply(reply) = self.filter_response(key, &mut head, body) {
             self.wires.put_head(head);
             self.reply(key, Reply::of_filter(reply));
@@ -233,7 +240,7 @@ impl Proxy {
         let (downstream, stream) = (exchange.downstream, exchange.stream);
         if let Some(state) = exchange.cluster().and_then(|id| self.pools.cluster(id)) {
             state.counters.count_status(exchange.status);
-            if exchange.retried {
+            if exchange.retried && !exchange.flags.contains(ResponseFlags::RETRY_LIMIT) {
                 state.counters.upstream_rq_retry_success.increment();
             }
         }

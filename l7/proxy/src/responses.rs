@@ -61,6 +61,8 @@ replies! {
     NO_CLUSTER = 503, NO_CLUSTER, "";
     /// We are out of memory for it.
     OVERLOAD = 503, OVERLOAD, "overload";
+    /// The deadline that a call named.
+    CALL_DEADLINE = 504, UPSTREAM_TIMEOUT, "deadline exceeded";
     /// The route's timeout.
     UPSTREAM_TIMEOUT = 504, UPSTREAM_TIMEOUT, "upstream request timeout";
     /// The response stopped arriving.

@@ -5,6 +5,7 @@ use sluice_l7_core::{BodyLength, Head, Method, NameId};
 use sluice_l7_filter::{FilterContext, FilterResult};
 use sluice_l7_route::{Action, Path};
 
+use crate::call::is_call;
 use crate::exchange::ExchangeKey;
 use crate::proxy::Proxy;
 use crate::responses::{Reply, ReplyParts};
@@ -25,11 +26,12 @@ impl Proxy {
         let decision = self.decide(key);
         let Some(exchange) = self.exchanges.get_mut(key) else { return };
         let listener = exchange.plan.listener;
-        if matches!(decision, Decision::Forward)
-            && exchange.request_ended
-            && let Some(timeout) = exchange.plan.timeout
-        {
-            exchange.route_deadline = exchange.started + timeout;
+        if matches!(decision, Decision::Forward) {
+            if exchange.request_ended {
+                exchange.await_response(exchange.started);
+            } else {
+                exchange.route_deadline = exchange.call.deadline();
+            }
         }
         self.exchange_timers.set(key.index, exchange.deadline());
         match decision {
@@ -106,6 +108,13 @@ impl Proxy {
         plan.virtual_host = Some(route.virtual_host);
         plan.timeout = route.timeout;
         plan.retries_left = route.retries;
+        // A request without content is no call, and most requests have none.
+        if head.method() == Method::Post && is_call(head) {
+            exchange.call.begin(exchange.started, head, route, plan);
+            if exchange.call.is_over(self.wires.now) {
+                return Decision::Reply(Reply::CALL_DEADLINE);
+            }
+        }
         match &route.action {
             Action::Cluster(cluster) => plan.cluster = Some(*cluster),
             Action::Weighted(clusters) => plan.cluster = Some(clusters.pick(self.rng.next_u32())),

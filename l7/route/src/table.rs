@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use sluice_base::{RouteId, VirtualHostId};
-use sluice_config_model::{DomainPattern, HttpListener, Route};
+use sluice_config_model::{DomainPattern, GrpcTimeout, HttpListener, RetryOn, Route};
 use sluice_l7_core::{Head, HeaderEdits};
 
 use crate::byte_map::ByteMap;
@@ -61,6 +61,10 @@ pub struct CompiledRoute {
     pub timeout: Option<Duration>,
     /// How often a request whose connection failed is sent again.
     pub retries: u8,
+    /// What an endpoint may also answer for the request to be sent again.
+    pub retry_on: Box<[RetryOn]>,
+    /// What becomes of the deadline that a call of gRPC names.
+    pub grpc_timeout: GrpcTimeout,
     /// The Host to send upstream; None: the request's. Applied by [`CompiledRoute::rewrite`].
     pub host_rewrite: Option<Box<[u8]>>,
     /// Changes to the request's fields on the way upstream.
@@ -207,6 +211,8 @@ impl CompiledRoute {
             action,
             timeout: route.timeout,
             retries: route.retries,
+            retry_on: route.retry_on.as_slice().into(),
+            grpc_timeout: route.grpc_timeout,
             host_rewrite: route.host_rewrite.as_deref().map(|host| host.as_bytes().into()),
             request_edits,
             response_edits,

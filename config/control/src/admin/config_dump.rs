@@ -8,8 +8,9 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 use sluice_config_model::{
     AccessLogFormat, AccessLogPath, Buffers, Cluster, Config, Congestion, Direction, DomainPattern,
-    Ecn, HeaderValue, HttpListener, HttpVersion, Hugepages, Idle, Impairment, Keepalive, Listener,
-    LoadBalancing, PathMatch, Protocol, RedirectPath, Route, RouteAction, StringMatch, VirtualHost,
+    Ecn, GrpcTimeout, HeaderValue, HttpListener, HttpVersion, Hugepages, Idle, Impairment,
+    Keepalive, Listener, LoadBalancing, PathMatch, Protocol, RedirectPath, Route, RouteAction,
+    StringMatch, VirtualHost,
 };
 
 use super::answer::Answer;
@@ -207,6 +208,14 @@ fn dump_route(config: &Config, route: &Route) -> Value {
     put("response_headers_remove", json!(route.response_headers_remove));
     put("timeout", timeout(route.timeout));
     put("retries", route.retries.into());
+    put("retry_on", route.retry_on.iter().map(|condition| condition.as_str()).collect());
+    put(
+        "grpc_timeout_header_max",
+        match route.grpc_timeout {
+            GrpcTimeout::Besides => Value::Null,
+            GrpcTimeout::Instead(max) => timeout(max),
+        },
+    );
     Value::Object(out)
 }
 

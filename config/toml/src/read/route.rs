@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use toml::de::DeValue;
+
 use sluice_base::RouteId;
 use sluice_config_model::{
-    HeaderMatch, HeaderValue, PathMatch, QueryMatch, Route, RouteAction, RouteMatch, StringMatch,
-    defaults,
+    GrpcTimeout, HeaderMatch, HeaderValue, PathMatch, QueryMatch, RetryOn, Route, RouteAction,
+    RouteMatch, StringMatch, defaults,
 };
 
 use super::cluster::unless_zero;
@@ -54,6 +56,8 @@ pub(super) fn route(
     let request_remove = take("request_headers_remove");
     let timeout = take("timeout");
     let retries = take("retries");
+    let retry_on = take("retry_on");
+    let header_max = take("grpc_timeout_header_max");
     for (key, span) in meaningless {
         report
             .warning(span, format!("`{key}` has no effect on a route that answers by itself"))
@@ -63,6 +67,8 @@ pub(super) fn route(
     let prefix_rewrite = prefix_rewrite.and_then(|value| rewrite(value, path.as_ref(), report));
     let timeout = timeout.and_then(|value| value.duration(report));
     let retries = retries.and_then(|value| value.integer(0..=7, report));
+    let retry_on = retry_on.map(|value| conditions(value, retries.as_ref(), report));
+    let header_max = header_max.and_then(|value| value.duration(report));
     let request_headers_add = headers_add(request_add, report);
     let request_headers_remove = headers_remove(request_remove, report);
     let response_headers_add = headers_add(section.take("response_headers_add"), report);
@@ -89,7 +95,47 @@ pub(super) fn route(
         response_headers_remove,
         timeout: unless_zero(timeout, defaults::ROUTE_TIMEOUT),
         retries: retries.map_or(defaults::RETRIES, |at| at.value),
+        retry_on: retry_on.unwrap_or_else(|| defaults::RETRY_ON.to_vec()),
+        grpc_timeout: header_max.map_or(GrpcTimeout::Besides, |at| {
+            GrpcTimeout::Instead(Some(at.value).filter(|max| !max.is_zero()))
+        }),
     })
+}
+
+/// What a request is sent again for, besides what is always so.
+fn conditions(value: Value<'_>, retries: Option<&At<u8>>, report: &mut Report<'_>) -> Vec<RetryOn> {
+    let words = RetryOn::ALL.map(|condition| (condition.as_str(), condition));
+    let http = "retries by HTTP status come with a later version";
+    let later = [
+        ("5xx", http),
+        ("gateway-error", http),
+        ("retriable-4xx", http),
+        ("retriable-status-codes", http),
+    ];
+    let key_span = value.key_span;
+    let mut conditions = Vec::new();
+    for entry in value.list(16, report) {
+        if let DeValue::String(word) = entry.value.get_ref()
+            && matches!(&**word, "connect-failure" | "refused-stream" | "reset")
+        {
+            report
+                .error(entry.span(), format!("\"{word}\" is not a word of `retry_on`"))
+                .hint("`retries` alone does that, wherever nothing can happen twice");
+            continue;
+        }
+        let Some(at) = entry.word(&words, &later, report) else { continue };
+        if conditions.contains(&at.value) {
+            let word = at.value.as_str();
+            report.error(at.span, format!("\"{word}\" is listed twice in `retry_on`"));
+        }
+        conditions.push(at.value);
+    }
+    if !conditions.is_empty() && retries.is_some_and(|at| at.value == 0) {
+        report
+            .warning(key_span, "`retry_on` has no effect with `retries = 0`")
+            .hint("`retries` says how often a request is sent again");
+    }
+    conditions
 }
 
 fn path_match(section: &mut Section<'_>, report: &mut Report<'_>) -> Option<PathMatch> {

@@ -4,6 +4,7 @@ mod bodies;
 mod cuts;
 mod failures;
 mod far;
+mod grpc;
 mod hostile;
 mod multiplexed;
 mod named;

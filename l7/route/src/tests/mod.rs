@@ -8,7 +8,8 @@ mod tables;
 
 use sluice_base::{ClusterId, RouteId, VirtualHostId};
 use sluice_config_model::{
-    DomainPattern, HttpListener, PathMatch, Route, RouteAction, RouteMatch, VirtualHost,
+    DomainPattern, GrpcTimeout, HttpListener, PathMatch, Route, RouteAction, RouteMatch,
+    VirtualHost,
 };
 use sluice_l7_core::{Head, Method};
 
@@ -72,6 +73,8 @@ pub(crate) fn route(path: PathMatch) -> Route {
         response_headers_remove: Vec::new(),
         timeout: None,
         retries: 0,
+        retry_on: Vec::new(),
+        grpc_timeout: GrpcTimeout::Besides,
     }
 }
 
