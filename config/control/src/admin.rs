@@ -8,6 +8,7 @@
 //!   config_dump.rs  /config_dump
 //!   stats.rs        /stats           metrics.rs   /stats/prometheus
 //!   scrape.rs       one reading of all counters, for both and for /show/counters
+//!   http2.rs        of these, what has labels beside the name of a listener or cluster
 //!   show.rs         /show/WHAT, printed by table.rs
 //!   listing.rs      /show/neighbors /show/flows /show/routes, which workers are asked for
 //! ```
@@ -18,6 +19,7 @@
 
 mod answer;
 mod config_dump;
+mod http2;
 mod listing;
 mod metrics;
 mod paths;

@@ -9,6 +9,8 @@ use std::sync::Arc;
 use sluice_base::{ClusterId, Counter, ListenerId, WorkerId};
 use sluice_l7_balance::Lease;
 
+use crate::faults::FaultCounters;
+
 /// Whether a value only grows.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum MetricKind {
@@ -19,16 +21,21 @@ pub enum MetricKind {
 }
 
 macro_rules! counters {
-    ($(#[$doc:meta])* $name:ident { $($kind:ident $field:ident: $text:literal,)* }) => {
+    (
+        $(#[$doc:meta])*
+        $name:ident { $($kind:ident $field:ident: $text:literal,)* }
+        $(and { $($more:ident: $type:ty = $about:literal,)* })?
+    ) => {
         $(#[$doc])*
         #[derive(Debug, Default)]
         #[repr(align(128))]
         pub struct $name {
             $(#[doc = $text] pub $field: Counter,)*
+            $($(#[doc = $about] pub $more: $type,)*)?
         }
 
         impl $name {
-            /// Every value: name, kind, help text, value.
+            /// Every value of one number: name, kind, help text, value.
             pub fn each(&self, mut f: impl FnMut(&'static str, MetricKind, &'static str, u64)) {
                 $(f(stringify!($field), MetricKind::$kind, $text, self.$field.value());)*
             }
@@ -80,6 +87,8 @@ counters! {
         Counter downstream_sess_tx_datagrams: "Datagrams for clients.",
         Counter downstream_sess_tx_errors: "Datagrams for clients that could not be sent, or did not arrive.",
         Counter idle_timeout: "Sessions ended because nothing happened in them.",
+    } and {
+        faults: FaultCounters = "Rules of HTTP/2 that clients broke.",
     }
 }
 
@@ -124,6 +133,8 @@ counters! {
         Counter udp_sess_rx_errors: "Sessions ended because their endpoint was unreachable.",
         Counter udp_sess_tx_datagrams: "Datagrams for endpoints.",
         Counter udp_sess_tx_errors: "Datagrams for endpoints that could not be sent.",
+    } and {
+        faults: FaultCounters = "Rules of HTTP/2 that endpoints broke.",
     }
 }
 

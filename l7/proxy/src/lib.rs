@@ -66,6 +66,7 @@ mod downstream;
 mod ending;
 mod events;
 mod exchange;
+mod faults;
 mod flags;
 mod grpc;
 mod limits;
@@ -96,9 +97,11 @@ pub use counters::{
     WorkerCounters,
 };
 pub use events::{CloseReason, ConnectRefused, StreamEvent};
+pub use faults::FaultCounters;
 pub use flags::ResponseFlags;
 pub use log::{AccessRecord, Rfc3339, Text};
 pub use proxy::{Proxy, ProxyConfig};
+pub use sluice_l7_http2::Fault;
 pub use snapshot::{CompileError, CompiledCluster, CompiledListener, Snapshot};
 pub use udp::UdpVerb;
 pub use verbs::Verb;

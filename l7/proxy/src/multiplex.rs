@@ -147,6 +147,9 @@ impl Proxy {
     }
 
     fn multiplexed_event(&mut self, conn: ConnId, event: Event) {
+        if let Event::Reset { fault: Some(error), .. } = event {
+            self.count_fault(conn, error);
+        }
         if self.sessions.get(conn).is_some_and(|session| session.downstream().is_some()) {
             self.request_event(conn, event);
             return;
@@ -344,7 +347,8 @@ impl Proxy {
 
     /// The peer broke a rule of the connection, and has been told.
     #[cold]
-    fn multiplexed_broken(&mut self, conn: ConnId, _error: ProtocolError) {
+    fn multiplexed_broken(&mut self, conn: ConnId, error: ProtocolError) {
+        self.count_fault(conn, error);
         self.settle_credit(conn);
         let Some(session) = self.sessions.get(conn) else { return };
         match session.downstream().is_some() {

@@ -92,6 +92,7 @@ fn the_names_of_the_public_surface() {
         listener.downstream_rq_2xx.add(20);
         listener.downstream_rq_5xx.add(1);
         listener.downstream_cx_total.add(3);
+        listener.faults.count(sluice_l7_proxy::Fault::ResetFlood);
         let cluster = &state.publisher.counters().find_cluster(app).expect("counters")[worker];
         cluster.upstream_rq_4xx.add(2);
         cluster.upstream_cx_active.set(4);
@@ -132,6 +133,16 @@ fn the_names_of_the_public_surface() {
         ("sluice_worker_stage_cycles_total", &[("worker", "1"), ("stage", "serve")], 9.0),
         ("sluice_worker_packets_total", &[("worker", "0"), ("direction", "tx")], 11.0),
         ("sluice_proxy_no_buffer_total", &[("worker", "1")], 1.0),
+        (
+            "sluice_http2_downstream_faults_total",
+            &[("listener", "web"), ("reason", "reset-flood")],
+            2.0,
+        ),
+        (
+            "sluice_http2_downstream_faults_total",
+            &[("listener", "web"), ("reason", "ping-timeout")],
+            0.0,
+        ),
         ("sluice_config_version", &[], 1.0),
         ("sluice_config_reloads_total", &[("result", "rejected")], 0.0),
         ("sluice_snapshots_outstanding", &[], 0.0),
@@ -185,6 +196,9 @@ fn the_page_lists_every_metric() {
                cluster = \"app\"\n";
     let (mut state, _fakes) = state(&format!("{CONFIG}{udp}"), 1);
     state.reloads.accepted = 1;
+    let app = state.config.cluster_by_name("app").expect("the cluster").id;
+    let counters = &state.publisher.counters().find_cluster(app).expect("counters")[0];
+    counters.faults.count(sluice_l7_proxy::Fault::PushPromise);
     let rows: BTreeSet<String> = families(Scrape::take(&state), Filter::default())
         .map(|family| {
             let kind = format!("{:?}", family.get_field_type()).to_lowercase();

@@ -12,7 +12,7 @@ use sluice_l7_proxy::{ClusterCounters, ListenerCounters};
 use sluice_stack::{DropReason, StackCounters};
 use sluice_worker::{PortCounters, Stage, WorkerLinks};
 
-use super::{process, stack_help};
+use super::{http2, process, stack_help};
 use crate::state::State;
 
 /// Everything there is to count, at one moment.
@@ -74,6 +74,7 @@ impl Scrape {
         }
         interface_families(state, &mut families);
         stack_families(&state.workers, &mut families);
+        http2::fault_families(state, &mut families);
         let tables =
             vec![http_table(state), tcp_table(state), udp_table(state), cluster_table(state)];
         Self { families: merge(families), tables }
@@ -96,10 +97,10 @@ fn merge(families: Vec<Family>) -> Vec<Family> {
     merged
 }
 
-type Labels<'a> = &'a [(&'static str, &'a dyn std::fmt::Display)];
+pub(super) type Labels<'a> = &'a [(&'static str, &'a dyn std::fmt::Display)];
 
 /// A family with one sample.
-fn one(
+pub(super) fn one(
     name: impl Into<Cow<'static, str>>,
     kind: MetricKind,
     help: impl Into<Cow<'static, str>>,
@@ -374,7 +375,7 @@ fn suffixed(prefix: &str, name: &str, kind: MetricKind) -> String {
 }
 
 /// Adds up lists that all have the same names in the same order.
-fn sums<I>(lists: impl Iterator<Item = I>) -> Vec<(&'static str, u64)>
+pub(super) fn sums<I>(lists: impl Iterator<Item = I>) -> Vec<(&'static str, u64)>
 where
     I: Iterator<Item = (&'static str, u64)>,
 {

@@ -161,3 +161,43 @@ fn without_buffers_requests_fail_and_the_proxy_goes_on() {
     assert!(world.take(client).ends_with("hi"));
     world.census();
 }
+
+/// Each rule has a name, and who broke it a count.
+#[test]
+fn rules_that_are_broken_are_counted_by_name() {
+    const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    let count = |faults: &crate::FaultCounters, name: &str| {
+        let found = faults.iter().find(|(reason, _)| *reason == name);
+        found.expect("a rule of this name").1
+    };
+    let mut world = World::with(|config| {
+        config.clusters[0].http = sluice_config_model::HttpVersion::Http2;
+    });
+    let client = world.client();
+    world.send(client, sluice_l7_http2::frame::PREFACE);
+    world.send(client, SETTINGS);
+    // WINDOW_UPDATE of 0 for the connection.
+    world.send(client, [0, 0, 4, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    assert!(world.streams[client].fin);
+    let faults = &world.listener_counters().faults;
+    assert_eq!(count(faults, "connection-window-update-zero"), 1);
+    assert_eq!(faults.iter().map(|(_, count)| count).sum::<u64>(), 1);
+
+    // A request without a path breaks a rule of its stream.
+    let client = world.client();
+    world.send(client, sluice_l7_http2::frame::PREFACE);
+    world.send(client, SETTINGS);
+    world.send(client, [0, 0, 2, 1, 5, 0, 0, 0, 1, 0x82, 0x86]);
+    assert!(!world.streams[client].fin);
+    let faults = &world.listener_counters().faults;
+    assert_eq!(faults.iter().map(|(_, count)| count).sum::<u64>(), 2);
+
+    let other = world.client();
+    world.send(other, GET);
+    let upstream = world.asked();
+    world.send(upstream, SETTINGS);
+    // PUSH_PROMISE of stream 2 on stream 1.
+    world.send(upstream, [0, 0, 5, 5, 4, 0, 0, 0, 1, 0, 0, 0, 2, 0x82]);
+    assert_eq!(count(&world.cluster_counters().faults, "push-promise"), 1);
+    world.census();
+}
