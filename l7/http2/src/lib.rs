@@ -25,6 +25,7 @@
 //! | `window.rs`, `timer.rs` | receiving windows and how they grow; deadlines |
 //! | `settings.rs` | what both ends say about themselves; [`Config`] |
 //! | `budget.rs`, `limits.rs`, `error.rs` | floods, bounds, and the list of every rule a peer can break |
+//! | `check.rs` | whether the books agree |
 //! | `hpack/` | header compression |
 //!
 //! # Streams, and who is told
@@ -50,6 +51,7 @@ pub mod frame;
 pub mod hpack;
 
 mod budget;
+mod check;
 mod client;
 mod connection;
 mod control;

@@ -70,6 +70,18 @@ impl ConnectionWindow {
         self.size.checked_sub(WINDOW_DEFAULT).filter(|more| *more > 0)
     }
 
+    pub(crate) fn size(&self) -> u32 {
+        self.size
+    }
+
+    pub(crate) fn outstanding(&self) -> u32 {
+        self.outstanding
+    }
+
+    pub(crate) fn credited(&self) -> u32 {
+        self.credited
+    }
+
     /// What is credited beyond this is given back: a quarter of the window that holds, or that will
     /// hold as soon as the peer has heard of it; else it would wait for bytes that cannot come.
     #[inline]

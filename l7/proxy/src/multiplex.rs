@@ -205,6 +205,7 @@ impl Proxy {
             return;
         }
         let is_idle = session.codec.is_idle();
+        session.assert_books(is_idle);
         let is_over = session.codec.must_close() || (session.status.peer_closed && is_idle);
         let is_client = session.downstream().is_some();
         if is_over && is_client {

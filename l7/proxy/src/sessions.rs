@@ -161,6 +161,17 @@ impl Session {
         }
     }
 
+    /// The books of its streams agree; without any, nothing is owed to the peer.
+    #[inline]
+    pub(crate) fn assert_books(&self, is_idle: bool) {
+        if cfg!(debug_assertions)
+            && let SessionCodec::Http2(coded) = &self.codec
+        {
+            debug_assert_eq!(coded.codec.check(), Ok(()));
+            debug_assert!(!is_idle || coded.codec.uncredited() == 0, "a window leaked");
+        }
+    }
+
     /// From now on a stream carries this exchange.
     #[inline]
     pub(crate) fn attach(&mut self, stream: StreamId, key: ExchangeKey) {

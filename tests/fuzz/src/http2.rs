@@ -159,7 +159,10 @@ impl Peer {
         loop {
             let event = match self.with(Codec::decode) {
                 Ok(Some(event)) => event,
-                Ok(None) => return true,
+                Ok(None) => {
+                    assert_eq!(self.codec.check(), Ok(()), "the books agree");
+                    return true;
+                }
                 Err(error) => {
                     lines.push(error.to_string());
                     assert!(self.codec.must_close());
