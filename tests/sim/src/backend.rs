@@ -6,6 +6,7 @@ use sluice_base::{ConnId, Instant};
 use sluice_stack::{Ready, UdpEvent};
 
 use crate::app::{App, Io};
+use crate::backend_http2::Streams;
 use crate::datagrams::handle_at_endpoint;
 use crate::http::{End, Incomplete, chunked, parse, pattern};
 use crate::ledger::{Behaviour, Shared};
@@ -30,6 +31,8 @@ struct Connection {
     ends: Option<Ending>,
     peer_closed: bool,
     closed: bool,
+    /// It turned out to speak HTTP/2.
+    streams: Option<Streams>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -43,6 +46,12 @@ impl Backend {
     #[must_use]
     pub fn new(ledger: Shared) -> Self {
         Self { ledger, connections: Vec::new() }
+    }
+
+    /// What is wrong with its connections of HTTP/2, where nothing has moved for long.
+    pub fn faults_at_rest(&self) -> impl Iterator<Item = String> {
+        let streams = self.connections.iter().filter_map(|one| one.streams.as_ref());
+        streams.filter_map(Streams::fault_at_rest)
     }
 }
 
@@ -59,17 +68,25 @@ impl App for Backend {
                 ends: None,
                 peer_closed: false,
                 closed: false,
+                streams: None,
             });
         }
         let Some(at) = self.connections.iter().position(|one| one.conn == conn) else { return };
         let connection = &mut self.connections[at];
-        if ready.readable() {
-            io.receive(conn, &mut connection.input);
-        }
         connection.peer_closed |= ready.peer_closed();
         if ready.closed() {
             self.connections.swap_remove(at);
             return;
+        }
+        if connection.streams.is_none() && ready.readable() {
+            io.receive(conn, &mut connection.input);
+            if !connection.echo && connection.input.starts_with(b"PRI") {
+                let first = std::mem::take(&mut connection.input);
+                connection.streams = Some(Streams::new(conn, &first, io));
+            }
+        }
+        if let Some(streams) = &mut connection.streams {
+            return streams.serve(connection.peer_closed, &self.ledger, io);
         }
         connection.serve(&self.ledger);
         connection.flush(io);
@@ -81,12 +98,16 @@ impl App for Backend {
 
     fn poll(&mut self, io: &mut Io<'_>) {
         for connection in &mut self.connections {
-            connection.flush(io);
+            match &mut connection.streams {
+                Some(streams) => streams.serve(connection.peer_closed, &self.ledger, io),
+                None => connection.flush(io),
+            }
         }
     }
 
     fn next_deadline(&self) -> Instant {
-        Instant::NEVER
+        let streams = self.connections.iter().filter_map(|one| one.streams.as_ref());
+        streams.map(Streams::next_deadline).min().unwrap_or(Instant::NEVER)
     }
 }
 
@@ -122,6 +143,9 @@ impl Connection {
     fn answer(&mut self, message: &crate::http::Message, ledger: &Shared) {
         let mut words = message.start.split(' ');
         let (method, path) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
+        if crate::hostile::asked(path) {
+            return self.say(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n", b"ok");
+        }
         let Some((id, download, behaviour)) = read_path(path) else {
             ledger.borrow_mut().violation(format!("a backend received {:?}", message.start));
             self.ends = Some(Ending::Reset);
@@ -129,12 +153,11 @@ impl Connection {
         };
         {
             let mut ledger = ledger.borrow_mut();
-            let upload = ledger.entries[id as usize].request.upload;
-            if message.body != pattern(!id, upload) {
-                let got = message.body.len();
-                ledger.violation(format!("request {id}: {got} body bytes arrived, wrong ones"));
-            }
-            ledger.entries[id as usize].arrived += 1;
+            ledger.arrived(id, message);
+            let entry = &mut ledger.entries[id as usize];
+            entry.begun += 1;
+            entry.http2.1 = false;
+            entry.completed += u32::from(behaviour.is_whole());
         }
         let body = pattern(id, download);
         let length = format!("HTTP/1.1 200 OK\r\nx-id: {id}\r\ncontent-length: {download}\r\n\r\n");
@@ -145,13 +168,14 @@ impl Connection {
                 // The body is here already; 100 would be late, and is left out as RFC 9110 allows.
                 self.say(length.as_bytes(), if has_body { &body } else { &[] });
             }
-            Behaviour::Length | Behaviour::Continue => {
+            Behaviour::Length | Behaviour::Continue | Behaviour::Refuse | Behaviour::Early => {
                 self.say(length.as_bytes(), if has_body { &body } else { &[] });
             }
             Behaviour::Chunked => {
                 let head =
                     format!("HTTP/1.1 200 OK\r\nx-id: {id}\r\nTransfer-Encoding: chunked\r\n\r\n");
-                let chunks = chunked(&body, 1 + (id as usize * 37) % 3000, &[("x-end", "yes")]);
+                let chunks =
+                    chunked(&body, 1 + (id as usize * 37) % 3000, &[("x-end", &id.to_string())]);
                 self.say(head.as_bytes(), if has_body { &chunks } else { &[] });
             }
             Behaviour::UntilClose => {
@@ -202,7 +226,10 @@ impl Connection {
     }
 }
 
-fn read_path(path: &str) -> Option<(u64, usize, Behaviour)> {
+/// Number, length of the answer, and behaviour, of a path that [`Request::path`] made.
+///
+/// [`Request::path`]: crate::ledger::Request::path
+pub(crate) fn read_path(path: &str) -> Option<(u64, usize, Behaviour)> {
     let mut parts = path.strip_prefix("/r/")?.split('/');
     let id = parts.next()?.parse().ok()?;
     let download = parts.next()?.parse().ok()?;

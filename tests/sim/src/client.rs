@@ -8,12 +8,14 @@ use sluice_base::{ConnId, Instant};
 use sluice_stack::{Ready, UdpEvent};
 
 use crate::app::{App, Io};
+use crate::client_http2::Streamer;
 use crate::datagrams::{Datagrams, handle_at_client};
+use crate::hostile::Hostile;
 use crate::http::{End, Incomplete, chunked, parse, pattern};
-use crate::ledger::{Outcome, Request, Shared};
+use crate::ledger::{Behaviour, Outcome, Request, Shared};
 
 /// How long a client waits before it gives a connection up.
-const PATIENCE_NANOS: u64 = 120_000_000_000;
+pub(crate) const PATIENCE_NANOS: u64 = 120_000_000_000;
 /// Bytes queued at a connection before the client waits for room.
 const QUEUE_MAX: usize = 256 * 1024;
 
@@ -28,6 +30,8 @@ pub struct Session {
     pub requests: VecDeque<Request>,
     /// Whether the user leaves in the middle of a response now and then.
     pub leaves: bool,
+    /// Whether the user speaks HTTP/2.
+    pub http2: bool,
 }
 
 /// An opaque exchange: these bytes must come back.
@@ -49,6 +53,8 @@ pub struct Client {
     web: SocketAddr,
     raw: SocketAddr,
     users: Vec<User>,
+    streamers: Vec<Streamer>,
+    hostiles: Vec<Hostile>,
     echoes: Vec<Echoing>,
     datagrams: Datagrams,
 }
@@ -89,7 +95,9 @@ impl Client {
         echoes: Vec<Echo>,
         datagrams: Datagrams,
     ) -> Self {
-        let users = sessions.into_iter().map(|session| User {
+        let (two, one): (Vec<_>, Vec<_>) = sessions.into_iter().partition(|session| session.http2);
+        let streamers = two.into_iter().map(Streamer::new).collect();
+        let users = one.into_iter().map(|session| User {
             last_progress: session.starts,
             session,
             conn: None,
@@ -112,13 +120,24 @@ impl Client {
             last_progress: echo.starts,
             echo,
         });
-        Self { ledger, web, raw, users: users.collect(), echoes: echoes.collect(), datagrams }
+        let (users, echoes) = (users.collect(), echoes.collect());
+        let hostiles = Vec::new();
+        Self { ledger, web, raw, users, streamers, hostiles, echoes, datagrams }
+    }
+
+    /// The same with some who want to do harm.
+    #[must_use]
+    pub fn with_hostiles(mut self, hostiles: Vec<Hostile>) -> Self {
+        self.hostiles = hostiles;
+        self
     }
 
     /// Whether nothing is left to do.
     #[must_use]
     pub fn is_done(&self) -> bool {
         self.users.iter().all(|user| user.session.requests.is_empty() && user.asked.is_empty())
+            && self.streamers.iter().all(Streamer::is_done)
+            && self.hostiles.iter().all(Hostile::is_done)
             && self.echoes.iter().all(|echo| echo.done)
             && self.datagrams.is_done()
     }
@@ -130,6 +149,14 @@ impl Client {
                 io.stack.close(conn, io.now);
             }
         }
+        for streamer in &mut self.streamers {
+            streamer.close(io);
+        }
+    }
+
+    /// What is wrong with its connections of HTTP/2, where nothing has moved for long.
+    pub fn faults_at_rest(&self) -> impl Iterator<Item = String> {
+        self.streamers.iter().filter_map(Streamer::fault_at_rest)
     }
 }
 
@@ -137,6 +164,10 @@ impl App for Client {
     fn handle(&mut self, conn: ConnId, ready: Ready, io: &mut Io<'_>) {
         if let Some(user) = self.users.iter_mut().find(|user| user.conn == Some(conn)) {
             user.handle(conn, ready, io, &self.ledger);
+        } else if let Some(streamer) = self.streamers.iter_mut().find(|one| one.is_on(conn)) {
+            streamer.handle(conn, ready, io, &self.ledger);
+        } else if let Some(hostile) = self.hostiles.iter_mut().find(|one| one.is_on(conn)) {
+            hostile.handle(conn, ready, io);
         } else if let Some(echo) = self.echoes.iter_mut().find(|echo| echo.conn == Some(conn)) {
             echo.handle(conn, ready, io, &self.ledger);
         }
@@ -150,6 +181,12 @@ impl App for Client {
         for user in &mut self.users {
             user.poll(io, self.web, &self.ledger);
         }
+        for streamer in &mut self.streamers {
+            streamer.poll(io, self.web, &self.ledger);
+        }
+        for hostile in &mut self.hostiles {
+            hostile.poll(io, self.web);
+        }
         for echo in &mut self.echoes {
             echo.poll(io, self.raw, &self.ledger);
         }
@@ -159,7 +196,14 @@ impl App for Client {
     fn next_deadline(&self) -> Instant {
         let users = self.users.iter().filter_map(User::deadline);
         let echoes = self.echoes.iter().filter(|echo| !echo.done).map(Echoing::deadline);
-        users.chain(echoes).min().unwrap_or(Instant::NEVER).min(self.datagrams.next_deadline())
+        let streamers = self.streamers.iter().map(Streamer::deadline);
+        users
+            .chain(streamers)
+            .chain(self.hostiles.iter().map(Hostile::deadline))
+            .chain(echoes)
+            .min()
+            .unwrap_or(Instant::NEVER)
+            .min(self.datagrams.next_deadline())
     }
 }
 
@@ -281,7 +325,7 @@ fn write_request(request: &Request, out: &mut Vec<u8>) {
     out.extend_from_slice(head.as_bytes());
     if request.method == "POST" && request.upload_chunked {
         out.extend_from_slice(b"Transfer-Encoding: chunked\r\n\r\n");
-        out.extend(chunked(&body, 1 + request.upload / 3, &[]));
+        out.extend(chunked(&body, 1 + request.upload / 3, &[("x-sum", &request.id.to_string())]));
     } else if request.method == "POST" {
         out.extend_from_slice(format!("Content-Length: {}\r\n\r\n", body.len()).as_bytes());
         out.extend_from_slice(&body);
@@ -290,7 +334,8 @@ fn write_request(request: &Request, out: &mut Vec<u8>) {
     }
 }
 
-fn check(request: &Request, message: &crate::http::Message, ledger: &Shared) {
+/// Whether an answer is the one that was asked for.
+pub(crate) fn check(request: &Request, message: &crate::http::Message, ledger: &Shared) {
     let id = request.id;
     let status = message.status();
     let mut ledger = ledger.borrow_mut();
@@ -305,6 +350,11 @@ fn check(request: &Request, message: &crate::http::Message, ledger: &Shared) {
         } else if message.body != pattern(id, expected) {
             let got = message.body.len();
             ledger.violation(format!("request {id}: wrong bytes ({got} of {expected})"));
+        } else if request.behaviour == Behaviour::Chunked
+            && request.method != "HEAD"
+            && message.trailers != [("x-end".to_owned(), id.to_string())]
+        {
+            ledger.violation(format!("request {id}: trailers {:?}", message.trailers));
         }
     } else if !matches!(status, 408 | 502 | 503 | 504) {
         ledger.violation(format!("request {id}: status {status}"));

@@ -4,7 +4,7 @@
 //! what clients and backends of the simulator say.
 
 /// A parsed head and what follows it.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Message {
     /// First line.
     pub start: String,
@@ -60,7 +60,7 @@ pub fn parse(bytes: &[u8], end: End, closed: bool) -> Result<(Message, usize), I
     let mut message = Message { start, fields, body: Vec::new(), trailers: Vec::new() };
     let body_start = head_end + 4;
     let rest = &bytes[body_start..];
-    if end == End::NoBody {
+    if end == End::NoBody || message.status() / 100 == 1 {
         return Ok((message, body_start));
     }
     if message.field("transfer-encoding") == Some("chunked") {

@@ -3,6 +3,8 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use crate::http::{Message, pattern};
+
 /// How a backend behaves for one request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Behaviour {
@@ -24,12 +26,16 @@ pub enum Behaviour {
     CloseAtOnce,
     /// Never answers.
     Hang,
+    /// Does not look at the request the first time (REFUSED_STREAM); the second as `Length`.
+    Refuse,
+    /// As `Length`, with the head of the request already.
+    Early,
 }
 
 impl Behaviour {
     /// Every one, with how often it comes up in a hundred.
-    pub const ALL: [(Self, u32); 9] = [
-        (Self::Length, 45),
+    pub const ALL: [(Self, u32); 11] = [
+        (Self::Length, 39),
         (Self::Chunked, 25),
         (Self::UntilClose, 8),
         (Self::Continue, 6),
@@ -38,6 +44,8 @@ impl Behaviour {
         (Self::Garbage, 3),
         (Self::CloseAtOnce, 3),
         (Self::Hang, 2),
+        (Self::Refuse, 3),
+        (Self::Early, 3),
     ];
 
     /// Its letter in a path.
@@ -53,6 +61,8 @@ impl Behaviour {
             Self::Garbage => 'g',
             Self::CloseAtOnce => 'n',
             Self::Hang => 'h',
+            Self::Refuse => 'f',
+            Self::Early => 'e',
         }
     }
 
@@ -65,7 +75,10 @@ impl Behaviour {
     /// Whether the backend gives a whole answer.
     #[must_use]
     pub fn is_whole(self) -> bool {
-        matches!(self, Self::Length | Self::Chunked | Self::UntilClose | Self::Continue)
+        !matches!(
+            self,
+            Self::ResetInBody | Self::CloseInBody | Self::Garbage | Self::CloseAtOnce | Self::Hang
+        )
     }
 }
 
@@ -84,9 +97,17 @@ pub struct Request {
     pub download: usize,
     /// What the backend does.
     pub behaviour: Behaviour,
+    /// How long a client of HTTP/2 leaves the answer unread, nanoseconds.
+    pub stalls_nanos: u64,
 }
 
 impl Request {
+    /// Whether a backend of HTTP/2 takes its time over the body.
+    #[must_use]
+    pub fn is_read_late(&self) -> bool {
+        self.method == "POST" && self.id.is_multiple_of(5)
+    }
+
     /// `/r/ID/DOWNLOAD/BEHAVIOUR`: all that the backend needs to know.
     #[must_use]
     pub fn path(&self) -> String {
@@ -112,6 +133,33 @@ pub struct Entry {
     pub outcome: Option<Outcome>,
     /// How often a backend got it whole.
     pub arrived: u32,
+    /// How often a backend looked at it.
+    pub begun: u32,
+    /// How often one refused to.
+    pub refused: u32,
+    /// How often one answered it to the end.
+    pub completed: u32,
+    /// Whether the client, and the backend that looked at it last, speak HTTP/2.
+    pub http2: (bool, bool),
+    /// Whether it was cut when its time was over.
+    pub late: bool,
+}
+
+impl Entry {
+    /// Of a request that nobody has made yet.
+    #[must_use]
+    pub fn new(request: Request) -> Self {
+        Self {
+            request,
+            outcome: None,
+            arrived: 0,
+            begun: 0,
+            refused: 0,
+            completed: 0,
+            http2: (false, false),
+            late: false,
+        }
+    }
 }
 
 /// All requests of a run, and every broken promise.
@@ -144,6 +192,60 @@ impl Ledger {
             let text = format!("request {id} ended twice: {before:?}, then {outcome:?}");
             self.violations.push(text);
         }
+    }
+
+    /// Notes that a request arrived whole at a backend.
+    pub fn arrived(&mut self, id: u64, message: &Message) {
+        let entry = &mut self.entries[id as usize];
+        entry.arrived += 1;
+        let request = &entry.request;
+        let sum = [("x-sum".to_owned(), id.to_string())];
+        let has_trailers = request.method == "POST" && request.upload_chunked;
+        let trailers = if has_trailers { &sum[..] } else { &[] };
+        let (upload, same) = (request.upload, message.trailers == trailers);
+        if message.body != pattern(!id, upload) {
+            let got = message.body.len();
+            self.violation(format!("request {id}: {got} body bytes arrived, wrong ones"));
+        } else if !same {
+            self.violation(format!("request {id}: trailers {:?}", message.trailers));
+        }
+    }
+
+    /// What must hold of every request when all have ended: whoever believes in a whole answer has one
+    /// that a backend believes to have given, and nothing that may not happen twice did.
+    #[must_use]
+    pub fn disagreements(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        for entry in &self.entries {
+            let Request { id, method, .. } = entry.request;
+            // The answer to a HEAD is whole with its head, whatever comes behind.
+            let answered = entry.outcome == Some(Outcome::Answered(200)) && method != "HEAD";
+            if answered && entry.completed == 0 {
+                found.push(format!("request {id} was answered, and no backend has answered it"));
+            }
+            if method == "POST" && entry.begun > 1 {
+                found.push(format!("request {id} is a POST, and {} looked at it", entry.begun));
+            }
+        }
+        found
+    }
+
+    /// What nobody had a reason not to answer in time, where the weather is good.
+    #[must_use]
+    pub fn starved(&self) -> Vec<String> {
+        let in_vain = |outcome| matches!(outcome, Some(Outcome::Answered(408 | 504)));
+        let starved = self.entries.iter().filter(|entry| {
+            entry.request.behaviour.is_whole() && (entry.late || in_vain(entry.outcome))
+        });
+        let starved = starved.map(|entry| format!("request {} starved", entry.request.id));
+        // A request without a body can be sent again whatever the route says.
+        let given_up = self.entries.iter().filter(|entry| {
+            let again = entry.refused == 1 && entry.begun == 0 && entry.request.upload == 0;
+            again && entry.outcome == Some(Outcome::Answered(503))
+        });
+        let given_up =
+            given_up.map(|entry| format!("request {} was refused, and given up", entry.request.id));
+        starved.chain(given_up).collect()
     }
 
     /// Notes that a promise was broken.

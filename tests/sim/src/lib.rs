@@ -20,20 +20,29 @@
 //! Datagrams through `protocol = "udp"`, many in fragments, arrive unchanged, and at most as often as cables
 //! copied them; their sessions end by their idle time-out.
 //!
+//! Clients and backends speak HTTP/1.1 or HTTP/2 as the seed says, the latter by the product's own machine
+//! (`speaker.rs`), so that all four pairs occur. Then also: every stream that somebody believes to be
+//! complete the other side completed, trailers arrive, no POST is looked at twice, and where nothing moves
+//! any more no stream is open and no window has leaked. Some clients only want to do harm (`hostile.rs`).
+//!
 //! A failure names seed and commit on one line and leaves a pcap per host; what it does not need is
 //! left out one by one (`trim.rs`), and the line says how to play the rest.
 
 pub mod app;
 pub mod attacker;
 pub mod backend;
+pub mod backend_http2;
 pub mod client;
+pub mod client_http2;
 pub mod datagrams;
+pub mod hostile;
 pub mod http;
 pub mod ledger;
 pub mod network;
 pub mod pcap;
 pub mod scenario;
 pub mod sluice;
+pub mod speaker;
 pub mod trim;
 pub mod weather;
 pub mod world;

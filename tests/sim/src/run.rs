@@ -12,7 +12,9 @@ use crate::world::World;
 
 /// Virtual time within which everything must have ended.
 const BOUND: Instant = Instant::from_millis(1_800_000);
-/// Virtual time after the clients are done, for TIME-WAIT and idle time-outs.
+/// Virtual time after the clients are done, for what was on its way to arrive, in the worst weather.
+const REST_NANOS: u64 = 150_000_000_000;
+/// Virtual time after that, for TIME-WAIT and idle time-outs.
 const AFTERMATH_NANOS: u64 = 300_000_000_000;
 
 /// What a run did.
@@ -22,6 +24,8 @@ pub struct Report {
     pub requests: usize,
     /// Requests answered with 200 and the right bytes.
     pub answered: usize,
+    /// Of those, by who spoke HTTP/2: nobody, the backend, the client, both.
+    pub pairs: [usize; 4],
     /// Requests answered with an error by Sluice.
     pub refused: usize,
     /// Requests that failed visibly.
@@ -123,18 +127,29 @@ pub fn run(seed: u64, trims: &[Trim], folder: Option<&Path>) -> Result<Report, B
     if !world.is_done() && broken.is_empty() {
         broken.push(format!("clients are not done after {BOUND:?} of virtual time"));
     }
+    if broken.is_empty() {
+        come_to_rest(&mut world, &mut broken);
+    }
     aftermath(&mut world, &mut broken);
 
     let mut report = Report { ended, rounds: world.rounds, ..Report::default() };
     {
         let ledger = world.ledger.borrow();
         broken.extend(ledger.violations.iter().cloned());
+        broken.extend(ledger.disagreements());
+        if scenario.is_calm() {
+            broken.extend(ledger.starved());
+        }
         report.requests = ledger.entries.len();
         report.relayed = ledger.relayed;
         report.datagrams = ledger.datagrams.iter().filter(|one| one.back > 0).count();
         for entry in &ledger.entries {
             match entry.outcome {
-                Some(Outcome::Answered(200)) => report.answered += 1,
+                Some(Outcome::Answered(200)) => {
+                    report.answered += 1;
+                    let (client, backend) = entry.http2;
+                    report.pairs[usize::from(client) * 2 + usize::from(backend)] += 1;
+                }
                 Some(Outcome::Answered(_)) => report.refused += 1,
                 Some(Outcome::Failed) => report.failed += 1,
                 None => broken.push(format!("request {} never ended", entry.request.id)),
@@ -154,6 +169,18 @@ pub fn run(seed: u64, trims: &[Trim], folder: Option<&Path>) -> Result<Report, B
     } else {
         Err(Box::new(Failure { seed, trims: trims.to_vec(), broken, drops, captures }))
     }
+}
+
+/// Bad weather passes, and nobody asks any more: nothing may be going on.
+fn come_to_rest(world: &mut World, broken: &mut Vec<String>) {
+    let end = world.now.plus_nanos(REST_NANOS);
+    while world.now < end {
+        if !world.advance(end) {
+            broken.push(format!("the world does not come to rest at {:?}", world.now));
+            return;
+        }
+    }
+    broken.extend(world.faults_at_rest());
 }
 
 /// Clients close, Sluice drains, time passes: then nothing may be left.

@@ -8,6 +8,7 @@ use sluice_base::{Instant, Rng};
 
 use crate::client::{Echo, Session};
 use crate::datagrams::{Arrivals, DATAGRAM_PORT, FLOWS, Planned};
+use crate::hostile::Hostile;
 use crate::ledger::{Behaviour, Entry, Ledger, Request};
 use crate::weather::Weather;
 
@@ -40,6 +41,14 @@ pub struct Scenario {
     pub load_balancing: &'static str,
     /// Whether a network speaks IPv6, by its number less one.
     pub is_v6: [bool; 2],
+    /// How many users in a million speak HTTP/2.
+    pub http2_users: u32,
+    /// What the cluster says of HTTP, and what every second configuration does.
+    pub http: [&'static str; 2],
+    /// How many requests in a million are left unread for a while.
+    pub stalls: u32,
+    /// Most clients of HTTP/2 at a host that only want to do harm.
+    pub hostiles: u32,
 }
 
 /// The number of the network of clients.
@@ -54,7 +63,16 @@ impl Scenario {
     #[must_use]
     pub fn new(seed: u64) -> Self {
         let mut rng = Rng::new(seed);
-        let weather = Weather::new(&mut rng);
+        // Drawn apart, so that what a seed meant before it still means.
+        let mut versions = Rng::new(seed ^ 0x4854_5450_2f32);
+        // Only then can be told who starved.
+        let fair = versions.chance(200_000);
+        let mut weather = Weather::new(&mut rng);
+        if fair {
+            weather.calm();
+        }
+        let mut version = || ["1.1", "2", "same"][versions.below(3) as usize];
+        let (first, second) = (version(), version());
         let (corrupts, attacked) = (weather.corrupts(), weather.attacked);
         let reloads =
             (0..rng.below(4)).map(|_| Instant::from_millis(u64::from(rng.below(8_000)))).collect();
@@ -74,6 +92,10 @@ impl Scenario {
             load_balancing: if rng.chance(500_000) { "least_request" } else { "round_robin" },
             // The attacker speaks IPv4.
             is_v6: [!attacked && rng.chance(400_000), rng.chance(400_000)],
+            http2_users: [0, 500_000, 1_000_000][versions.below(3) as usize],
+            http: if versions.chance(200_000) { [first, second] } else { [first; 2] },
+            stalls: [0, 100_000][versions.below(2) as usize],
+            hostiles: [0, 0, 0, 3][versions.below(4) as usize],
         }
     }
 
@@ -96,23 +118,60 @@ impl Scenario {
     #[must_use]
     pub fn sessions(&self, client: usize, ledger: &mut Ledger) -> Vec<Session> {
         let mut rng = Rng::new(self.seed ^ (client as u64 + 1).wrapping_mul(0x1234_5678_9abc));
+        let mut versions = Rng::new(self.seed ^ (client as u64 + 1).wrapping_mul(0x5354_5245_414d));
         let drawn = 1 + rng.below(8);
         let users = if self.one_user { 1 } else { drawn };
         (0..users)
             .map(|_| {
                 let count = 1 + rng.below(8);
-                let requests: VecDeque<Request> =
+                let first = ledger.entries.len();
+                let mut requests: VecDeque<Request> =
                     (0..count).map(|_| request(&mut rng, ledger)).collect();
+                let http2 = versions.chance(self.http2_users);
                 // Only what may be asked again without harm is pipelined (RFC 9112, 9.3.2).
                 let safe = requests.iter().all(|request| request.method != "POST");
-                Session {
-                    starts: Instant::from_nanos(u64::from(rng.below(3_000)) * MILLISECOND),
-                    pipeline: if safe && rng.chance(300_000) { 4 } else { 1 },
-                    requests,
-                    leaves: rng.chance(50_000),
+                let starts = Instant::from_nanos(u64::from(rng.below(3_000)) * MILLISECOND);
+                let pipeline = if safe && rng.chance(300_000) { 4 } else { 1 };
+                let leaves = rng.chance(50_000);
+                for request in &mut requests {
+                    let stalls = 1 + u64::from(versions.below(8_000));
+                    if request.is_read_late() && versions.chance(300_000) {
+                        request.upload = 70_000 + versions.below(130_000) as usize;
+                    }
+                    if versions.chance(self.stalls) && http2 {
+                        request.stalls_nanos = stalls * MILLISECOND;
+                        // More than windows let through unread.
+                        request.download = 70_000 + versions.below(230_000) as usize;
+                    }
                 }
+                for (entry, request) in ledger.entries[first..].iter_mut().zip(&requests) {
+                    entry.request = request.clone();
+                }
+                // Streams need not wait for each other, whatever they ask.
+                let streams = 1 + versions.below(8) as usize;
+                let pipeline = if http2 { streams } else { pipeline };
+                Session { starts, pipeline, requests, leaves, http2 }
             })
             .collect()
+    }
+
+    /// Who at client number `client` wants to do harm.
+    #[must_use]
+    pub fn hostiles(&self, client: usize) -> Vec<Hostile> {
+        let mut rng = Rng::new(self.seed ^ (client as u64 + 1).wrapping_mul(0x4841_524d));
+        let count = if self.hostiles > 0 { 1 + rng.below(self.hostiles) } else { 0 };
+        (0..count)
+            .map(|number| {
+                let starts = Instant::from_nanos(u64::from(rng.below(3_000)) * MILLISECOND);
+                Hostile::new(starts, rng.fork(u64::from(number)))
+            })
+            .collect()
+    }
+
+    /// Whether nothing but what backends do can keep an answer from a client.
+    #[must_use]
+    pub fn is_calm(&self) -> bool {
+        !self.weather.loses() && self.hostiles == 0
     }
 
     /// The opaque exchanges of client number `client`.
@@ -221,6 +280,9 @@ impl Scenario {
                 self.load_balancing,
                 20 + version,
             );
+            if name == "app" {
+                let _ = writeln!(text, "http = \"{}\"", self.http[version % 2]);
+            }
         }
         text
     }
@@ -250,8 +312,9 @@ fn request(rng: &mut Rng, ledger: &mut Ledger) -> Request {
         // A cut must leave something to miss.
         download: size(rng) + if behaviour.is_whole() { 0 } else { 2 },
         behaviour,
+        stalls_nanos: 0,
     };
-    ledger.entries.push(Entry { request: request.clone(), outcome: None, arrived: 0 });
+    ledger.entries.push(Entry::new(request.clone()));
     request
 }
 

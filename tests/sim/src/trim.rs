@@ -22,6 +22,14 @@ pub enum Trim {
     NoEchoes,
     /// No datagrams.
     NoDatagrams,
+    /// No user speaks HTTP/2.
+    OneUsers,
+    /// The cluster speaks HTTP/1.1.
+    OneCluster,
+    /// Whatever comes is read at once.
+    NoStalls,
+    /// Nobody wants to do harm by HTTP/2.
+    NoHostiles,
     /// The configuration stays.
     NoReloads,
     /// The cables of clients only take their time.
@@ -55,6 +63,10 @@ const NAMES: &[(Trim, &str)] = &[
     (Trim::OneUser, "one-user"),
     (Trim::NoEchoes, "no-echoes"),
     (Trim::NoDatagrams, "no-datagrams"),
+    (Trim::OneUsers, "users-1.1"),
+    (Trim::OneCluster, "cluster-1.1"),
+    (Trim::NoStalls, "no-stalls"),
+    (Trim::NoHostiles, "no-hostiles"),
     (Trim::NoReloads, "no-reloads"),
     (Trim::GoodClients, "good-clients"),
     (Trim::GoodBackends, "good-backends"),
@@ -91,6 +103,10 @@ impl Trim {
             Self::OneUser => scenario.one_user = true,
             Self::NoEchoes => scenario.no_echoes = true,
             Self::NoDatagrams => scenario.no_datagrams = true,
+            Self::OneUsers => scenario.http2_users = 0,
+            Self::OneCluster => scenario.http = ["1.1"; 2],
+            Self::NoStalls => scenario.stalls = 0,
+            Self::NoHostiles => scenario.hostiles = 0,
             Self::NoReloads => scenario.reloads.clear(),
             Self::GoodClients => weather.clients.calm(),
             Self::GoodBackends => weather.backends.calm(),

@@ -43,6 +43,14 @@ impl Weather {
         Self { clients, backends, ends, pauses, ring_depth, buffers, attacked }
     }
 
+    /// Nothing goes wrong.
+    pub fn calm(&mut self) {
+        self.clients.calm();
+        self.backends.calm();
+        self.pauses.clear();
+        (self.ring_depth, self.buffers, self.attacked) = (512, 8_192, false);
+    }
+
     /// Whether some cable inverts bits.
     #[must_use]
     pub fn corrupts(&self) -> bool {

@@ -83,7 +83,8 @@ impl World {
             let echoes = scenario.echoes(index);
             let planned = scenario.datagrams(index, &mut ledger.borrow_mut());
             let datagrams = Datagrams::new(SocketAddr::new(sluice_at, DATAGRAM_PORT), planned);
-            let app = Client::new(ledger.clone(), web, raw, sessions, echoes, datagrams);
+            let app = Client::new(ledger.clone(), web, raw, sessions, echoes, datagrams)
+                .with_hostiles(scenario.hostiles(index));
             let address = scenario.address(FRONT, 2 + index as u8);
             let seed = rng.next_u64();
             let (host, peer) = AppHost::new(app, address, seed, &wire, link_config);
@@ -172,6 +173,16 @@ impl World {
     #[must_use]
     pub fn is_done(&self) -> bool {
         self.clients.iter().all(|client| client.app.is_done())
+    }
+
+    /// What is wrong with connections of HTTP/2, where nothing has moved for long.
+    #[must_use]
+    pub fn faults_at_rest(&self) -> Vec<String> {
+        let clients = self.clients.iter().flat_map(|host| host.app.faults_at_rest());
+        let backends = self.backends.iter().flat_map(|host| host.app.faults_at_rest());
+        let clients = clients.map(|fault| format!("a client's connection at rest: {fault}"));
+        let backends = backends.map(|fault| format!("a backend's connection at rest: {fault}"));
+        clients.chain(backends).collect()
     }
 
     /// Lets every client close what it still holds.

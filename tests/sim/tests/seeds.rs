@@ -24,14 +24,17 @@ fn a_seed_replays() {
 fn the_seeds_contain_both_answers_and_failures() {
     let mut answered = 0;
     let (mut refused, mut relayed, mut datagrams) = (0, 0, 0);
-    for seed in 21..=30 {
+    let mut pairs = [0; 4];
+    for seed in 21..=40 {
         let report = run(seed, &[], None).expect("it passes");
         answered += report.answered;
+        pairs.iter_mut().zip(report.pairs).for_each(|(sum, count)| *sum += count);
         refused += report.refused + report.failed;
         relayed += report.relayed;
         datagrams += report.datagrams;
     }
     assert!(answered > 100, "{answered} answered");
+    assert!(pairs.iter().all(|count| *count > 20), "by who spoke HTTP/2: {pairs:?}");
     assert!(refused > 10, "{refused} refused or failed");
     assert!(relayed > 10_000, "{relayed} bytes came back through the opaque listener");
     assert!(datagrams > 100, "{datagrams} datagrams came back");

@@ -63,6 +63,10 @@ fn main() -> ExitCode {
         total.report.relayed,
         total.report.datagrams
     );
+    let [neither, backend, client, both] = total.report.pairs;
+    println!(
+        "answered over HTTP/1.1 {neither}, HTTP/2 to clients {client}, to backends {backend}, to both {both}"
+    );
     println!("{} passed, {} failed", total.passed, total.failed);
     if total.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -81,6 +85,9 @@ impl Total {
                 self.passed += 1;
                 self.report.requests += report.requests;
                 self.report.answered += report.answered;
+                for (sum, count) in self.report.pairs.iter_mut().zip(report.pairs) {
+                    *sum += count;
+                }
                 self.report.refused += report.refused;
                 self.report.failed += report.failed;
                 self.report.relayed += report.relayed;
