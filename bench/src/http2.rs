@@ -164,8 +164,7 @@ impl Http2Load {
             let stream = codec.open_stream()?;
             codec.set_token(stream, message as u64);
             codec.encode_head(stream, request, length, cx).ok()?;
-            codec.encode_body(stream, &mut body, cx).ok()?;
-            codec.encode_end(stream, None, cx).ok()
+            codec.encode_last(stream, &mut body, cx).ok()
         });
         self.failures += u64::from(sent.is_none());
     }

@@ -200,6 +200,39 @@ impl Chain {
         Ok(())
     }
 
+    /// Appends all of `other`: a copy of its bytes where they are as few as a segment would copy
+    /// anyway (`COPY_MAX`) and the last buffer has room for them, since then a reference costs more
+    /// than they do.
+    #[inline]
+    pub fn append_small(&mut self, other: &mut Self) {
+        if let Some((segment, offset)) = other.one()
+            && other.len() <= crate::COPY_MAX
+        {
+            // SAFETY: `other` is borrowed; its reference keeps the bytes alive and unwritten.
+            let bytes = unsafe { segment.bytes(usize::from(offset), other.len()) };
+            if self.tail_room() >= bytes.len() {
+                self.fill_tail(bytes);
+                return other.clear();
+            }
+        }
+        self.append(other);
+    }
+
+    /// Bytes that [`Chain::append_copy`] would copy without another buffer.
+    #[inline]
+    #[must_use]
+    pub fn tail_room(&self) -> usize {
+        if let Some((segment, offset)) = self.one() {
+            room(segment, usize::from(offset) + self.len())
+        } else if let Some(ends) = self.list() {
+            let node = nodes::copy(ends.last);
+            let end = usize::from(node.offset) + usize::from(node.len);
+            node.segment.map_or(0, |segment| room(segment, end))
+        } else {
+            0
+        }
+    }
+
     /// Copies what fits into the last buffer's tailroom; returns how many bytes that were.
     fn fill_tail(&mut self, bytes: &[u8]) -> usize {
         let taken = if let Some((segment, offset)) = self.one() {
@@ -375,8 +408,17 @@ impl Chain {
         match self.one() {
             // SAFETY: the chain is borrowed; its reference keeps the bytes alive and unwritten.
             Some((segment, offset)) => unsafe { segment.bytes(usize::from(offset), self.len()) },
-            None => self.pieces().next().unwrap_or_default(),
+            None => self.front_of_list(),
         }
+    }
+
+    #[inline]
+    fn front_of_list(&self) -> &[u8] {
+        let Some(ends) = self.list() else { return &[] };
+        let node = nodes::copy(ends.first);
+        let Some(segment) = node.segment else { return &[] };
+        // SAFETY: the chain is borrowed; its reference keeps the bytes alive and unwritten.
+        unsafe { segment.bytes(usize::from(node.offset), usize::from(node.len)) }
     }
 
     /// The contiguous pieces in order.
@@ -417,14 +459,23 @@ impl Chain {
     }
 }
 
-/// Copies what fits behind the only slice of a buffer, which ends at `end`.
+/// How much may be written behind the only slice of a buffer, which ends at `end`.
 #[inline]
-fn fill(segment: Segment, end: usize, bytes: &[u8]) -> usize {
+fn room(segment: Segment, end: usize) -> usize {
     let indirect = segment.ol_flags() & crate::flags::INDIRECT != 0;
     if segment.refcnt() != 1 || indirect {
         return 0;
     }
-    let count = bytes.len().min(usize::from(segment.buf_len()) - end);
+    usize::from(segment.buf_len()) - end
+}
+
+/// Copies what fits behind the only slice of a buffer, which ends at `end`.
+#[inline]
+fn fill(segment: Segment, end: usize, bytes: &[u8]) -> usize {
+    let count = bytes.len().min(room(segment, end));
+    if count == 0 {
+        return 0;
+    }
     // SAFETY: the chain holds the only reference, so no slice covers the bytes behind it.
     let room = unsafe { segment.bytes_mut(end, count) };
     room.copy_from_slice(&bytes[..count]);

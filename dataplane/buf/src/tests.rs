@@ -128,6 +128,35 @@ fn small_bytes_are_copied_together_while_nobody_else_reads_the_buffer() {
     census(&pool);
 }
 
+/// A reference to a few bytes would cost more than they do, and one more buffer.
+#[test]
+fn few_bytes_join_the_last_buffer_and_many_are_referred_to() {
+    let pool = Pool::heap(8);
+    let body = |len: usize| Chain::copy_from(&vec![b'b'; len], &pool).expect("room");
+    let mut chain = Chain::copy_from(b"head", &pool).expect("room");
+    let room = chain.tail_room();
+    assert!(room > 1_000 && Chain::new().tail_room() == 0);
+    let mut small = body(COPY_MAX);
+    chain.append_small(&mut small);
+    assert_eq!((chain.len(), chain.buffers(), small.len()), (4 + COPY_MAX, 1, 0));
+    assert_eq!(chain.tail_room(), room - COPY_MAX);
+    let mut large = body(COPY_MAX + 1);
+    chain.append_small(&mut large);
+    assert_eq!((chain.len(), chain.buffers(), large.len()), (5 + 2 * COPY_MAX, 2, 0));
+    // Nothing is written behind bytes that somebody else reads as well, and nothing is cut in two.
+    let shared = chain.clone_range(0, chain.len());
+    assert_eq!(chain.tail_room(), 0);
+    chain.append_small(&mut body(1));
+    assert_eq!(chain.buffers(), 3);
+    assert!(chain.to_vec()[4..].iter().all(|byte| *byte == b'b'));
+    let mut full = Chain::copy_from(&vec![b'f'; room], &pool).expect("room");
+    let left = full.tail_room();
+    full.append_small(&mut body(left + 1));
+    assert_eq!(full.buffers(), 2);
+    drop((chain, shared, full));
+    census(&pool);
+}
+
 #[test]
 fn few_bytes_are_copied_into_the_head_and_many_are_linked() {
     let (rx, tx) = (Pool::heap(4), Pool::heap(4));

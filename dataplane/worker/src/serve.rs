@@ -28,8 +28,11 @@ impl Worker {
         while served < READY_PER_HEARTBEAT && self.serve_next(now) {
             served += 1;
         }
-        // What timers or connect results asked for.
+        // What timers or connect results asked for, and what was written to many streams.
         self.carry(now);
+        while self.proxy.settle(now) {
+            self.carry(now);
+        }
         self.flush_log();
         self.retire();
         served > 0

@@ -132,6 +132,23 @@ pub trait Codec {
         cx: &mut CodecContext<'_>,
     ) -> Result<(), EncodeError>;
 
+    /// Takes the last body bytes of a message without trailers, and ends it: `encode_body` and
+    /// `encode_end` in one, which may take fewer bytes.
+    ///
+    /// # Errors
+    /// See [`EncodeError`]; the message may be written in part.
+    #[inline]
+    fn encode_last(
+        &mut self,
+        stream: StreamId,
+        bytes: &mut Chain,
+        cx: &mut CodecContext<'_>,
+    ) -> Result<usize, EncodeError> {
+        let written = self.encode_body(stream, bytes, cx)?;
+        self.encode_end(stream, None, cx)?;
+        Ok(written)
+    }
+
     /// Gives a stream up. Ping-pong: the connection must close after what was written.
     fn encode_reset(&mut self, stream: StreamId, reason: ResetReason, cx: &mut CodecContext<'_>);
 

@@ -115,4 +115,6 @@ pub struct Field {
     /// Whether it was received with the demand to keep it out of everybody's compression tables
     /// (RFC 7541, 7.1.3), which holds for whoever sends it on.
     pub never_indexed: bool,
+    /// What a compression table of the kind it came from finds it by; 0: not known.
+    pub hash: u32,
 }

@@ -16,6 +16,7 @@ fn received(text: &str, pool: &Pool) -> Head {
             value: Span::received(at + colon + 2, line.len() - colon - 4),
             plain: true,
             never_indexed: false,
+            hash: 0,
         });
         at += line.len();
     }

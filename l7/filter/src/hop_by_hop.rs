@@ -105,7 +105,9 @@ fn clean_concerned(head: &mut Head, upgrade: bool, scratch: &mut Vec<u8>) -> boo
     }
     let mut names = ALWAYS;
     if head.names().contains(NameId::TE) {
-        if head.is_request() && head.has_token(NameId::TE, b"trailers") {
+        if head.is_request() && has_te_alone(head) {
+            // As every client of gRPC says it.
+        } else if head.is_request() && head.has_token(NameId::TE, b"trailers") {
             head.set(NameId::TE, b"trailers");
         } else {
             names = names.with(NameId::TE);
@@ -116,6 +118,12 @@ fn clean_concerned(head: &mut Head, upgrade: bool, scratch: &mut Vec<u8>) -> boo
     }
     head.remove_all(names);
     true
+}
+
+/// Whether there is one TE field, which says what it may.
+fn has_te_alone(head: &Head) -> bool {
+    let mut fields = head.get_all(NameId::TE);
+    fields.next() == Some(b"trailers") && fields.next().is_none()
 }
 
 /// Removes the fields that Connection names. False: it names too many.

@@ -329,7 +329,7 @@ pub(crate) fn trailers(
         let id = NameId::lookup(field.name.as_bytes());
         if !FORBIDDEN.contains(id) {
             let (name, value) = (place.span(field.name.as_bytes()), place.span(field.value));
-            head.push_field(Field { id, name, value, plain: false, never_indexed: false });
+            head.push_field(Field { id, name, value, plain: false, never_indexed: false, hash: 0 });
         }
     }
     head.set_start(Start::Trailers, Version::Http11);
@@ -393,7 +393,7 @@ fn index_fields<'t>(
             continue;
         }
         let (name, value) = (place.span(name), place.span(field.value));
-        head.push_field(Field { id, name, value, plain: false, never_indexed: false });
+        head.push_field(Field { id, name, value, plain: false, never_indexed: false, hash: 0 });
     }
     Ok(seen)
 }

@@ -150,7 +150,7 @@ pub(crate) fn fields<'t>(
             }
         }
         every_line_plain &= plain;
-        head.push_field(Field { id, name, value, plain, never_indexed: false });
+        head.push_field(Field { id, name, value, plain, never_indexed: false, hash: 0 });
     }
     framing.look_at(text, seen)?;
     // A writer says itself how the body is framed.

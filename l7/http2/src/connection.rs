@@ -1,7 +1,7 @@
 //! The machine: what both roles share.
 
 use sluice_base::Instant;
-use sluice_buf::{Chain, Slice};
+use sluice_buf::Chain;
 use sluice_l7_core::{
     BodyLength, Codec, CodecContext, Drained, EncodeError, Event, Head, ProtocolError, ResetReason,
     Role, StreamId,
@@ -152,25 +152,6 @@ pub struct Http2 {
 
 // An idle connection costs at most 4 kB, its tables empty.
 const _: () = assert!(size_of::<Http2>() <= 704);
-
-/// A frame's bytes in one piece.
-pub(crate) enum Frame {
-    /// Where they arrived.
-    Slice(Slice),
-    /// A copy: they straddled buffers.
-    Copy(Vec<u8>),
-}
-
-impl Frame {
-    #[inline]
-    pub(crate) fn payload(&self) -> &[u8] {
-        let bytes: &[u8] = match self {
-            Self::Slice(slice) => slice,
-            Self::Copy(bytes) => bytes,
-        };
-        bytes.get(HEADER_LEN..).unwrap_or_default()
-    }
-}
 
 impl Http2 {
     /// A fresh connection.
@@ -427,30 +408,38 @@ impl Http2 {
         }
     }
 
-    /// Takes a frame of `len` payload bytes off `input`, all of which is there.
+    /// Does what the first frame of `input` says, all of which is there, where it lies.
     #[inline]
-    pub(crate) fn take_frame(
+    fn take_frame(
         &mut self,
-        len: usize,
+        header: &FrameHeader,
         input: &mut Chain,
         cx: &mut CodecContext<'_>,
-    ) -> Frame {
-        let len = len + HEADER_LEN;
+    ) -> Result<Option<Event>, Fault> {
+        let len = header.len as usize + HEADER_LEN;
         self.credit += len;
-        if input.front().len() >= len
-            && let Some(mut slice) = input.pop_front()
-        {
-            if slice.len() > len {
-                let rest = slice.split_off(len);
-                input.push_front(rest);
-            }
-            return Frame::Slice(slice);
-        }
-        let mut bytes = cx.heads.take_large();
-        bytes.resize(len, 0);
-        input.copy_to(0, &mut bytes);
+        self.reading = Reading::Frame { first: false };
+        let event = match input.front().get(HEADER_LEN..len) {
+            Some(payload) => self.handle_frame(header, payload, cx),
+            None => self.take_straddling(header, input, cx),
+        };
         input.advance(len);
-        Frame::Copy(bytes)
+        event
+    }
+
+    #[cold]
+    fn take_straddling(
+        &mut self,
+        header: &FrameHeader,
+        input: &Chain,
+        cx: &mut CodecContext<'_>,
+    ) -> Result<Option<Event>, Fault> {
+        let mut bytes = cx.heads.take_large();
+        bytes.resize(header.len as usize, 0);
+        input.copy_to(HEADER_LEN, &mut bytes);
+        let event = self.handle_frame(header, &bytes, cx);
+        cx.heads.put_large(bytes);
+        event
     }
 
     fn decode_next(
@@ -481,13 +470,7 @@ impl Http2 {
                     if input.len() < HEADER_LEN + header.len as usize {
                         return Ok(None);
                     }
-                    let frame = self.take_frame(header.len as usize, input, cx);
-                    self.reading = Reading::Frame { first: false };
-                    let event = self.handle_frame(&header, frame.payload(), cx);
-                    if let Frame::Copy(bytes) = frame {
-                        cx.heads.put_large(bytes);
-                    }
-                    if let Some(event) = event? {
+                    if let Some(event) = self.take_frame(&header, input, cx)? {
                         return Ok(Some(event));
                     }
                 }
@@ -635,7 +618,21 @@ impl Codec for Http2 {
         bytes: &mut Chain,
         cx: &mut CodecContext<'_>,
     ) -> Result<usize, EncodeError> {
-        self.write_body(stream, bytes, cx)
+        self.write_body(stream, bytes, false, cx)
+    }
+
+    #[inline]
+    fn encode_last(
+        &mut self,
+        stream: StreamId,
+        bytes: &mut Chain,
+        cx: &mut CodecContext<'_>,
+    ) -> Result<usize, EncodeError> {
+        if bytes.is_empty() {
+            self.write_end(stream, None, cx)?;
+            return Ok(0);
+        }
+        self.write_body(stream, bytes, true, cx)
     }
 
     fn encode_end(

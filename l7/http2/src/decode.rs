@@ -63,13 +63,19 @@ const NOT_IN_TRAILERS: NameSet = NameSet::of(&[
     NameId::TRAILER,
 ]);
 
+const LOOKED_AT_IN_TRAILERS: NameSet = SPECIAL.or(NOT_IN_TRAILERS);
+
 /// What the fields said so far.
 struct Reader<'a> {
     head: &'a mut Head,
     section: Section,
+    /// Names of fields that are not just kept.
+    looked_at: NameSet,
     limits: &'a HeadLimits,
     fault: Option<Fault>,
     fields: u32,
+    /// How many there may be.
+    fields_max: u32,
     cookies: u32,
     method: Option<(Method, Span)>,
     path: Option<Span>,
@@ -94,9 +100,11 @@ pub(crate) fn head(
     let mut reader = Reader {
         head: &mut *head,
         section,
+        looked_at: if section == Section::Trailers { LOOKED_AT_IN_TRAILERS } else { SPECIAL },
         limits,
         fault: None,
         fields: 0,
+        fields_max: u32::from(limits.headers),
         cookies: 0,
         method: None,
         path: None,
@@ -109,13 +117,7 @@ pub(crate) fn head(
         urgency: URGENCY,
     };
     let most = limits.header_bytes.min(HEAD_BYTES_MAX);
-    let decoded = decoder.decode(block, most, &mut text, |text, line| {
-        if reader.fault.is_none()
-            && let Err(fault) = reader.line(text, line)
-        {
-            reader.fault = Some(fault);
-        }
-    });
+    let decoded = decoder.decode(block, most, &mut text, |text, line| reader.line(text, line));
     let facts = match decoded {
         Ok(_) if reader.fault.is_some() => Err(reader.fault.unwrap_or(Fault::FieldName)),
         Ok(Decoded::TooLarge) => Err(Fault::HeadTooLarge),
@@ -141,8 +143,42 @@ pub(crate) fn skip(decoder: &mut Decoder, block: &[u8]) -> Result<(), HpackError
 }
 
 impl Reader<'_> {
-    #[inline]
-    fn line(&mut self, text: &[u8], line: &Line) -> Result<(), Fault> {
+    #[inline(always)]
+    fn line(&mut self, text: &[u8], line: &Line) {
+        // Nearly every field means nothing to framing.
+        if let Kind::Field(id) = line.kind
+            && line.valid_value
+            && self.fields < self.fields_max
+            && !self.looked_at.contains(id)
+        {
+            self.fields += 1;
+            self.push(id, line);
+        } else {
+            self.note(text, line);
+        }
+    }
+
+    #[inline(always)]
+    fn push(&mut self, id: NameId, line: &Line) {
+        let value = Span::own(line.value_at() as usize, line.value_len as usize);
+        let name = Span::own(line.at as usize, line.name_len as usize);
+        let (never_indexed, hash) = (line.never_indexed, line.hash);
+        self.head.push_field(Field { id, name, value, plain: true, never_indexed, hash });
+    }
+
+    /// Any other.
+    #[inline(never)]
+    fn note(&mut self, text: &[u8], line: &Line) {
+        if self.fault.is_none()
+            && let Err(fault) = self.look_at(text, line)
+        {
+            self.fault = Some(fault);
+            // None of those behind it matters.
+            self.fields_max = 0;
+        }
+    }
+
+    fn look_at(&mut self, text: &[u8], line: &Line) -> Result<(), Fault> {
         let id = match line.kind {
             Kind::Field(id) => id,
             Kind::Pseudo(pseudo) => return self.pseudo(pseudo, text, line),
@@ -152,19 +188,16 @@ impl Reader<'_> {
             return Err(Fault::FieldValue);
         }
         self.fields += 1;
-        if self.fields > u32::from(self.limits.headers) {
+        if self.fields > self.fields_max {
             return Err(Fault::TooManyFields);
         }
         let value = Span::own(line.value_at() as usize, line.value_len as usize);
         if SPECIAL.contains(id) && !self.special(id, line.value(text), value)? {
             return Ok(());
         }
-        if self.section == Section::Trailers && NOT_IN_TRAILERS.contains(id) {
-            return Ok(());
+        if self.section != Section::Trailers || !NOT_IN_TRAILERS.contains(id) {
+            self.push(id, line);
         }
-        let name = Span::own(line.at as usize, line.name_len as usize);
-        let never_indexed = line.never_indexed;
-        self.head.push_field(Field { id, name, value, plain: true, never_indexed });
         Ok(())
     }
 

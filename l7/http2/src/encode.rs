@@ -1,6 +1,6 @@
 //! From a [`Head`] to a header block (RFC 9113, 8.2, 8.3).
 
-use sluice_l7_core::{Head, Method, NameId, NameSet, Scheme};
+use sluice_l7_core::{Field, Head, Method, NameId, NameSet, Scheme};
 
 use crate::hpack::{Encoder, Pseudo};
 
@@ -49,7 +49,10 @@ pub(crate) fn request(encoder: &mut Encoder, head: &Head, length: Length, out: &
         encoder.pseudo(Pseudo::Protocol, protocol, out);
     }
     fields(encoder, head, length, out);
-    if head.names().contains(NameId::TE) && head.has_token(NameId::TE, b"trailers") {
+    let is_said = |head: &Head| {
+        head.get(NameId::TE) == Some(b"trailers") || head.has_token(NameId::TE, b"trailers")
+    };
+    if head.names().contains(NameId::TE) && is_said(head) {
         encoder.field(NameId::TE, b"te", b"trailers", false, out);
     }
 }
@@ -74,10 +77,7 @@ fn fields(encoder: &mut Encoder, head: &Head, length: Length, out: &mut Vec<u8>)
         Length::Unsaid => skipped = skipped.with(NameId::CONTENT_LENGTH),
     }
     for field in head.fields_without(skipped) {
-        let value = head.text(field.value);
-        with_lower_name(head, field, |name| {
-            encoder.field(field.id, name, value, field.never_indexed, out);
-        });
+        write_field(encoder, head, field, out);
     }
     if let Some(length) = say {
         let (digits, from) = decimal(length);
@@ -90,11 +90,28 @@ fn fields(encoder: &mut Encoder, head: &Head, length: Length, out: &mut Vec<u8>)
 pub(crate) fn trailers(encoder: &mut Encoder, head: &Head, out: &mut Vec<u8>) {
     encoder.begin(out);
     for field in head.fields_without(NOT_IN_TRAILERS) {
-        let value = head.text(field.value);
-        with_lower_name(head, field, |name| {
-            encoder.field(field.id, name, value, field.never_indexed, out);
-        });
+        write_field(encoder, head, field, out);
     }
+}
+
+#[inline(always)]
+fn write_field(encoder: &mut Encoder, head: &Head, field: &Field, out: &mut Vec<u8>) {
+    if field.hash != 0 {
+        // It came out of such a table: its name is in lower case.
+        let (name, value) = (head.name(field), head.text(field.value));
+        let Field { hash, id, never_indexed, .. } = *field;
+        encoder.field_of_hash(hash, id, name, value, never_indexed, out);
+    } else {
+        write_other(encoder, head, field, out);
+    }
+}
+
+#[inline(never)]
+fn write_other(encoder: &mut Encoder, head: &Head, field: &Field, out: &mut Vec<u8>) {
+    let value = head.text(field.value);
+    with_lower_name(head, field, |name| {
+        encoder.field(field.id, name, value, field.never_indexed, out);
+    });
 }
 
 /// A trailer section's block that may be sent behind blocks that are written after it.
@@ -114,7 +131,7 @@ pub(crate) fn has_trailers(head: &Head) -> bool {
 
 /// Lends the field's name in lower case.
 #[inline]
-fn with_lower_name(head: &Head, field: &sluice_l7_core::Field, f: impl FnOnce(&[u8])) {
+fn with_lower_name(head: &Head, field: &Field, f: impl FnOnce(&[u8])) {
     if field.id != NameId::OTHER {
         return f(field.id.as_str().as_bytes());
     }

@@ -12,9 +12,11 @@
 //! | `static_table.rs` | appendix A by number, and by name |
 //! | `table.rs` | the dynamic table (2.3.2, 4) of either side |
 //! | `decode.rs`, `encode.rs` | representations (6) |
+//! | `hash.rs` | how a field finds itself in another connection's table |
 
 mod decode;
 mod encode;
+mod hash;
 mod huffman;
 mod integer;
 mod static_table;

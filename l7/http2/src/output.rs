@@ -16,6 +16,9 @@ use crate::hpack::{Encoder, TABLE_SIZE};
 use crate::limits::FRAME_SIZE;
 use crate::state::{NO_LENGTH, Receive, Send};
 
+/// Nearly every block is smaller.
+const BLOCK_USUAL: usize = 512;
+
 impl Http2 {
     /// Writes a header block as HEADERS and, if it is large, CONTINUATION.
     pub(crate) fn write_block(
@@ -29,7 +32,10 @@ impl Http2 {
         if !self.flush_unsent(cx) {
             return Err(EncodeError::NoMemory);
         }
-        let spare = cx.pool.alloc()?;
+        let spare = match cx.output.tail_room() {
+            BLOCK_USUAL.. => None,
+            _ => Some(cx.pool.alloc()?),
+        };
         self.budgets.earn_ping();
         let mut out = cx.heads.take_large();
         out.extend_from_slice(&[0; HEADER_LEN]);
@@ -63,10 +69,12 @@ impl Http2 {
         self.settle(slot);
     }
 
+    /// Body bytes; `last`: there are some, and the message ends with them.
     pub(crate) fn write_body(
         &mut self,
         stream: StreamId,
         bytes: &mut Chain,
+        last: bool,
         cx: &mut CodecContext<'_>,
     ) -> Result<usize, EncodeError> {
         let count = bytes.len();
@@ -89,11 +97,14 @@ impl Http2 {
         }
         if state.announced != NO_LENGTH {
             let left = state.announced.checked_sub(count as u64);
+            let left = left.filter(|left| !last || *left == 0);
             state.announced = left.ok_or(EncodeError::LengthMismatch)?;
         }
         let waits = !state.queue.is_empty();
         state.queue.append(bytes);
-        if state.announced == 0 && !waits && state.send_window > 0 {
+        if last {
+            state.send = Send::Ending;
+        } else if state.announced == 0 && !waits && state.send_window > 0 {
             // The end comes with the next call, and goes with the last bytes.
             state.held = true;
             return Ok(count);
@@ -103,7 +114,9 @@ impl Http2 {
             return Ok(0);
         }
         let written = self.write_data(slot, usize::MAX, cx);
-        self.wait(slot, cx.now);
+        if written < count {
+            self.wait(slot, cx.now);
+        }
         Ok(written)
     }
 
@@ -143,7 +156,11 @@ impl Http2 {
             if cx.output.append_copy(&header.write(), cx.pool).is_err() {
                 break;
             }
-            cx.output.append(&mut state.queue.split_to(count));
+            if last {
+                cx.output.append_small(&mut state.queue);
+            } else {
+                cx.output.append(&mut state.queue.split_to(count));
+            }
             state.send_window -= count as i32;
             self.send_window -= count as i32;
             state.moved = state.moved.saturating_add(count as u32);

@@ -29,6 +29,8 @@ pub(crate) struct Streams {
     len: u16,
     /// (id, slot); id 0: empty.
     ids: Vec<(u32, u16)>,
+    /// Ids that are not where they would be in an empty table: none, unless a peer skips ids.
+    displaced: u16,
     heads: [u16; URGENCIES],
     tails: [u16; URGENCIES],
     /// One bit per urgency with ready streams.
@@ -43,6 +45,7 @@ impl Streams {
             free: NIL,
             len: 0,
             ids: Vec::new(),
+            displaced: 0,
             heads: [NIL; URGENCIES],
             tails: [NIL; URGENCIES],
             ready: 0,
@@ -100,6 +103,7 @@ impl Streams {
     fn grow(&mut self) {
         let size = (self.ids.len() * 2).max(8);
         let old = std::mem::replace(&mut self.ids, vec![(0, NIL); size]);
+        self.displaced = 0;
         for (id, slot) in old {
             if id != 0 {
                 self.place(id, slot);
@@ -109,14 +113,17 @@ impl Streams {
 
     fn place(&mut self, id: u32, slot: u16) {
         let mask = self.ids.len() - 1;
-        let mut at = (id >> 1) as usize & mask;
+        let home = (id >> 1) as usize & mask;
+        let mut at = home;
         while self.ids[at].0 != 0 {
             at = (at + 1) & mask;
         }
+        self.displaced += u16::from(at != home);
         self.ids[at] = (id, slot);
     }
 
     /// Removes a stream with what it held.
+    #[inline]
     pub(crate) fn remove(&mut self, slot: u16) {
         self.unready(slot);
         let stream = &mut self.slots[usize::from(slot)];
@@ -133,13 +140,27 @@ impl Streams {
         }
     }
 
-    /// Takes an id out of the table and closes the gap behind it.
+    /// Takes an id out of the table.
+    #[inline]
     fn forget(&mut self, id: u32) {
         let mask = self.ids.len() - 1;
-        let mut at = (id >> 1) as usize & mask;
+        let home = (id >> 1) as usize & mask;
+        if self.displaced == 0 {
+            // Nobody looks for anything behind a gap.
+            self.ids[home] = (0, NIL);
+        } else {
+            self.forget_among(id, home, mask);
+        }
+    }
+
+    /// The same where some are not at home: closes the gap.
+    #[cold]
+    fn forget_among(&mut self, id: u32, home: usize, mask: usize) {
+        let mut at = home;
         while self.ids[at].0 != id {
             at = (at + 1) & mask;
         }
+        self.displaced -= u16::from(at != home);
         let mut gap = at;
         loop {
             at = (at + 1) & mask;
@@ -150,6 +171,7 @@ impl Streams {
             let home = (next >> 1) as usize & mask;
             // It may move into the gap if that is not in front of its home.
             if at.wrapping_sub(home) & mask >= at.wrapping_sub(gap) & mask {
+                self.displaced -= u16::from(gap == home);
                 self.ids[gap] = (next, slot);
                 gap = at;
             }
@@ -199,11 +221,16 @@ impl Streams {
     }
 
     /// Takes a stream off its list.
+    #[inline]
     pub(crate) fn unready(&mut self, slot: u16) {
-        let stream = &mut self.slots[usize::from(slot)];
-        if !std::mem::replace(&mut stream.is_ready, false) {
-            return;
+        if self.slots[usize::from(slot)].is_ready {
+            self.unlink(slot);
         }
+    }
+
+    fn unlink(&mut self, slot: u16) {
+        let stream = &mut self.slots[usize::from(slot)];
+        stream.is_ready = false;
         let (next, prev, list) =
             (stream.next, stream.prev, usize::from(stream.urgency) % URGENCIES);
         (stream.next, stream.prev) = (NIL, NIL);
@@ -276,6 +303,10 @@ mod tests {
             assert_eq!(streams.find(id), twin.get(&id).copied());
             assert_eq!(streams.len() as usize, twin.len());
         }
+        let mask = streams.ids.len() - 1;
+        let away = |at: usize, id: u32| id != 0 && (id >> 1) as usize & mask != at;
+        let displaced = streams.ids.iter().enumerate().filter(|(at, (id, _))| away(*at, *id));
+        assert_eq!(displaced.count(), usize::from(streams.displaced));
         for (id, slot) in &twin {
             assert_eq!(streams.find(*id), Some(*slot));
             assert_eq!(streams.get(*slot).id, *id);

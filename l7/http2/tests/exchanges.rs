@@ -104,6 +104,44 @@ fn the_end_goes_with_the_last_announced_bytes() {
     peer.census();
 }
 
+/// A frame less, where the caller knows that nothing follows.
+#[test]
+fn the_end_goes_with_the_last_bytes() {
+    let mut peer = Peer::server();
+    for (stream, length) in [(1, BodyLength::Chunked), (3, BodyLength::Known(5))] {
+        peer.answer(&get(stream));
+        peer.respond(stream, 200, length).expect("answered");
+        peer.written();
+        assert_eq!(peer.encode_last(stream, b"hello"), Ok(5));
+        assert_eq!(peer.written(), [format!("DATA {stream} end 5")]);
+        assert!(peer.codec.is_idle());
+    }
+    // An announced length that lies, and nothing at all.
+    for (bytes, length) in [(&b"hell"[..], 5), (b"hello!", 5)] {
+        let mut peer = Peer::server();
+        peer.answer(&get(1));
+        peer.respond(1, 200, BodyLength::Known(length)).expect("answered");
+        assert_eq!(peer.encode_last(1, bytes), Err(EncodeError::LengthMismatch));
+    }
+    peer.answer(&get(5));
+    peer.respond(5, 200, BodyLength::Chunked).expect("answered");
+    peer.written();
+    assert_eq!(peer.encode_last(5, b""), Ok(0));
+    assert_eq!(peer.written(), ["DATA 5 end 0"]);
+    // What has no window takes the end with it when it has.
+    peer.answer(&settings(&[(4, 3)]));
+    peer.answer(&get(7));
+    peer.respond(7, 200, BodyLength::Chunked).expect("answered");
+    peer.written();
+    assert_eq!(peer.encode_last(7, b"hello"), Ok(3));
+    assert_eq!(peer.written(), ["DATA 7 3"]);
+    peer.answer(&support::window_update(7, 100));
+    assert_eq!(peer.drain_output(1_000), [(7, 2)]);
+    assert_eq!(peer.written(), ["DATA 7 end 2"]);
+    assert!(peer.codec.is_idle());
+    peer.census();
+}
+
 #[test]
 fn trailers_behind_bytes_that_wait() {
     let mut peer = Peer::server();

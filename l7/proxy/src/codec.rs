@@ -41,11 +41,19 @@ pub(crate) struct Multiplexed {
     pub(crate) granted: u32,
     /// The stack takes no bytes now.
     pub(crate) held: bool,
+    /// On the list of connections to be settled at the end of the call.
+    pub(crate) touched: bool,
 }
 
 impl Default for Multiplexed {
     fn default() -> Self {
-        Self { idle_at: Instant::NEVER, whole_at: Instant::NEVER, granted: 0, held: false }
+        Self {
+            idle_at: Instant::NEVER,
+            whole_at: Instant::NEVER,
+            granted: 0,
+            held: false,
+            touched: false,
+        }
     }
 }
 

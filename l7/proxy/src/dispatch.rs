@@ -261,9 +261,10 @@ impl Proxy {
         }
         if multiplexed {
             self.request_sent(conn);
+        } else {
+            self.flush(conn);
         }
-        self.flush(conn);
-        if more {
+        if more && !self.is_multiplexed(downstream) {
             self.make_ready(downstream);
         }
     }

@@ -22,6 +22,7 @@ use sluice_l7_filter::FilterStates;
 use crate::address::Address;
 use crate::call::Call;
 use crate::flags::ResponseFlags;
+use crate::limits::REPLAY_BYTES_MAX;
 use crate::pins::Pin;
 use crate::plan::{Plan, Tried};
 
@@ -364,6 +365,23 @@ impl Exchange {
         (*route_deadline, *sent_at, *head_at) = (Instant::NEVER, Instant::NEVER, Instant::NEVER);
         (*request_bytes, *response_bytes) = (0, 0);
         (*queue_next, *queue_prev) = (None, None);
+    }
+
+    /// Keeps body bytes that are sent, by reference, as long as they may be sent once more;
+    /// `refusable`: on a stream, which may be refused and is sent again whatever the route says.
+    #[inline]
+    pub(crate) fn keep_for_replay(&mut self, bytes: &Chain, refusable: bool) {
+        if self.replay_lost {
+            return;
+        }
+        let may_be = self.plan.retries_left > 0 || (!self.resent && refusable);
+        let repeatable = may_be && !self.response_begun;
+        if repeatable && self.replay.len() + bytes.len() <= REPLAY_BYTES_MAX {
+            self.replay.append(&mut bytes.clone_range(0, bytes.len()));
+        } else {
+            self.replay_lost = true;
+            self.replay = Chain::new();
+        }
     }
 
     /// Whether body bytes of the request can go upstream now.

@@ -29,7 +29,8 @@
 //! [`Proxy::new`], [`Proxy::adopt`]; then per heartbeat: [`Proxy::handle`] for each event (or
 //! [`Proxy::handle_bytes`] for `Data`, which spares the verb that credits what was read); after
 //! each, [`Proxy::pop_verb`] until None, where a `Connect` is answered by [`Proxy::connect_result`]
-//! and a `Write` by [`Proxy::wrote`]; [`Proxy::handle_timers`] (and its verbs) when
+//! and a `Write` by [`Proxy::wrote`]; [`Proxy::settle`] behind all of them, with its verbs, until
+//! there is nothing; [`Proxy::handle_timers`] (and its verbs) when
 //! [`Proxy::next_deadline`] has come; [`Proxy::pop_retired`] and [`Proxy::pop_log`] at the end.
 //! At shutdown [`Proxy::start_drain`], until [`Proxy::active`] is 0. Of one connection, `Data` comes
 //! before `PeerClosed`, and nothing after `Closed`, `ConnectFailed` or our own `Abort`. A proxy

@@ -81,10 +81,15 @@ impl Proxy {
         }
     }
 
-    /// The connection has something to be flushed at the end of the call.
+    /// The connection is to be settled at the end of the call, or flushed if it carries one exchange.
     #[inline]
     pub(crate) fn touch_output(&mut self, conn: ConnId) {
-        if self.touched.last() != Some(&conn) {
+        let Some(session) = self.sessions.get_mut(conn) else { return };
+        let known = match &mut session.codec {
+            SessionCodec::Http2(coded) => std::mem::replace(&mut coded.more.touched, true),
+            SessionCodec::Http1(_) | SessionCodec::Opaque => self.touched.last() == Some(&conn),
+        };
+        if !known {
             self.touched.push(conn);
         }
     }
@@ -100,7 +105,9 @@ impl Proxy {
     #[inline(never)]
     fn flush_all_touched(&mut self) {
         while let Some(conn) = self.touched.pop() {
-            if self.is_multiplexed(conn) {
+            let Some(session) = self.sessions.get_mut(conn) else { continue };
+            if let SessionCodec::Http2(coded) = &mut session.codec {
+                coded.more.touched = false;
                 self.settle_multiplexed(conn);
             } else {
                 self.flush(conn);
@@ -128,8 +135,11 @@ impl Proxy {
                 self.make_ready(conn);
                 break;
             }
-            match session.decode(&limits, &mut self.wires) {
+            match session.decode_http2(&limits, &mut self.wires) {
                 Ok(None) => break,
+                Ok(Some(event)) if listener.is_some() && !is_reset(&event) => {
+                    self.request_event(conn, event);
+                }
                 Ok(Some(event)) => self.multiplexed_event(conn, event),
                 Err(error) => return self.multiplexed_broken(conn, error),
             }
@@ -142,8 +152,8 @@ impl Proxy {
                 Ok(None) | Err(_) => return self.multiplexed_over(conn),
             }
         }
-        self.settle_multiplexed(conn);
-        self.flush_touched();
+        self.settle_credit(conn);
+        self.touch_output(conn);
     }
 
     fn multiplexed_event(&mut self, conn: ConnId, event: Event) {
@@ -265,6 +275,11 @@ impl Proxy {
     }
 }
 
+#[inline]
+fn is_reset(event: &Event) -> bool {
+    matches!(event, Event::Reset { .. })
+}
+
 /// Bytes out.
 impl Proxy {
     /// Writes body bytes that waited for a window or for their turn, and pays for them.
@@ -311,7 +326,6 @@ impl Proxy {
             session.reset_stream(stream, ResetReason::NoError, &mut self.wires);
         }
         self.touch_output(conn);
-        self.settle_multiplexed(conn);
     }
 
     /// Gives up one stream of a client's connection; its exchange is over.
@@ -328,7 +342,7 @@ impl Proxy {
         if !session.codec.is_reusable() {
             self.pools.unpark(conn, &mut self.sessions);
         }
-        self.settle_multiplexed(conn);
+        self.touch_output(conn);
     }
 
     /// The exchanges of a connection, all of them.

@@ -181,6 +181,7 @@ impl Proxy {
                 if bytes > 0 {
                     self.wires.verbs.push_front(Verb::Credit { conn, bytes });
                 }
+                self.flush_touched();
                 return;
             }
             StreamEvent::Accepted { listener, peer, .. } => self.accept(conn, listener, peer),
@@ -191,11 +192,13 @@ impl Proxy {
             StreamEvent::Closed(reason) => self.handle_closed(conn, reason),
         }
         self.run_ready();
+        self.flush_touched();
     }
 
     /// Bytes arrived on a connection: [`StreamEvent::Data`] for who can credit at once. Returns how
     /// many bytes of the connection were let go, by which its window may open, now or before the
-    /// next verb.
+    /// next verb. What is written to connections that carry many exchanges may wait for
+    /// [`Proxy::settle`], so that it leaves in one piece.
     pub fn handle_bytes(&mut self, conn: ConnId, bytes: Chain, now: Instant) -> usize {
         self.wires.now = now;
         self.budget = REQUESTS_PER_CALL;
@@ -204,9 +207,21 @@ impl Proxy {
         if !self.ready.is_empty() {
             self.run_ready();
         }
-        self.flush_touched();
         self.wires.current = None;
         std::mem::take(&mut self.wires.earned)
+    }
+
+    /// Hands on what calls of [`Proxy::handle_bytes`] and [`Proxy::wrote`] have left to be; whether
+    /// there was anything. To be called, until there is not, when a heartbeat's events are handled.
+    #[inline]
+    pub fn settle(&mut self, now: Instant) -> bool {
+        if self.touched.is_empty() {
+            return false;
+        }
+        self.wires.now = now;
+        self.budget = REQUESTS_PER_CALL;
+        self.flush_touched();
+        true
     }
 
     /// The answer to [`Verb::Connect`]. The id's first event may come only after this.
@@ -223,6 +238,7 @@ impl Proxy {
             Err(reason) => self.attempt_refused(token, reason),
         }
         self.run_ready();
+        self.flush_touched();
     }
 
     /// Asks for what events of the connections in these slots will touch here.
@@ -281,6 +297,7 @@ impl Proxy {
             self.poll_queues();
         }
         self.run_ready();
+        self.flush_touched();
     }
 
     /// When [`Proxy::handle_timers`] wants to be called next.
@@ -347,7 +364,6 @@ impl Proxy {
                 }
             }
         }
-        self.flush_touched();
     }
 
     /// Puts a client connection on the list of those to decode.

@@ -6,7 +6,6 @@ use sluice_l7_core::{BodyLength, Event, Head, ResetReason, StreamId};
 
 use crate::exchange::{ExchangeKey, Kind};
 use crate::flags::ResponseFlags;
-use crate::limits::REPLAY_BYTES_MAX;
 use crate::multiplex::Side;
 use crate::plan::Plan;
 use crate::proxy::Proxy;
@@ -89,8 +88,13 @@ impl Proxy {
             exchange.request_owed += count as u32;
             exchange.early.append(&mut bytes);
         } else if exchange.upstream.is_some() && exchange.takes_request_body() {
+            let upstream = exchange.upstream.map_or(conn, |upstream| upstream.conn);
             self.owe(conn, key, count);
-            self.forward_request_body(key, bytes);
+            if self.is_multiplexed(upstream) {
+                self.forward_to_stream(key, bytes);
+            } else {
+                self.forward_request_body(key, bytes);
+            }
         } else {
             drop(bytes);
             self.credit_dropped(conn, stream, count);
@@ -102,20 +106,8 @@ impl Proxy {
         let count = bytes.len();
         let Some(exchange) = self.exchanges.get_mut(key) else { return false };
         let Some(upstream) = exchange.upstream else { return false };
-        if !exchange.replay_lost {
-            // A stream may be refused, and is sent once more whatever the route says.
-            let may_be = exchange.plan.retries_left > 0
-                || (!exchange.resent
-                    && self.sessions.get(upstream.conn).is_some_and(|s| s.codec.is_multiplexed()));
-            let repeatable = may_be && !exchange.response_begun;
-            if repeatable && exchange.replay.len() + count <= REPLAY_BYTES_MAX {
-                exchange.replay.append(&mut bytes.clone_range(0, count));
-            } else {
-                exchange.replay_lost = true;
-                exchange.replay = Chain::new();
-            }
-        }
         let Some(session) = self.sessions.get_mut(upstream.conn) else { return false };
+        exchange.keep_for_replay(&bytes, session.codec.is_multiplexed());
         let written = session.encode_body(upstream.stream, &mut bytes, &mut self.wires);
         let multiplexed = session.codec.is_multiplexed();
         self.touch_output(upstream.conn);
@@ -129,6 +121,32 @@ impl Proxy {
                 self.fail_local(key);
                 false
             }
+        }
+    }
+
+    /// The same where the endpoint's connection carries many exchanges; with the end of the request
+    /// if that is known.
+    fn forward_to_stream(&mut self, key: ExchangeKey, mut bytes: Chain) {
+        let now = self.wires.now;
+        let Some(exchange) = self.exchanges.get_mut(key) else { return };
+        let Some(upstream) = exchange.upstream else { return };
+        let Some((from, to)) = self.sessions.pair(exchange.downstream, upstream.conn) else {
+            return;
+        };
+        exchange.keep_for_replay(&bytes, true);
+        let written = if from.codec.take_end() {
+            exchange.request_ended = true;
+            exchange.request_forwarded = true;
+            exchange.await_response(now);
+            self.exchange_timers.set_earlier(key.index, exchange.route_deadline);
+            to.encode_last_multiplexed(upstream.stream, &mut bytes, &mut self.wires)
+        } else {
+            to.encode_body(upstream.stream, &mut bytes, &mut self.wires)
+        };
+        self.touch_output(upstream.conn);
+        match written {
+            Ok(written) => self.repay(key, Side::Downstream, written),
+            Err(_) => self.fail_local(key),
         }
     }
 

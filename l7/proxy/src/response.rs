@@ -134,24 +134,27 @@ impl Proxy {
         }
         let ended = from.codec.take_end();
         let queues = to.codec.is_multiplexed();
-        let written = to.encode_body(stream, &mut bytes, &mut self.wires);
-        let ended = match written {
-            Ok(written) if queues => {
-                self.repay(key, Side::Upstream, written);
-                ended
-            }
-            Ok(written) if written == count => ended,
-            Ok(_) | Err(_) => return self.fail_local(key),
+        let written = match queues && ended {
+            true => to.encode_last_multiplexed(stream, &mut bytes, &mut self.wires),
+            false => to.encode_body(stream, &mut bytes, &mut self.wires),
         };
-        self.touch_output(downstream);
-        if ended {
-            let session = self.sessions.get_mut(downstream);
-            let written = session.map_or(Ok(()), |it| it.encode_end(stream, None, &mut self.wires));
-            if written.is_err() {
-                self.fail_local(key);
-            } else {
-                self.complete(key);
+        let mut ends = Ok(());
+        match written {
+            Ok(written) if queues => self.repay(key, Side::Upstream, written),
+            Ok(written) if written == count => {
+                if ended {
+                    let session = self.sessions.get_mut(downstream);
+                    ends =
+                        session.map_or(Ok(()), |it| it.encode_end(stream, None, &mut self.wires));
+                }
             }
+            Ok(_) | Err(_) => return self.fail_local(key),
+        }
+        self.touch_output(downstream);
+        if ends.is_err() {
+            self.fail_local(key);
+        } else if ended {
+            self.complete(key);
         }
     }
 

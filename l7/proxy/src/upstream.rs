@@ -131,7 +131,7 @@ impl Proxy {
 
     /// A connection that carries many exchanges has room for one more, or none at all.
     pub(crate) fn stream_free(&mut self, conn: ConnId) {
-        self.settle_multiplexed(conn);
+        self.touch_output(conn);
         let Some(session) = self.sessions.get(conn).filter(|it| !it.status.lingering) else {
             return;
         };

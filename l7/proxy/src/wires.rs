@@ -106,7 +106,18 @@ impl Session {
         limits: &HeadLimits,
         wires: &mut Wires,
     ) -> Result<Option<Event>, ProtocolError> {
-        coded!(self, wires, limits, |coded, cx| coded.codec.decode(&mut coded.input, cx), Ok(None))
+        self.decode_http2(limits, wires)
+    }
+
+    /// The same where it is known to carry many exchanges.
+    #[inline(always)]
+    pub(crate) fn decode_http2(
+        &mut self,
+        limits: &HeadLimits,
+        wires: &mut Wires,
+    ) -> Result<Option<Event>, ProtocolError> {
+        let SessionCodec::Http2(coded) = &mut self.codec else { return Ok(None) };
+        coded!(@call coded, wires, limits, |coded, cx| coded.codec.decode(&mut coded.input, cx))
     }
 
     pub(crate) fn handle_end_of_input(
@@ -163,6 +174,18 @@ impl Session {
     ) -> Result<usize, EncodeError> {
         let (limits, opaque) = (&wires.response_limits, Err(EncodeError::WrongState));
         coded!(self, wires, limits, |coded, cx| coded.codec.encode_body(stream, bytes, cx), opaque)
+    }
+
+    /// The last bytes of a body of HTTP/2, which has no trailers; whether it could be asked.
+    #[inline(never)]
+    pub(crate) fn encode_last_multiplexed(
+        &mut self,
+        stream: StreamId,
+        bytes: &mut Chain,
+        wires: &mut Wires,
+    ) -> Result<usize, EncodeError> {
+        let (limits, opaque) = (&wires.response_limits, Err(EncodeError::WrongState));
+        coded!(self, wires, limits, |coded, cx| coded.codec.encode_last(stream, bytes, cx), opaque)
     }
 
     #[inline]

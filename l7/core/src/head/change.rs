@@ -86,7 +86,7 @@ impl Head {
         self.own.extend_from_slice(b"\r\n");
         self.added.insert(id);
         let (name, value) = (Span::own(at, start.len() - 2), Span::own(value_at, len));
-        self.push_field(Field { id, name, value, plain: true, never_indexed: false });
+        self.push_field(Field { id, name, value, plain: true, never_indexed: false, hash: 0 });
     }
 
     /// Adds a field whose name is not well known.
@@ -105,6 +105,7 @@ impl Head {
             value,
             plain: true,
             never_indexed: false,
+            hash: 0,
         });
     }
 

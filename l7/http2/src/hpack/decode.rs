@@ -3,6 +3,7 @@
 use sluice_arch::none;
 use sluice_l7_core::NameId;
 
+use super::hash::hash;
 use super::static_table::{ENTRIES, STATIC_LEN};
 use super::table::{NewEntry, OVERHEAD, Table};
 use super::{HpackError, Pseudo, TABLE_SIZE, huffman, integer};
@@ -33,6 +34,8 @@ pub struct Line {
     pub name_len: u32,
     /// Bytes of the value.
     pub value_len: u32,
+    /// What an encoder's table finds it by; 0 where that is not known.
+    pub hash: u32,
 }
 
 impl Line {
@@ -184,23 +187,25 @@ impl Decoder {
         sink: &mut Sink<'_>,
         each: &mut impl FnMut(&[u8], &Line),
     ) -> Result<(), HpackError> {
-        let (kind, valid_value, name_len, value_len, line);
+        let (kind, valid_value, name_len, value_len, hash, line);
         if let Some(entry) = ENTRIES.get((index as usize).wrapping_sub(1)) {
             (kind, valid_value, line) = (entry.kind, true, entry.line.as_bytes());
             (name_len, value_len) = (u32::from(entry.name_len), u32::from(entry.value_len));
+            hash = 0;
         } else {
             let behind = index.checked_sub(STATIC_LEN + 1).ok_or(HpackError::Index)?;
             let (entry, text) = self.table.get(behind).ok_or(HpackError::Index)?;
             (kind, valid_value, line) = (entry.kind, entry.valid_value, text);
             (name_len, value_len) = (u32::from(entry.name_len), u32::from(entry.value_len));
+            hash = entry.hash;
         }
         if !sink.admits(name_len, value_len) {
             return Ok(());
         }
         let at = sink.text.len() as u32;
         sink.text.extend_from_slice(line);
-        let line = Line { kind, valid_value, never_indexed: false, at, name_len, value_len };
-        each(sink.text, &line);
+        let never_indexed = false;
+        each(sink.text, &Line { kind, valid_value, never_indexed, at, name_len, value_len, hash });
         Ok(())
     }
 
@@ -249,6 +254,7 @@ impl Decoder {
             at: at as u32,
             name_len: name_len as u32,
             value_len: value_len as u32,
+            hash: 0,
         };
         each(sink.text, &line);
         Ok(())
@@ -281,9 +287,11 @@ impl Decoder {
             self.table.evict_to(0);
             return;
         }
+        let line = &text[at..];
+        let hash = hash(kind, &line[..name_len], &line[name_len + 2..][..value_len]);
         let (name_len, value_len) = (name_len as u16, value_len as u16);
-        let entry = NewEntry { hash: 0, name_len, value_len, kind, valid_value };
-        self.table.insert(&text[at..], entry, self.size);
+        let entry = NewEntry { hash, name_len, value_len, kind, valid_value };
+        self.table.insert(line, entry, self.size);
     }
 }
 

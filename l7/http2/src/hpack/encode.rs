@@ -6,8 +6,9 @@
 //! coded by Huffman only where it is inserted: it is sent once then, and the bytes it saves on every
 //! other literal are worth less than the instructions.
 
-use sluice_l7_core::{NameId, NameSet};
+use sluice_l7_core::NameId;
 
+use super::hash::hash;
 use super::static_table::{ENTRIES, STATIC_LEN, number_of};
 use super::table::{NewEntry, OVERHEAD, Table};
 use super::{Kind, Pseudo, TABLE_SIZE, huffman, integer};
@@ -40,11 +41,10 @@ pub struct Encoder {
 
 /// Values that are nobody else's business: a table would let an attacker who can make us send fields
 /// find them out by the size of what follows (7.1.3).
-const SECRET: NameSet =
-    NameSet::of(&[NameId::AUTHORIZATION, NameId::PROXY_AUTHORIZATION, NameId::COOKIE]);
+const SECRET: &[NameId] = &[NameId::AUTHORIZATION, NameId::PROXY_AUTHORIZATION, NameId::COOKIE];
 
 /// Values that are not the same twice, or not for long: not even remembered.
-const FLEETING: NameSet = NameSet::of(&[
+const FLEETING: &[NameId] = &[
     NameId::AGE,
     NameId::CONTENT_LENGTH,
     NameId::CONTENT_RANGE,
@@ -62,7 +62,33 @@ const FLEETING: NameSet = NameSet::of(&[
     NameId::TRACESTATE,
     NameId::X_ENVOY_UPSTREAM_SERVICE_TIME,
     NameId::X_REQUEST_ID,
-]);
+];
+
+/// How a field is written, by its name.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Class {
+    Remembered,
+    Fleeting,
+    Secret,
+    /// It is in the static table with the value that most clients send.
+    AcceptEncoding,
+}
+
+static CLASSES: [Class; NameId::COUNT] = {
+    let mut classes = [Class::Remembered; NameId::COUNT];
+    let mut at = 0;
+    while at < FLEETING.len() {
+        classes[FLEETING[at].index()] = Class::Fleeting;
+        at += 1;
+    }
+    let mut at = 0;
+    while at < SECRET.len() {
+        classes[SECRET[at].index()] = Class::Secret;
+        at += 1;
+    }
+    classes[NameId::ACCEPT_ENCODING.index()] = Class::AcceptEncoding;
+    classes
+};
 
 impl Default for Encoder {
     fn default() -> Self {
@@ -127,8 +153,11 @@ impl Encoder {
             (Pseudo::Status, _) => (8, b":status"),
             (Pseudo::Protocol, _) => (0, b":protocol"),
         };
-        let key = u64::from(b':') << 32 | pseudo as u64;
-        self.remembered(number, Kind::Pseudo(pseudo), name, key, value, out);
+        let kind = Kind::Pseudo(pseudo);
+        let hash = hash(kind, name, value);
+        if !self.indexed(hash, kind, name, value, out) {
+            self.literal(number, kind, name, value, hash, out);
+        }
     }
 
     /// A field; `name` in lower case. `never_indexed`: as it was received (7.1.3).
@@ -141,19 +170,33 @@ impl Encoder {
         never_indexed: bool,
         out: &mut Vec<u8>,
     ) {
-        let number = number_of(id);
-        if never_indexed || SECRET.contains(id) {
-            literal(0x10, 4, number, name, value, out);
-        } else if FLEETING.contains(id) {
-            literal(0x00, 4, number, name, value, out);
-        } else if id == NameId::ACCEPT_ENCODING && value == ENTRIES[15].value() {
-            out.push(0x90);
-        } else {
-            let key = match id {
-                NameId::OTHER => u64::from(hash(0, name)),
-                id => id.index() as u64,
-            };
-            self.remembered(number, Kind::Field(id), name, key, value, out);
+        self.field_of_hash(0, id, name, value, never_indexed, out);
+    }
+
+    /// The same field, of which the hash may be known from the table that it comes from; 0: not.
+    // Inlined always, down to what is written for a field that is in the table.
+    #[inline(always)]
+    pub(crate) fn field_of_hash(
+        &mut self,
+        known: u32,
+        id: NameId,
+        name: &[u8],
+        value: &[u8],
+        never_indexed: bool,
+        out: &mut Vec<u8>,
+    ) {
+        let class = if never_indexed { Class::Secret } else { CLASSES[id.index()] };
+        match class {
+            Class::Remembered => {}
+            Class::Fleeting => return literal(0x00, 4, number_of(id), name, value, out),
+            Class::Secret => return literal(0x10, 4, number_of(id), name, value, out),
+            Class::AcceptEncoding if value == ENTRIES[15].value() => return out.push(0x90),
+            Class::AcceptEncoding => {}
+        }
+        let kind = Kind::Field(id);
+        let hash = if known == 0 { hash(kind, name, value) } else { known };
+        if !self.indexed(hash, kind, name, value, out) {
+            self.literal(number_of(id), kind, name, value, hash, out);
         }
     }
 
@@ -165,7 +208,8 @@ impl Encoder {
         never_indexed: bool,
         out: &mut Vec<u8>,
     ) {
-        let pattern = if never_indexed || SECRET.contains(id) { 0x10 } else { 0x00 };
+        let secret = never_indexed || CLASSES[id.index()] == Class::Secret;
+        let pattern = if secret { 0x10 } else { 0x00 };
         literal(pattern, 4, number_of(id), name, value, out);
     }
 
@@ -181,31 +225,38 @@ impl Encoder {
         self.table.size()
     }
 
-    /// An index, an insertion, or a literal that is remembered.
-    fn remembered(
+    /// Writes the index of a field that is in the table; whether it is.
+    #[inline(always)]
+    fn indexed(&self, hash: u32, kind: Kind, name: &[u8], value: &[u8], out: &mut Vec<u8>) -> bool {
+        let Some(index) = &self.index else { return false };
+        for slot in &index.slots[bucket(hash)] {
+            let behind = self.table.inserted().wrapping_sub(*slot);
+            if *slot != 0
+                && let Some(entry) = self.table.entry(behind)
+                && entry.hash == hash
+                && entry.kind == kind
+                && is_line(self.table.line(entry), kind, name, value)
+            {
+                integer::encode(0x80, 7, STATIC_LEN + 1 + behind, out);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// An insertion, or a literal that is remembered.
+    #[inline(never)]
+    fn literal(
         &mut self,
         number: u32,
         kind: Kind,
         name: &[u8],
-        key: u64,
         value: &[u8],
+        hash: u32,
         out: &mut Vec<u8>,
     ) {
-        let hash = hash(key, value);
         let fresh = || Box::new(Index { slots: [[0; WAYS]; BUCKETS], seen: [[0; WAYS]; BUCKETS] });
         let index = self.index.get_or_insert_with(fresh);
-        let slots = &mut index.slots[hash as usize % BUCKETS];
-        for slot in slots.iter() {
-            let behind = self.table.inserted().wrapping_sub(*slot);
-            if *slot != 0
-                && behind < self.table.len()
-                && let Some((entry, line)) = self.table.get(behind)
-                && entry.hash == hash
-                && is_line(line, name, value)
-            {
-                return integer::encode(0x80, 7, STATIC_LEN + 1 + behind, out);
-            }
-        }
         // The lowest bit is set, so that nothing looks like an empty place.
         let seen = &mut index.seen[(hash >> 8) as usize % BUCKETS];
         let half = (hash >> 16) as u16 | 1;
@@ -224,6 +275,7 @@ impl Encoder {
         let (name_len, value_len) = (name.len() as u16, value.len() as u16);
         let entry = NewEntry { hash, name_len, value_len, kind, valid_value: true };
         if self.table.insert(&out[start..], entry, self.size) {
+            let slots = &mut index.slots[bucket(hash)];
             slots.rotate_right(1);
             slots[0] = self.table.inserted();
         }
@@ -231,15 +283,24 @@ impl Encoder {
     }
 }
 
-/// Whether the line is of this name and value.
+/// Where numbers of entries with this hash are.
 #[inline]
-fn is_line(line: &[u8], name: &[u8], value: &[u8]) -> bool {
-    line.len() == name.len() + value.len() + 4
-        && line.starts_with(name)
-        && &line[name.len() + 2..line.len() - 2] == value
+fn bucket(hash: u32) -> usize {
+    // The lowest bit is always set.
+    (hash >> 1) as usize % BUCKETS
+}
+
+/// Whether the line, which is of this kind, is of this name and value.
+#[inline]
+fn is_line(line: &[u8], kind: Kind, name: &[u8], value: &[u8]) -> bool {
+    let from = name.len() + 2;
+    line.len() == from + value.len() + 2
+        && line.get(from..from + value.len()) == Some(value)
+        && (kind != Kind::Field(NameId::OTHER) || line.starts_with(name))
 }
 
 /// A literal with plain strings.
+#[inline(never)]
 fn literal(pattern: u8, bits: u32, number: u32, name: &[u8], value: &[u8], out: &mut Vec<u8>) {
     integer::encode(pattern, bits, number, out);
     if number == 0 {
@@ -273,22 +334,60 @@ fn coded(text: &[u8], out: &mut Vec<u8>) {
     huffman::encode(text, out);
 }
 
-/// Places a field. A peer that knows how can make fields collide: those are then sent as literals.
-#[inline]
-fn hash(key: u64, value: &[u8]) -> u32 {
-    const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
-    let mut state = (key ^ (value.len() as u64) << 48).wrapping_mul(FACTOR);
-    let mut rest = value;
-    while let Some((word, behind)) = rest.split_first_chunk::<8>() {
-        state = (state.rotate_left(29) ^ u64::from_le_bytes(*word)).wrapping_mul(FACTOR);
-        rest = behind;
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hpack::Decoder;
+
+    /// Fields that came as indexes and go out as such.
+    fn pass_on(decoder: &mut Decoder, encoder: &mut Encoder, block: &[u8]) -> Vec<u8> {
+        let (mut text, mut out) = (Vec::new(), Vec::new());
+        let decoded = decoder.decode(block, 4_096, &mut text, |text, line| {
+            let Kind::Field(id) = line.kind else { panic!("a field") };
+            let (name, value) = (line.name(text), line.value(text));
+            encoder.field_of_hash(line.hash, id, name, value, line.never_indexed, &mut out);
+        });
+        assert_eq!(decoded, Ok(crate::hpack::Decoded::Complete));
+        out
     }
-    if let (false, Some(word)) = (rest.is_empty(), value.last_chunk::<8>()) {
-        state = (state.rotate_left(29) ^ u64::from_le_bytes(*word)).wrapping_mul(FACTOR);
-    } else {
-        for byte in rest {
-            state = (state.rotate_left(9) ^ u64::from(*byte)).wrapping_mul(FACTOR);
+
+    #[test]
+    fn an_index_becomes_an_index_by_the_hash_that_its_entry_keeps() {
+        let (mut decoder, mut encoder) = (Decoder::default(), Encoder::default());
+        // x-tenant: blue, to be inserted; then twice as an index.
+        let literal = b"\x40\x08x-tenant\x04blue";
+        let first = pass_on(&mut decoder, &mut encoder, literal);
+        assert_eq!(first, b"\x00\x08x-tenant\x04blue", "a literal, which is remembered");
+        let second = pass_on(&mut decoder, &mut encoder, &[0xbe]);
+        assert_eq!(second[0], 0x40, "an insertion");
+        assert_eq!(pass_on(&mut decoder, &mut encoder, &[0xbe]), [0xbe]);
+        // Who looks at the text finds the same entry.
+        let mut out = Vec::new();
+        encoder.field(NameId::OTHER, b"x-tenant", b"blue", false, &mut out);
+        assert_eq!(out, [0xbe]);
+    }
+
+    /// Two fields may have one hash: then the text decides.
+    #[test]
+    fn a_hash_alone_finds_nothing() {
+        let mut encoder = Encoder::default();
+        let say = |encoder: &mut Encoder, id: NameId, name: &[u8], value: &[u8]| {
+            let mut out = Vec::new();
+            encoder.field_of_hash(7, id, name, value, false, &mut out);
+            out
+        };
+        for _ in 0..2 {
+            say(&mut encoder, NameId::USER_AGENT, b"user-agent", b"a");
+        }
+        assert_eq!(say(&mut encoder, NameId::USER_AGENT, b"user-agent", b"a"), [0xbe]);
+        for (id, name, value) in [
+            (NameId::USER_AGENT, "user-agent", "b"),
+            (NameId::USER_AGENT, "user-agent", "aa"),
+            (NameId::SERVER, "server", "a"),
+            (NameId::OTHER, "user-agenx", "a"),
+        ] {
+            let out = say(&mut encoder, id, name.as_bytes(), value.as_bytes());
+            assert_ne!(out[0] & 0x80, 0x80, "{name}: {value} is not what was inserted");
         }
     }
-    (state >> 32) as u32
 }

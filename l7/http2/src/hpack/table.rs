@@ -9,19 +9,22 @@
 //! it is as large as what is there: an entry is moved once, on average. So no entry is ever in two
 //! pieces, nothing is allocated per field, and a table that was never used has no memory at all.
 
-use std::collections::VecDeque;
+use sluice_l7_core::NameId;
 
 use super::{Kind, Pseudo};
 
 /// What the RFC adds to an entry's size for its keeping (4.1).
 pub(super) const OVERHEAD: u32 = 32;
 
+/// Entries that a ring has room for at first.
+const RING: usize = 8;
+
 /// A field in the table.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Entry {
     /// Where its line starts, in all text ever inserted (modulo 2^32).
     at: u32,
-    /// What it was hashed to (encoders).
+    /// [`hash()`](super::hash::hash) of the field.
     pub(super) hash: u32,
     pub(super) name_len: u16,
     pub(super) value_len: u16,
@@ -36,12 +39,15 @@ const _: () = assert!(size_of::<Entry>() <= 16);
 #[derive(Debug, Default)]
 pub(super) struct Table {
     text: Vec<u8>,
-    entries: VecDeque<Entry>,
+    /// Entries by number, modulo its length, which is a power of two, or zero.
+    ring: Vec<Entry>,
+    /// Entries in the table.
+    len: u32,
     /// What `at` of an entry at the start of `text` would be.
     base: u32,
     /// As the RFC counts.
     size: u32,
-    /// Entries inserted so far (modulo 2^32).
+    /// Entries inserted so far (modulo 2^32): the number of the newest.
     inserted: u32,
 }
 
@@ -59,25 +65,49 @@ impl Table {
         let at = self.base.wrapping_add(self.text.len() as u32);
         self.text.extend_from_slice(line);
         let NewEntry { hash, name_len, value_len, kind, valid_value } = entry;
-        self.entries.push_back(Entry { at, hash, name_len, value_len, kind, valid_value });
-        self.size += size;
+        let entry = Entry { at, hash, name_len, value_len, kind, valid_value };
+        if self.len as usize == self.ring.len() {
+            self.grow(entry);
+        }
         self.inserted = self.inserted.wrapping_add(1);
+        let place = self.place(0);
+        self.ring[place] = entry;
+        self.len += 1;
+        self.size += size;
         true
+    }
+
+    /// Twice the room; `filler` is what nobody reads.
+    #[cold]
+    fn grow(&mut self, filler: Entry) {
+        let mut ring = vec![filler; (self.ring.len() * 2).max(RING)];
+        let mask = ring.len() - 1;
+        for index in 0..self.len {
+            let number = self.inserted.wrapping_sub(index) as usize;
+            ring[number & mask] = self.ring[self.place(index)];
+        }
+        self.ring = ring;
+    }
+
+    /// Where the entry at `index` lies; the ring is not empty.
+    #[inline]
+    fn place(&self, index: u32) -> usize {
+        self.inserted.wrapping_sub(index) as usize & self.ring.len().wrapping_sub(1)
     }
 
     /// Evicts the oldest entries until the rest is at most `size` (4.3).
     pub(super) fn evict_to(&mut self, size: u32) {
-        while self.size > size
-            && let Some(entry) = self.entries.pop_front()
-        {
+        while self.size > size && self.len > 0 {
+            let entry = self.ring[self.place(self.len - 1)];
+            self.len -= 1;
             self.size -= u32::from(entry.name_len) + u32::from(entry.value_len) + OVERHEAD;
         }
     }
 
     /// Moves what is there to the front where the hole is larger.
     fn close_hole(&mut self) {
-        let start = match self.entries.front() {
-            Some(oldest) => oldest.at.wrapping_sub(self.base) as usize,
+        let start = match self.len.checked_sub(1) {
+            Some(oldest) => self.ring[self.place(oldest)].at.wrapping_sub(self.base) as usize,
             None => self.text.len(),
         };
         if start > self.text.len() / 2 {
@@ -87,14 +117,28 @@ impl Table {
         }
     }
 
-    /// The entry at `index`, 0 being the newest, and its line.
+    /// The entry at `index`, 0 being the newest.
     #[inline]
-    pub(super) fn get(&self, index: u32) -> Option<(Entry, &[u8])> {
-        let last = self.entries.len().checked_sub(1)?;
-        let entry = *self.entries.get(last.checked_sub(index as usize)?)?;
+    pub(super) fn entry(&self, index: u32) -> Option<&Entry> {
+        if index >= self.len {
+            return None;
+        }
+        self.ring.get(self.place(index))
+    }
+
+    /// The line of an entry.
+    #[inline]
+    pub(super) fn line(&self, entry: &Entry) -> &[u8] {
         let start = entry.at.wrapping_sub(self.base) as usize;
         let len = usize::from(entry.name_len) + usize::from(entry.value_len) + b": \r\n".len();
-        Some((entry, self.text.get(start..start + len)?))
+        self.text.get(start..start + len).unwrap_or_default()
+    }
+
+    /// The entry at `index`, 0 being the newest, and its line.
+    #[inline]
+    pub(super) fn get(&self, index: u32) -> Option<(&Entry, &[u8])> {
+        let entry = self.entry(index)?;
+        Some((entry, self.line(entry)))
     }
 
     /// As the RFC counts: at most its limit.
@@ -103,19 +147,20 @@ impl Table {
     }
 
     /// Entries inserted so far (modulo 2^32).
+    #[inline]
     pub(super) fn inserted(&self) -> u32 {
         self.inserted
     }
 
     /// Entries in the table.
-    #[inline]
-    pub(super) fn len(&self) -> u32 {
-        self.entries.len() as u32
+    #[cfg(test)]
+    fn len(&self) -> u32 {
+        self.len
     }
 
     /// Bytes of memory that it holds.
     pub(super) fn memory(&self) -> usize {
-        self.text.capacity() + self.entries.capacity() * size_of::<Entry>()
+        self.text.capacity() + self.ring.capacity() * size_of::<Entry>()
     }
 }
 
@@ -133,11 +178,15 @@ impl Kind {
     /// What a field with this name is; the name is not known to be valid.
     #[inline]
     pub(super) fn of_name(name: &[u8]) -> Self {
+        let id = NameId::lookup(name);
+        if id != NameId::OTHER {
+            // Known names are valid, but were found in any case.
+            let lower = id.as_str().as_bytes() == name;
+            return if lower { Self::Field(id) } else { Self::Invalid };
+        }
         match name.first() {
             Some(b':') => Pseudo::parse(name).map_or(Self::Invalid, Self::Pseudo),
-            Some(_) if name.iter().all(|byte| NAME[usize::from(*byte)]) => {
-                Self::Field(sluice_l7_core::NameId::lookup(name))
-            }
+            Some(_) if name.iter().all(|byte| NAME[usize::from(*byte)]) => Self::Field(id),
             _ => Self::Invalid,
         }
     }
@@ -158,7 +207,6 @@ static NAME: [bool; 256] = {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sluice_l7_core::NameId;
 
     fn entry(name_len: u16, value_len: u16) -> NewEntry {
         let kind = Kind::Field(NameId::OTHER);

@@ -153,6 +153,11 @@ impl Peer {
         self.lend(|codec, _, cx| codec.encode_body(StreamId::new(stream), &mut chain, cx))
     }
 
+    pub(crate) fn encode_last(&mut self, stream: u32, bytes: &[u8]) -> Result<usize, EncodeError> {
+        let mut chain = Chain::copy_from(bytes, &self.pool).expect("the pool has room");
+        self.lend(|codec, _, cx| codec.encode_last(StreamId::new(stream), &mut chain, cx))
+    }
+
     pub(crate) fn encode_end(
         &mut self,
         stream: u32,
