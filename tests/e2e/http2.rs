@@ -242,7 +242,21 @@ fn grpc_s_own_interoperability_tests_pass() {
         let done = lab.run(60, &command);
         assert_eq!(done.code(), 0, "{case}: {}", done.stderr);
     }
-    let made = sluice.metrics().sum("envoy_cluster_upstream_cx_http2_total", &[]);
+    let metrics = sluice.metrics();
+    let made = metrics.sum("envoy_cluster_upstream_cx_http2_total", &[]);
+    let method = |name: &str, counter: &str| {
+        let service = "envoy_grpc_bridge_service=\"grpc.testing.TestService\"";
+        metrics.sum(counter, &[service, &format!("envoy_grpc_bridge_method=\"{name}\"")])
+    };
+    // server_streaming has one message for four, ping_pong four for four.
+    assert_eq!(method("StreamingOutputCall", "envoy_cluster_grpc_success"), 1);
+    assert_eq!(method("StreamingOutputCall", "envoy_cluster_grpc_request_message_count"), 1);
+    assert_eq!(method("StreamingOutputCall", "envoy_cluster_grpc_response_message_count"), 4);
+    assert!(method("FullDuplexCall", "envoy_cluster_grpc_success") >= 2);
+    assert!(method("FullDuplexCall", "envoy_cluster_grpc_response_message_count") >= 4);
+    // status_code_and_message, by either kind of call.
+    assert!(method("UnaryCall", "envoy_cluster_grpc_failure") >= 1);
+    assert_eq!(method("UnimplementedCall", "envoy_cluster_grpc_total"), 0, "among the others");
     // What we answer ourselves is told as gRPC has it: no route, then an endpoint that is gone.
     let call = |path: &str| {
         let url = format!("http://10.9.0.2{path}");

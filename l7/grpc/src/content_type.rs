@@ -3,14 +3,22 @@
 /// The content type of what a proxy answers itself.
 pub const CONTENT_TYPE: &[u8] = b"application/grpc";
 
+/// Where its subtype begins.
+const SUBTYPE: usize = "application/".len();
+
 /// Whether this content type is gRPC's: `application/grpc`, with `+` and a format, or with
 /// parameters. gRPC-Web (`application/grpc-web`) is not.
+#[inline]
 #[must_use]
 pub fn is_grpc(content_type: &[u8]) -> bool {
+    // Most others differ here, as most are of `application` too.
+    if content_type.get(SUBTYPE).is_none_or(|byte| byte | 0x20 != CONTENT_TYPE[SUBTYPE]) {
+        return false;
+    }
     let Some((start, rest)) = content_type.split_at_checked(CONTENT_TYPE.len()) else {
         return false;
     };
-    start.eq_ignore_ascii_case(CONTENT_TYPE)
+    (start == CONTENT_TYPE || start.eq_ignore_ascii_case(CONTENT_TYPE))
         && matches!(rest.first(), None | Some(b'+' | b';' | b' ' | b'\t'))
 }
 

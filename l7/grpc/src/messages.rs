@@ -64,6 +64,13 @@ impl Messages {
                 let count = bytes.len().min(self.number as usize);
                 self.number -= count as u32;
                 bytes = &bytes[count..];
+            } else if let Some([0 | 1, length @ ..]) = bytes.first_chunk::<5>()
+                && self.seen == 0
+                && !self.bad
+            {
+                self.number = u32::from_be_bytes(*length);
+                self.seen = PREFIX;
+                bytes = &bytes[usize::from(PREFIX)..];
             } else {
                 self.pass_prefix(bytes[0])?;
                 bytes = &bytes[1..];

@@ -1,14 +1,19 @@
-//! What gRPC adds to an exchange: a deadline, and how often it was tried.
+//! What gRPC adds to an exchange: a deadline, how often it was tried, and what is counted by method.
 
 use std::time::Duration;
 
 use sluice_base::Instant;
+use sluice_buf::Chain;
 use sluice_config_model::{GrpcTimeout, RetryOn};
 use sluice_l7_core::{Head, Method, NameId};
-use sluice_l7_grpc::{Status, is_grpc, timeout};
+use sluice_l7_grpc::{Messages, Status, is_grpc, timeout};
 use sluice_l7_route::CompiledRoute;
 
+use crate::exchange::{Exchange, ExchangeKey};
+use crate::flags::ResponseFlags;
+use crate::methods::Place;
 use crate::plan::Plan;
+use crate::proxy::Proxy;
 
 /// How often a call was made before, as who makes it again says (gRPC's proposal A6).
 const PREVIOUS_ATTEMPTS: &[u8] = b"grpc-previous-rpc-attempts";
@@ -21,17 +26,62 @@ pub(crate) fn is_call(head: &Head) -> bool {
 /// A call of gRPC; of any other request, nothing.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Call {
+    /// It is one.
+    is_call: bool,
+    /// How it ended, as far as is known.
+    pub(crate) status: Option<Status>,
+    /// Where its method is counted, if it was when the call began.
+    pub(crate) place: Option<Place>,
     /// When its caller stops waiting.
     deadline: Instant,
+    /// What has passed of the messages, and how many of them have not been counted.
+    pub(crate) request: Passed,
+    pub(crate) response: Passed,
+}
+
+/// Messages of one direction.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Passed {
+    messages: Messages,
+    count: u32,
+}
+
+impl Passed {
+    const NONE: Self = Self { messages: Messages::new(), count: 0 };
+
+    /// Body bytes have passed. What is no message is not counted, and is the other side's to refuse.
+    pub(crate) fn pass(&mut self, bytes: &Chain) {
+        self.count = self.count.saturating_add(self.messages.pass(bytes).unwrap_or(0));
+    }
+
+    /// How many have passed since the last time.
+    pub(crate) fn take(&mut self) -> u32 {
+        std::mem::take(&mut self.count)
+    }
 }
 
 impl Call {
     /// No call.
-    pub(crate) const NONE: Self = Self { deadline: Instant::NEVER };
+    pub(crate) const NONE: Self = Self {
+        is_call: false,
+        status: None,
+        place: None,
+        deadline: Instant::NEVER,
+        request: Passed::NONE,
+        response: Passed::NONE,
+    };
 
+    /// Nothing, from here on. What only a call uses is set when one begins.
     #[inline]
     pub(crate) fn clear(&mut self) {
-        *self = Self::NONE;
+        self.is_call = false;
+        self.deadline = Instant::NEVER;
+    }
+
+    /// Whether it is one.
+    #[inline]
+    pub(crate) fn is_call(&self) -> bool {
+        self.is_call
     }
 
     /// A call has found its route: takes over what the route says about calls.
@@ -42,6 +92,7 @@ impl Call {
         route: &CompiledRoute,
         plan: &mut Plan,
     ) {
+        *self = Self { is_call: true, ..Self::NONE };
         plan.retry_on = route.retry_on.iter().map(|condition| status_of(*condition)).collect();
         // What cannot be read is the endpoint's to refuse.
         let Some(wanted) = head.get(NameId::GRPC_TIMEOUT).and_then(timeout::parse) else { return };
@@ -103,5 +154,97 @@ const fn status_of(condition: RetryOn) -> Status {
         RetryOn::Internal => Status::Internal,
         RetryOn::ResourceExhausted => Status::ResourceExhausted,
         RetryOn::Unavailable => Status::Unavailable,
+    }
+}
+
+/// One direction of a call.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Direction {
+    Request,
+    Response,
+}
+
+/// Statistics.
+impl Proxy {
+    /// A call goes to its cluster: where its method is counted there.
+    pub(crate) fn place_call(&mut self, key: ExchangeKey) {
+        let Some(exchange) = self.exchanges.get_mut(key) else { return };
+        let state = exchange.cluster().and_then(|id| self.pools.cluster(id));
+        if let Some((state, head)) = state.zip(exchange.head.as_deref()) {
+            exchange.call.place = state.counters.methods.find(head.path());
+        }
+    }
+
+    /// Body bytes of a call pass.
+    #[inline(never)]
+    pub(crate) fn pass_messages(&mut self, key: ExchangeKey, direction: Direction, bytes: &Chain) {
+        let Some(exchange) = self.exchanges.get_mut(key) else { return };
+        let passed = match direction {
+            Direction::Request => &mut exchange.call.request,
+            Direction::Response => &mut exchange.call.response,
+        };
+        passed.pass(bytes);
+        // A stream that lasts is seen while it lasts.
+        let Some(place) = exchange.call.place else { return };
+        let Some(state) = exchange.plan.cluster.and_then(|id| self.pools.cluster(id)) else {
+            return;
+        };
+        let Some(method) = state.counters.methods.at(place) else { return };
+        let messages = match direction {
+            Direction::Request => &method.request_messages,
+            Direction::Response => &method.response_messages,
+        };
+        messages.add(passed.take().into());
+    }
+
+    /// The status that a head or trailers of the answer to a call say.
+    pub(crate) fn note_status(&mut self, key: ExchangeKey, head: &Head) {
+        let Some(exchange) = self.exchanges.get_mut(key) else { return };
+        let said = head.get(NameId::GRPC_STATUS).map(|value| {
+            // What is no number says nothing.
+            Status::parse(value).unwrap_or(Status::Unknown)
+        });
+        let by_http = || {
+            let has_failed = !matches!(head.status(), 0 | 200);
+            has_failed.then(|| Status::of_http(head.status()))
+        };
+        exchange.call.status = said.or_else(by_http).or(exchange.call.status);
+    }
+
+    /// A call is over.
+    #[inline(never)]
+    pub(crate) fn count_call(&mut self, key: ExchangeKey, flags: ResponseFlags) {
+        let now = self.wires.now;
+        let Some(exchange) = self.exchanges.get_mut(key) else { return };
+        let status = exchange.call.status.unwrap_or_else(|| guessed(exchange, flags, now));
+        let Some(state) = exchange.plan.cluster.and_then(|id| self.pools.cluster(id)) else {
+            return;
+        };
+        let path = exchange.head.as_deref().map(Head::path).unwrap_or_default();
+        let methods = &state.counters.methods;
+        let method = match exchange.call.place.and_then(|place| methods.at(place)) {
+            Some(method) => method,
+            // Who made an answer knew what was asked for, unless it says that it did not.
+            None => {
+                let known = exchange.head_at != Instant::NEVER && status != Status::Unimplemented;
+                methods.entry(path, known)
+            }
+        };
+        method.request_messages.add(exchange.call.request.take().into());
+        method.response_messages.add(exchange.call.response.take().into());
+        method.count(status, now.nanos_since(exchange.started));
+    }
+}
+
+/// The status of a call that ended without one.
+fn guessed(exchange: &Exchange, flags: ResponseFlags, now: Instant) -> Status {
+    if exchange.call.is_over(now) {
+        Status::DeadlineExceeded
+    } else if flags.contains(ResponseFlags::DOWNSTREAM_TERMINATION) {
+        Status::Cancelled
+    } else if flags.contains(ResponseFlags::UPSTREAM_TERMINATION) {
+        Status::Unavailable
+    } else {
+        Status::Unknown
     }
 }

@@ -10,6 +10,7 @@ use sluice_base::{ClusterId, Counter, ListenerId, WorkerId};
 use sluice_l7_balance::Lease;
 
 use crate::faults::FaultCounters;
+use crate::methods::Methods;
 
 /// Whether a value only grows.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -135,6 +136,7 @@ counters! {
         Counter udp_sess_tx_errors: "Datagrams for endpoints that could not be sent.",
     } and {
         faults: FaultCounters = "Rules of HTTP/2 that endpoints broke.",
+        methods: Methods = "Calls of gRPC, by method.",
     }
 }
 

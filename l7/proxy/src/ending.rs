@@ -129,6 +129,9 @@ impl Proxy {
                 state.counters.downstream_rq_completed.increment();
             }
         }
+        if self.exchanges.get(key).is_some_and(|exchange| exchange.call.is_call()) {
+            self.count_call(key, flags);
+        }
         self.record(key);
         let Some(exchange) = self.exchanges.get(key) else { return };
         let (stream, owed) = (exchange.stream, exchange.request_owed);

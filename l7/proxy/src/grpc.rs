@@ -59,6 +59,9 @@ impl Proxy {
         });
         self.wires.put_head(head);
         self.flush(conn);
+        if let Some(exchange) = self.exchanges.get_mut(key) {
+            exchange.call.status = Some(status);
+        }
         written
     }
 }
@@ -68,7 +71,6 @@ impl Proxy {
     /// answer is the caller's.
     ///
     /// The endpoint has looked at the call: whether it may do so twice is the operator's to know.
-    #[cold]
     pub(crate) fn retry_call(&mut self, key: ExchangeKey, head: &Head, body: BodyLength) -> bool {
         let now = self.wires.now;
         let Some(exchange) = self.exchanges.get_mut(key) else { return false };

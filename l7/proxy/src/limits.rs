@@ -48,6 +48,13 @@ pub(crate) const DRAIN_IDLE: Duration = Duration::from_secs(1);
 /// Access records that wait for the worker; beyond, they are dropped and counted.
 pub(crate) const LOG_RING: usize = 1_024;
 
+/// Methods of gRPC that are counted by themselves, of each cluster; the rest is counted together.
+/// Answers callers that make names up: each costs a few hundred bytes and some forty series.
+pub(crate) const METHODS_MAX: usize = 128;
+
+/// Bytes that a method's path has at most to be counted by itself.
+pub(crate) const METHOD_TEXT_MAX: usize = 256;
+
 /// Longest body of a direct response (Envoy's limit), which fits two buffers.
 pub(crate) const REPLY_BYTES_MAX: usize = 4 * 1_024;
 

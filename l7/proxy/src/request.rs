@@ -4,6 +4,7 @@ use sluice_base::ConnId;
 use sluice_buf::Chain;
 use sluice_l7_core::{BodyLength, Event, Head, ResetReason, StreamId};
 
+use crate::call::Direction;
 use crate::exchange::{ExchangeKey, Kind};
 use crate::flags::ResponseFlags;
 use crate::multiplex::Side;
@@ -77,6 +78,10 @@ impl Proxy {
         let Some(exchange) = self.exchanges.get_mut(key) else { return };
         exchange.last_activity = self.wires.now;
         exchange.request_bytes += count as u64;
+        if exchange.call.is_call() {
+            self.pass_messages(key, Direction::Request, &bytes);
+        }
+        let Some(exchange) = self.exchanges.get_mut(key) else { return };
         if exchange.request_bytes > exchange.plan.body_max {
             drop(bytes);
             self.credit_dropped(conn, stream, count);

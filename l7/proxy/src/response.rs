@@ -5,6 +5,7 @@ use sluice_buf::Chain;
 use sluice_l7_core::{BodyLength, Event, Head, ResetReason, status};
 use sluice_l7_filter::FilterResult;
 
+use crate::call::Direction;
 use crate::exchange::{ExchangeKey, State};
 use crate::flags::ResponseFlags;
 use crate::multiplex::Side;
@@ -83,6 +84,9 @@ impl Proxy {
             Event::Body { mut bytes, .. } => {
                 let count = bytes.len();
                 exchange.response_bytes += count as u64;
+                if exchange.call.is_call() {
+                    self.pass_messages(key, Direction::Response, &bytes);
+                }
                 let Some((from, to)) = self.sessions.pair(conn, downstream) else { return };
                 if from.codec.is_multiplexed() || to.codec.is_multiplexed() {
                     return self.response_body(conn, key, bytes);
@@ -100,6 +104,9 @@ impl Proxy {
                 }
             }
             Event::End { trailers, .. } => {
+                if let Some(head) = trailers.as_deref().filter(|_| exchange.call.is_call()) {
+                    self.note_status(key, head);
+                }
                 let ended = match self.sessions.get_mut(downstream) {
                     Some(session) => {
                         session.encode_end(stream, trailers.as_deref(), &mut self.wires)
@@ -222,11 +229,12 @@ impl Proxy {
         {
             upstream.used = true;
         }
-        let on_status =
-            self.exchanges.get(key).is_some_and(|exchange| !exchange.plan.retry_on.is_empty());
-        if on_status && self.retry_call(key, &head, body) {
-            self.wires.put_head(head);
-            return;
+        if let Some(exchange) = self.exchanges.get(key).filter(|it| it.call.is_call()) {
+            if !exchange.plan.retry_on.is_empty() && self.retry_call(key, &head, body) {
+                self.wires.put_head(head);
+                return;
+            }
+            self.note_status(key, &head);
         }
         if let FilterResult::StopWithReply(reply) = self.filter_response(key, &mut head, body) {
             self.wires.put_head(head);

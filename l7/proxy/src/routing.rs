@@ -34,6 +34,9 @@ impl Proxy {
             }
         }
         self.exchange_timers.set(key.index, exchange.deadline());
+        if exchange.call.is_call() {
+            self.place_call(key);
+        }
         match decision {
             Decision::Forward => self.dispatch(key, false),
             Decision::Reply(reply) => {

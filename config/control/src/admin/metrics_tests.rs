@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use sluice_l7_proxy::GrpcStatus;
+
 use super::*;
 use crate::testing::{CONFIG, state};
 
@@ -96,6 +98,10 @@ fn the_names_of_the_public_surface() {
         let cluster = &state.publisher.counters().find_cluster(app).expect("counters")[worker];
         cluster.upstream_rq_4xx.add(2);
         cluster.upstream_cx_active.set(4);
+        let method = cluster.methods.entry(b"/shop.Cart/Add", true);
+        method.request_messages.add(5);
+        method.count(GrpcStatus::Ok, 3_000_000);
+        method.count(GrpcStatus::Unavailable, 9_000_000);
         fake.status.stack.drops.count(sluice_stack::DropReason::NoRoute);
         fake.status.stack.tcp.timeouts.add(6);
         fake.status.stack.tcp.retransmitted_bytes.add(1_000);
@@ -109,6 +115,12 @@ fn the_names_of_the_public_surface() {
     let parsed = parse(&render(&mut state));
     let class =
         |class| [("envoy_response_code_class", class), ("envoy_http_conn_manager_prefix", "web")];
+    let add = [
+        ("envoy_cluster_name", "app"),
+        ("envoy_grpc_bridge_service", "shop.Cart"),
+        ("envoy_grpc_bridge_method", "Add"),
+    ];
+    let within = |end| [add[0], add[1], add[2], ("le", end)];
     let expected: &[Expected<'_>] = &[
         ("envoy_http_downstream_rq_xx", &class("2"), 40.0),
         ("envoy_http_downstream_rq_xx", &class("3"), 0.0),
@@ -142,6 +154,26 @@ fn the_names_of_the_public_surface() {
             "sluice_http2_downstream_faults_total",
             &[("listener", "web"), ("reason", "ping-timeout")],
             0.0,
+        ),
+        ("envoy_cluster_grpc_total", &add, 4.0),
+        ("envoy_cluster_grpc_success", &add, 2.0),
+        ("envoy_cluster_grpc_failure", &add, 2.0),
+        ("envoy_cluster_grpc_request_message_count", &add, 10.0),
+        ("envoy_cluster_grpc_response_message_count", &add, 0.0),
+        ("envoy_cluster_grpc_upstream_rq_time_sum", &add, 24.0),
+        ("envoy_cluster_grpc_upstream_rq_time_count", &add, 4.0),
+        ("envoy_cluster_grpc_upstream_rq_time_bucket", &within("1"), 0.0),
+        ("envoy_cluster_grpc_upstream_rq_time_bucket", &within("5"), 2.0),
+        ("envoy_cluster_grpc_upstream_rq_time_bucket", &within("+Inf"), 4.0),
+        (
+            "sluice_grpc_calls_total",
+            &[
+                ("cluster", "app"),
+                ("service", "shop.Cart"),
+                ("method", "Add"),
+                ("status", "unavailable"),
+            ],
+            2.0,
         ),
         ("sluice_config_version", &[], 1.0),
         ("sluice_config_reloads_total", &[("result", "rejected")], 0.0),
@@ -199,6 +231,8 @@ fn the_page_lists_every_metric() {
     let app = state.config.cluster_by_name("app").expect("the cluster").id;
     let counters = &state.publisher.counters().find_cluster(app).expect("counters")[0];
     counters.faults.count(sluice_l7_proxy::Fault::PushPromise);
+    let method = counters.methods.entry(b"/shop.Cart/Add", true);
+    method.count(GrpcStatus::Ok, 0);
     let rows: BTreeSet<String> = families(Scrape::take(&state), Filter::default())
         .map(|family| {
             let kind = format!("{:?}", family.get_field_type()).to_lowercase();

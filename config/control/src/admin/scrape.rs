@@ -75,6 +75,7 @@ impl Scrape {
         interface_families(state, &mut families);
         stack_families(&state.workers, &mut families);
         http2::fault_families(state, &mut families);
+        http2::grpc_families(state, &mut families);
         let tables =
             vec![http_table(state), tcp_table(state), udp_table(state), cluster_table(state)];
         Self { families: merge(families), tables }

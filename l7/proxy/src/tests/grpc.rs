@@ -4,8 +4,14 @@
 use std::time::Duration;
 
 use sluice_config_model::{GrpcTimeout, RetryOn};
+use sluice_l7_core::{BodyLength, Method};
 
-use super::world::{Behaviour, World, cluster, routes};
+use super::far::{Ended, Version};
+use super::net::Net;
+use super::world::{Behaviour, World, cluster, routes, web};
+use crate::GrpcStatus;
+
+use Version::{One, Two};
 
 /// A call whose message is not all here.
 fn open(fields: &str) -> String {
@@ -265,4 +271,134 @@ fn a_call_that_is_not_all_here_is_tried_again() {
     world.send(second, status(0));
     assert_eq!(field(&world.take(client), "grpc-status"), Some("0"));
     world.census();
+}
+
+/// Service, method, status, messages each way, calls.
+fn counted(world: &World) -> Vec<String> {
+    let methods = world.cluster_counters().methods.iter();
+    let lines = methods.flat_map(|entry| {
+        let name = format!("{}/{}", entry.service(), entry.method());
+        let (up, down) = (entry.request_messages.value(), entry.response_messages.value());
+        let statuses = GrpcStatus::ALL.iter().filter(|status| entry.calls(**status) > 0);
+        let calls = statuses.map(|status| format!("{status} {}", entry.calls(*status)));
+        let calls: Vec<_> = calls.collect();
+        (up + down > 0 || !calls.is_empty())
+            .then(|| format!("{name}: {up} up, {down} down; {}", calls.join(", ")))
+    });
+    lines.collect()
+}
+
+#[test]
+fn calls_are_counted_by_method_and_status() {
+    let mut world = World::new();
+    let client = world.client();
+    for (end, status) in [("0", "0"), ("7", "7")] {
+        let sent = call("").replace("0\r\n\r\n", "5\r\n\0\0\0\0\0\r\n0\r\n\r\n");
+        world.send(client, sent);
+        world.answer(&format!("{ANSWER}0\r\ngrpc-status: {end}\r\n\r\n"));
+        assert!(world.take(client).ends_with(&format!("grpc-status: {status}\r\n\r\n")));
+    }
+    world.send(client, call("").replace("Add", "Clear?x=1"));
+    world.answer(&status(5));
+    assert_eq!(
+        counted(&world),
+        [
+            "shop.Cart/Add: 4 up, 2 down; ok 1, permission-denied 1",
+            "shop.Cart/Clear: 1 up, 0 down; not-found 1"
+        ]
+    );
+    world.census();
+}
+
+/// What only a caller made up takes no place; what is there is counted where it is.
+#[test]
+fn how_a_call_may_end_without_an_endpoint() {
+    let mut world = World::with(|config| routes(config)[0].retries = 0);
+    let client = world.client();
+    world.send(client, call(""));
+    world.answer(&status(12));
+    assert_eq!(counted(&world), ["other/other: 1 up, 0 down; unimplemented 1"]);
+    world.send(client, call(""));
+    world.answer(&status(0));
+    // An HTTP status alone, then nobody, then nobody in time, then a caller who hangs up.
+    world.send(client, call(""));
+    world.answer("HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n");
+    world.send(client, call(""));
+    let upstream = world.asked();
+    world.reset(upstream);
+    world.send(client, call("grpc-timeout: 1S\r\n"));
+    world.advance(Duration::from_secs(2));
+    world.send(client, call("").replace("Add", "Never"));
+    world.reset(client);
+    let mut counted = counted(&world);
+    counted.sort();
+    assert_eq!(
+        counted,
+        [
+            "other/other: 2 up, 0 down; cancelled 1, unimplemented 1",
+            "shop.Cart/Add: 4 up, 0 down; ok 1, deadline-exceeded 1, permission-denied 1, unavailable 1",
+        ]
+    );
+    world.census();
+}
+
+/// A stream that lasts for hours is seen while it lasts.
+#[test]
+fn messages_are_counted_as_they_pass() {
+    let mut world = World::new();
+    let client = world.client();
+    world.send(client, call(""));
+    world.answer(&status(0));
+    world.send(client, open(""));
+    world.answer(ANSWER);
+    for _ in 0..3 {
+        world.send(client, "7\r\n\0\0\0\0\x02hi\r\n");
+    }
+    assert_eq!(counted(&world), ["shop.Cart/Add: 4 up, 1 down; ok 1"]);
+    world.census();
+}
+
+#[test]
+fn what_is_no_call_is_not_counted() {
+    let mut world = World::new();
+    let client = world.client();
+    world.send(client, "GET /a/b HTTP/1.1\r\nhost: a\r\ncontent-type: application/grpc\r\n\r\n");
+    world.answer(&status(0));
+    let json = "POST /a/b HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n";
+    world.send(client, format!("{json}content-length: 2\r\n\r\n{{}}"));
+    world.answer(super::OK);
+    assert_eq!(world.cluster_counters().methods.iter().count(), 0);
+    world.census();
+}
+
+/// A stream lives by its own rule: connections that are idle for far less are closed, and this one,
+/// which moves a byte now and then, is not.
+#[test]
+fn a_long_lived_stream_outlives_idle_timeouts() {
+    for (up, down) in [(Two, Two), (One, Two), (Two, One), (One, One)] {
+        let mut net = Net::with(up, |config| {
+            config.listeners[0].idle_timeout = Some(Duration::from_secs(10));
+            config.clusters[0].idle_timeout = Some(Duration::from_secs(10));
+            config.clusters[0].endpoints.truncate(1);
+            routes(config)[0].timeout = None;
+            web(config).stream_idle_timeout = Some(Duration::from_secs(60));
+        });
+        let client = net.client(down);
+        let kind = [("content-type", "application/grpc")];
+        let call = net.ask(client, Method::Post, "/a.B/Watch", &kind, BodyLength::Chunked);
+        let place = net.only();
+        net.answer(place, 200, &kind, BodyLength::Chunked);
+        for _ in 0..10 {
+            net.advance(50_000);
+            net.body(place, b"\0\0\0\0\x01x");
+            net.advance(50_000);
+            net.body(call, b"\0\0\0\0\x01y");
+        }
+        assert_eq!((net.seen(call).body.len(), net.seen(place).body.len()), (60, 60));
+        assert_eq!(net.seen(call).ended, Ended::No, "{up:?} {down:?}");
+        net.advance(60_100);
+        assert_ne!(net.seen(call).ended, Ended::No, "{up:?} {down:?}");
+        assert_ne!(net.seen(call).ended, Ended::Whole, "{up:?} {down:?}");
+        net.census();
+    }
 }
