@@ -62,6 +62,32 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// `[[cluster]] idle_timeout`: Envoy's.
 pub const CLUSTER_IDLE_TIMEOUT: Duration = Duration::from_secs(3_600);
 
+/// `http2 max_concurrent_streams`: what RFC 9113, 6.5.2 recommends at least, and most servers allow.
+pub const MAX_CONCURRENT_STREAMS: u32 = 100;
+
+/// `http2 initial_stream_window_size`: what every peer begins with anyway (RFC 9113, 6.9.2).
+pub const INITIAL_STREAM_WINDOW_SIZE: u32 = 65_535;
+
+/// `http2 initial_connection_window_size`: so that four streams that are read slowly do not hold up
+/// the others.
+pub const INITIAL_CONNECTION_WINDOW_SIZE: u32 = 256 * 1_024;
+
+/// `http2 max_stream_window_size`: 1 Gbit/s over 30 ms.
+pub const MAX_STREAM_WINDOW_SIZE: u32 = 4 * 1_024 * 1_024;
+
+/// `http2 hpack_table_size`: what every peer begins with anyway (RFC 9113, 6.5.2); Envoy's.
+pub const HPACK_TABLE_SIZE: u32 = 4_096;
+
+/// `http2 max_resets`: a browser that leaves a page cancels what it had asked for, some hundred at
+/// once; rapid reset (CVE-2023-44487) needs ten thousands a second. Envoy's.
+pub const MAX_RESETS: u16 = 500;
+
+/// `http2 ping_timeout`: three lost answers of a path with a second of round trip.
+pub const PING_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// `http2 stall_timeout`: a reader that takes nothing for a minute has left.
+pub const STALL_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// `[[cluster]] max_connections`: Envoy's.
 pub const MAX_CONNECTIONS: u32 = 1_024;
 

@@ -21,6 +21,7 @@ mod admin;
 mod cluster;
 mod config;
 pub mod defaults;
+mod http2;
 mod ids;
 mod impairment;
 mod interface;
@@ -33,6 +34,7 @@ mod tcp;
 pub use admin::{AccessLog, AccessLogFormat, AccessLogPath, Admin};
 pub use cluster::{Cluster, Endpoint, HttpVersion, LoadBalancing};
 pub use config::{Config, Node};
+pub use http2::Http2Settings;
 pub use ids::{IdBounds, IdRegistry, Retired};
 pub use impairment::{Direction, Impairment};
 pub use interface::{

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sluice_base::{ClusterId, ListenerId};
 
-use crate::{TcpSettings, VirtualHost};
+use crate::{Http2Settings, TcpSettings, VirtualHost};
 
 /// An address and port on which connections are accepted.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -79,4 +79,6 @@ pub struct HttpListener {
     pub max_headers: u16,
     /// Bytes of a request body, beyond: 413; `None`: unlimited.
     pub max_body: Option<u64>,
+    /// What HTTP/2 with its clients is like.
+    pub http2: Http2Settings,
 }

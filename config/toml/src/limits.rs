@@ -16,6 +16,14 @@ pub(crate) const ADDRESSES_MAX: usize = 64;
 pub(crate) const VLAN: std::ops::RangeInclusive<i64> = 1..=4_094;
 /// SYNs or connections of one source per second.
 pub(crate) const SOURCE_RATE: std::ops::RangeInclusive<i64> = 1..=1_000_000;
+/// Streams of HTTP/2 at once on a connection.
+pub(crate) const STREAMS: std::ops::RangeInclusive<i64> = 1..=32_768;
+/// A stream's window of HTTP/2.
+pub(crate) const STREAM_WINDOW: std::ops::RangeInclusive<u64> = 1_024..=16 << 20;
+/// The window of all streams of a connection; every peer begins with the least (RFC 9113, 6.9.2).
+pub(crate) const CONNECTION_WINDOW: std::ops::RangeInclusive<u64> = 65_535..=64 << 20;
+/// A table of header compression, as every peer begins with it (RFC 9113, 6.5.2).
+pub(crate) const HPACK_TABLE_MAX: u64 = 4_096;
 /// Packet rules of one interface: their rows have at most four words of aggregates.
 pub(crate) const PACKET_RULES_MAX: usize = 16_384;
 /// Entries of one condition of a packet rule.

@@ -74,6 +74,7 @@ pub const SCHEMAS: &[&Schema] = &[
     &DIRECT_RESPONSE,
     &HEADER,
     &CLUSTER,
+    &HTTP2,
     &ADMIN,
     &ACCESS_LOG,
 ];
@@ -209,6 +210,7 @@ pub const LISTENER: Schema = Schema {
         value("max_header_bytes", "size", "\"60KiB\""),
         value("max_headers", "number", "100"),
         value("max_body", "size or \"unlimited\"", "\"unlimited\""),
+        phrase("http2", "section", "the defaults of its keys"),
         value("congestion", "\"cubic\", \"newreno\" or \"bbr\"", "\"cubic\""),
         value("ecn", "\"off\", \"accept\" or \"offer\"", "\"accept\""),
         value("keepalive_time", "duration", "\"0s\""),
@@ -335,6 +337,7 @@ pub const CLUSTER: Schema = Schema {
         value("connect_timeout", "duration", "\"5s\""),
         value("idle_timeout", "duration", "\"1h\""),
         value("http", "\"1.1\", \"2\" or \"same\"", "\"1.1\""),
+        phrase("http2", "section", "the defaults of its keys"),
         value("max_connections", "number", "1024"),
         value("max_pending", "number", "1024"),
         value("congestion", "\"cubic\", \"newreno\" or \"bbr\"", "\"cubic\""),
@@ -353,6 +356,33 @@ pub const CLUSTER: Schema = Schema {
             "`outlier_detection` is not supported yet: it comes with a later version",
         ),
     ],
+};
+
+/// `[listener.http2]` and `[cluster.http2]`
+pub const HTTP2: Schema = Schema {
+    title: "http2",
+    keys: &[
+        value("max_concurrent_streams", "number", "100"),
+        value("initial_stream_window_size", "size", "\"65535B\""),
+        phrase(
+            "initial_connection_window_size",
+            "size",
+            "\"256KiB\", or a stream's window where that is larger",
+        ),
+        phrase(
+            "max_stream_window_size",
+            "size",
+            "\"4MiB\", or the initial window where that is larger",
+        ),
+        value("hpack_table_size", "size", "\"4KiB\""),
+        value("max_resets", "number", "500"),
+        value("ping_interval", "duration", "\"0s\""),
+        value("ping_timeout", "duration", "\"10s\""),
+        value("stall_timeout", "duration", "\"60s\""),
+        value("max_requests_per_connection", "number", "0"),
+        value("max_connection_duration", "duration", "\"0s\""),
+    ],
+    later: &[],
 };
 
 /// `[admin]`

@@ -72,7 +72,7 @@ fn section(schema: &Schema, header: &str, given: &str, with_defaults: bool) -> S
 }
 
 fn file(with_defaults: bool) -> String {
-    use schema::{ACCESS_LOG, ADMIN, CLUSTER, INTERFACE, LISTENER, NODE, ROUTE, RUNTIME};
+    use schema::{ACCESS_LOG, ADMIN, CLUSTER, HTTP2, INTERFACE, LISTENER, NODE, ROUTE, RUNTIME};
     let section = |schema, header, given| section(schema, header, given, with_defaults);
     let redirect = if with_defaults {
         "redirect = { host = \"a\", strip_query = false, status = 301 }\n"
@@ -88,10 +88,12 @@ fn file(with_defaults: bool) -> String {
             "name = \"net0\"\ndevice = \"tap:sl0\"\naddresses = [\"10.9.0.2/24\"]\n",
         ),
         section(&LISTENER, "[[listener]]", "name = \"web\"\naddress = \"10.9.0.2:80\"\n"),
+        section(&HTTP2, "[listener.http2]", ""),
         "[[listener.virtual_host]]\ndomains = [\"*\"]\n".to_owned(),
         section(&ROUTE, "[[listener.virtual_host.route]]", "path = \"/\"\ncluster = \"app\"\n"),
         format!("[[listener.virtual_host.route]]\npath = \"/a\"\n{redirect}"),
         section(&CLUSTER, "[[cluster]]", "name = \"app\"\nendpoints = [\"10.9.0.1:8080\"]\n"),
+        section(&HTTP2, "[cluster.http2]", ""),
         section(&ADMIN, "[admin]", ""),
         section(&ACCESS_LOG, "[access_log]", ""),
     ]

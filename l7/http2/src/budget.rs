@@ -28,6 +28,9 @@ pub(crate) enum Class {
     Closed,
 }
 
+/// Burst of resets, unless it is configured.
+pub(crate) const RESETS: u16 = 500;
+
 /// (burst, per second, reason) by class.
 ///
 /// * Reset: a browser that leaves a page cancels what it had asked for, some hundred at once; the
@@ -40,7 +43,7 @@ pub(crate) enum Class {
 /// * Unknown: greasing sends a few.
 /// * Closed: what was on its way when we reset.
 const BUDGETS: [(u16, u16, Fault); 8] = [
-    (500, 100, Fault::ResetFlood),
+    (RESETS, RESETS / 5, Fault::ResetFlood),
     (50, 5, Fault::SettingsFlood),
     (200, 50, Fault::PingFlood),
     (1_000, 200, Fault::PriorityFlood),
@@ -54,6 +57,8 @@ const BUDGETS: [(u16, u16, Fault); 8] = [
 #[derive(Debug)]
 pub(crate) struct Budgets {
     left: [u16; BUDGETS.len()],
+    /// Burst of resets, as configured; a fifth of it per second.
+    resets: u16,
     /// When the buckets were filled last; zero: not yet.
     filled: Instant,
 }
@@ -61,8 +66,10 @@ pub(crate) struct Budgets {
 const SECOND: u64 = 1_000_000_000;
 
 impl Budgets {
-    pub(crate) fn new() -> Self {
-        Self { left: BUDGETS.map(|(burst, _, _)| burst), filled: Instant::ZERO }
+    pub(crate) fn new(resets: u16) -> Self {
+        let mut left = BUDGETS.map(|(burst, _, _)| burst);
+        left[Class::Reset as usize] = resets;
+        Self { left, resets, filled: Instant::ZERO }
     }
 
     /// Takes one of the class; the fault if there is none left.
@@ -84,26 +91,25 @@ impl Budgets {
     /// A stream was completed: one more may be reset. So half of all streams may be, at any rate.
     #[inline]
     pub(crate) fn earn_reset(&mut self) {
-        self.earn(Class::Reset);
+        let left = &mut self.left[Class::Reset as usize];
+        *left = (*left + 1).min(self.resets);
     }
 
     /// We sent a part of a message: one more PING may come. Peers that measure bandwidth (gRPC does)
     /// send one per round trip in which they receive anything.
     #[inline]
     pub(crate) fn earn_ping(&mut self) {
-        self.earn(Class::Ping);
-    }
-
-    #[inline]
-    fn earn(&mut self, class: Class) {
-        let left = &mut self.left[class as usize];
-        *left = (*left + 1).min(BUDGETS[class as usize].0);
+        let left = &mut self.left[Class::Ping as usize];
+        *left = (*left + 1).min(BUDGETS[Class::Ping as usize].0);
     }
 
     #[cold]
     fn fill(&mut self, now: Instant) {
         let seconds = (now.nanos_since(self.filled) / SECOND).min(1_000) as u32;
-        for (left, (burst, rate, _)) in self.left.iter_mut().zip(BUDGETS) {
+        let mut budgets = BUDGETS;
+        let resets = &mut budgets[Class::Reset as usize];
+        (resets.0, resets.1) = (self.resets, self.resets.div_ceil(5));
+        for (left, (burst, rate, _)) in self.left.iter_mut().zip(budgets) {
             let filled = u32::from(*left) + u32::from(rate) * seconds;
             *left = filled.min(u32::from(burst)) as u16;
         }
@@ -129,7 +135,7 @@ mod tests {
         ];
         for (at, class) in classes.into_iter().enumerate() {
             let (burst, rate, fault) = BUDGETS[at];
-            let mut budgets = Budgets::new();
+            let mut budgets = Budgets::new(RESETS);
             let start = Instant::from_millis(500);
             for _ in 0..burst {
                 assert_eq!(budgets.take(class, start), Ok(()));

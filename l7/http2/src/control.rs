@@ -284,7 +284,7 @@ impl Http2 {
             self.move_windows(i64::from(now) - i64::from(then), cx.now)?;
         }
         if self.peer.header_table_size != before.header_table_size {
-            self.encoder.set_size_max(self.peer.header_table_size);
+            self.encoder.set_size_max(self.header_table());
             self.rewrite_tails(cx)?;
         }
         self.put(&frame::settings_ack(), cx);
@@ -301,8 +301,14 @@ impl Http2 {
         if left == 0 {
             self.timers.set(Timer::Settings, Instant::NEVER);
             self.window.acknowledged();
+            self.decoder.set_size_max(self.config.header_table);
         }
         Ok(())
+    }
+
+    /// What our encoder's table may take.
+    pub(crate) fn header_table(&self) -> u32 {
+        self.peer.header_table_size.min(self.config.header_table)
     }
 
     /// RFC 9113, 6.9.2: every stream's window moves with the setting, below zero if need be.

@@ -12,7 +12,7 @@ use crate::connection::Http2;
 use crate::encode;
 use crate::error::Fault;
 use crate::frame::{FrameHeader, FrameKind, HEADER_LEN, flag};
-use crate::hpack::{Encoder, TABLE_SIZE};
+use crate::hpack::Encoder;
 use crate::limits::FRAME_SIZE;
 use crate::state::{NO_LENGTH, Receive, Send};
 
@@ -279,7 +279,7 @@ impl Http2 {
         let mut encoder = Encoder::default();
         // Twice, since nothing is said of a size that is not new.
         encoder.set_size_max(0);
-        encoder.set_size_max(self.peer.header_table_size.min(TABLE_SIZE));
+        encoder.set_size_max(self.header_table());
         encoder.begin(&mut update);
         let mut from = 0;
         while let Some(slot) = self.streams.next_used(from) {

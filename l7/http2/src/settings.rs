@@ -2,6 +2,7 @@
 
 use sluice_l7_core::Role;
 
+use crate::budget::RESETS;
 use crate::error::Fault;
 use crate::hpack;
 use crate::limits::{FRAME_SIZE, STREAMS_MAX, WINDOW_DEFAULT, WINDOW_MAX};
@@ -43,6 +44,12 @@ pub struct Config {
     pub stall_timeout_ms: u32,
     /// Whether a server says that it takes extended CONNECT (RFC 8441, 3).
     pub connect_protocol: bool,
+    /// Bytes of either table of header compression, at most 4,096: what the peer may use, and what we
+    /// use ourselves.
+    pub header_table: u32,
+    /// Resets of streams by a client that come at once, and those that it made us send; a fifth of
+    /// that per second, and one for each stream that was completed.
+    pub resets_max: u16,
     /// How often a connection that hears nothing asks for a sign of life; 0: never.
     pub ping_interval_ms: u32,
 }
@@ -60,6 +67,8 @@ impl Default for Config {
             answer_timeout_ms: 10_000,
             stall_timeout_ms: 60_000,
             connect_protocol: true,
+            header_table: hpack::TABLE_SIZE,
+            resets_max: RESETS,
             ping_interval_ms: 0,
         }
     }
@@ -73,23 +82,33 @@ impl Config {
         self.stream_window = self.stream_window.clamp(1, WINDOW_MAX / 4);
         self.stream_window_max = self.stream_window_max.clamp(self.stream_window, WINDOW_MAX / 4);
         self.connection_window = self.connection_window.clamp(WINDOW_DEFAULT, WINDOW_MAX / 4);
+        self.header_table = self.header_table.min(hpack::TABLE_SIZE);
+        self.resets_max = self.resets_max.max(1);
         self.answer_timeout_ms = self.answer_timeout_ms.max(1);
         self.stall_timeout_ms = self.stall_timeout_ms.max(1);
         self
     }
 
     /// What we say at the start; the number of entries.
-    pub(crate) fn entries(&self, role: Role, header_bytes: u32) -> ([(u16, u32); 4], usize) {
+    pub(crate) fn entries(&self, role: Role, header_bytes: u32) -> ([(u16, u32); 5], usize) {
         let window = (id::INITIAL_WINDOW_SIZE, self.stream_window);
         let list = (id::MAX_HEADER_LIST_SIZE, header_bytes);
-        match role {
-            Role::Server => {
-                let streams = (id::MAX_CONCURRENT_STREAMS, self.streams_max);
-                let connect = (id::ENABLE_CONNECT_PROTOCOL, 1);
-                ([streams, window, list, connect], if self.connect_protocol { 4 } else { 3 })
-            }
-            Role::Client => ([(id::ENABLE_PUSH, 0), window, list, (0, 0)], 3),
+        let first = match role {
+            Role::Server => (id::MAX_CONCURRENT_STREAMS, self.streams_max),
+            Role::Client => (id::ENABLE_PUSH, 0),
+        };
+        let mut entries = [first, window, list, (0, 0), (0, 0)];
+        let mut count = 3;
+        // Nothing is said that holds anyway.
+        let table = (self.header_table != hpack::TABLE_SIZE)
+            .then_some((id::HEADER_TABLE_SIZE, self.header_table));
+        let connect = (role == Role::Server && self.connect_protocol)
+            .then_some((id::ENABLE_CONNECT_PROTOCOL, 1));
+        for entry in [table, connect].into_iter().flatten() {
+            entries[count] = entry;
+            count += 1;
         }
+        (entries, count)
     }
 }
 

@@ -412,3 +412,39 @@ proptest! {
         }
     }
 }
+
+/// RFC 7541, 4.2: who was told to use less says so at the start of its next block.
+#[test]
+fn a_table_that_is_made_smaller() {
+    let decode = |decoder: &mut Decoder, block: &[u8]| {
+        decoder.decode(block, 10_000, &mut Vec::new(), |_, _| {})
+    };
+    let mut decoder = Decoder::default();
+    // x: y, indexed.
+    assert_eq!(decode(&mut decoder, &[0x40, 1, b'x', 1, b'y']), Ok(Decoded::Complete));
+    assert_eq!(decoder.table_size(), 34);
+    decoder.set_size_max(33);
+    assert_eq!(decode(&mut decoder, &[0x82]), Err(HpackError::TableSize), "no update");
+    let mut decoder = Decoder::default();
+    decoder.set_size_max(33);
+    assert_eq!(decode(&mut decoder, &[0x3f, 3]), Err(HpackError::TableSize), "34 is too much");
+    let mut decoder = Decoder::default();
+    assert_eq!(decode(&mut decoder, &[0x40, 1, b'x', 1, b'y']), Ok(Decoded::Complete));
+    decoder.set_size_max(33);
+    assert_eq!(decode(&mut decoder, &[0x3f, 2, 0x82]), Ok(Decoded::Complete));
+    assert_eq!(decoder.table_size(), 0);
+    assert_eq!(decode(&mut decoder, &[0x82]), Ok(Decoded::Complete), "once is enough");
+}
+
+#[test]
+fn an_encoder_that_uses_less_says_so_first() {
+    let mut out = Vec::new();
+    let mut encoder = Encoder::with_size_max(0);
+    encoder.begin(&mut out);
+    assert_eq!(out, [0x20]);
+    // The peer allows more than that.
+    encoder.set_size_max(0);
+    out.clear();
+    encoder.begin(&mut out);
+    assert_eq!(out, []);
+}

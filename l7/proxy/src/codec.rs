@@ -37,6 +37,10 @@ pub(crate) struct Multiplexed {
     pub(crate) idle_at: Instant,
     /// When what has begun to arrive must have arrived.
     pub(crate) whole_at: Instant,
+    /// When it takes no more requests.
+    pub(crate) ends_at: Instant,
+    /// Requests that it still takes.
+    pub(crate) requests_left: u32,
     /// Bytes of window beyond those of every connection.
     pub(crate) granted: u32,
     /// The stack takes no bytes now.
@@ -47,9 +51,12 @@ pub(crate) struct Multiplexed {
 
 impl Default for Multiplexed {
     fn default() -> Self {
+        let never = Instant::NEVER;
         Self {
-            idle_at: Instant::NEVER,
-            whole_at: Instant::NEVER,
+            idle_at: never,
+            whole_at: never,
+            ends_at: never,
+            requests_left: u32::MAX,
             granted: 0,
             held: false,
             touched: false,

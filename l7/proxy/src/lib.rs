@@ -70,6 +70,7 @@ mod exchange;
 mod faults;
 mod flags;
 mod grpc;
+mod http2;
 mod limits;
 mod log;
 mod methods;

@@ -235,7 +235,8 @@ impl Proxy {
         };
         since(&mut more.idle_at, is_idle, idle_at);
         since(&mut more.whole_at, !coded.input.is_empty() && !session.status.queued, whole_at);
-        let deadline = more.idle_at.min(more.whole_at).min(coded.codec.next_deadline());
+        let deadline = more.idle_at.min(more.whole_at).min(more.ends_at);
+        let deadline = deadline.min(coded.codec.next_deadline());
         self.session_timers.set_earlier(conn.index, deadline);
     }
 
@@ -338,6 +339,7 @@ impl Proxy {
 
     /// A request went out: whether there is room for another.
     pub(crate) fn request_sent(&mut self, conn: ConnId) {
+        self.count_stream(conn);
         let Some(session) = self.sessions.get_mut(conn) else { return };
         if !session.codec.is_reusable() {
             self.pools.unpark(conn, &mut self.sessions);
@@ -438,8 +440,12 @@ impl Proxy {
         let now = self.wires.now;
         loop {
             let Some(session) = self.sessions.get_mut(conn) else { return };
-            let SessionCodec::Http2(coded) = &session.codec else { return };
+            let SessionCodec::Http2(coded) = &mut session.codec else { return };
             let (idle_at, whole_at) = (coded.more.idle_at, coded.more.whole_at);
+            let ends_at = coded.more.ends_at;
+            if ends_at <= now {
+                coded.more.ends_at = Instant::NEVER;
+            }
             if coded.codec.next_deadline() <= now {
                 match session.handle_timeout(&mut self.wires) {
                     Ok(Some(event)) => {
@@ -452,6 +458,9 @@ impl Proxy {
             }
             if idle_at <= now {
                 return self.multiplexed_idle(conn);
+            }
+            if ends_at <= now {
+                self.duration_reached(conn);
             }
             if whole_at <= now {
                 return self.multiplexed_slow(conn);

@@ -18,6 +18,7 @@ use sluice_l7_balance::WorkerLease;
 
 use crate::counters::{ClusterCounters, of_worker};
 use crate::exchange::{ExchangeKey, Exchanges};
+use crate::http2::Http2Plan;
 use crate::sessions::{Links, NO_SESSION, Role, Sessions};
 use crate::snapshot::CompiledCluster;
 
@@ -29,6 +30,7 @@ pub(crate) struct ClusterState {
     pub(crate) made_with: u32,
     pub(crate) connect_timeout: Duration,
     pub(crate) idle_timeout: Option<Duration>,
+    pub(crate) http2: Http2Plan,
     pub(crate) counters: Arc<ClusterCounters>,
     /// `max_connections`, shared with the other workers.
     pub(crate) connections: WorkerLease,
@@ -144,6 +146,7 @@ impl Pools {
             made_with: compiled.made_with,
             connect_timeout: compiled.connect_timeout,
             idle_timeout: None,
+            http2: compiled.http2,
             counters: of_worker(&compiled.counters, self.worker),
             connections: WorkerLease::new(Arc::clone(connections)),
             pending: WorkerLease::new(Arc::clone(pending)),
@@ -157,6 +160,7 @@ impl Pools {
         state.made_with = compiled.made_with;
         state.connect_timeout = compiled.connect_timeout;
         state.idle_timeout = compiled.idle_timeout;
+        state.http2 = compiled.http2;
         state.counters = of_worker(&compiled.counters, self.worker);
         state.retired = false;
         // The id has a new owner: the old one has no connection left, or its id would not be free.

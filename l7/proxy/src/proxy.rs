@@ -13,6 +13,7 @@ use sluice_l7_core::HeadLimits;
 use crate::counters::{ListenerCounters, WorkerCounters, of_worker};
 use crate::events::{ConnectRefused, StreamEvent};
 use crate::exchange::Exchanges;
+use crate::http2::Http2Plan;
 use crate::limits::{LOG_RING, PENDING_POLL, REQUESTS_PER_CALL, WINDOWS_MAX};
 use crate::log::AccessRecord;
 use crate::named::Named;
@@ -67,6 +68,7 @@ pub(crate) struct ListenerState {
     pub(crate) idle_timeout: Option<Duration>,
     pub(crate) header_timeout: Option<Duration>,
     pub(crate) http: bool,
+    pub(crate) http2: Http2Plan,
 }
 
 /// One worker's proxy. See the [crate's page](crate).
@@ -436,6 +438,11 @@ impl Proxy {
                 idle_timeout: compiled.listener.idle_timeout,
                 header_timeout: compiled.listener.http().and_then(|http| http.header_timeout),
                 http: compiled.listener.http().is_some(),
+                http2: compiled
+                    .listener
+                    .http()
+                    .map(|it| Http2Plan::new(&it.http2))
+                    .unwrap_or_default(),
             });
         }
     }

@@ -54,6 +54,9 @@ impl Proxy {
             exchange.plan = Plan::default();
         }
         session.attach(stream, key);
+        if multiplexed {
+            self.count_stream(conn);
+        }
         if let Some(state) = self.listener(listener) {
             state.counters.downstream_rq_total.increment();
             state.counters.downstream_rq_active.increment();

@@ -5,14 +5,15 @@
 //! into another slot, no closure.
 
 use sluice_arch::{huge_capacity, prefetch_bytes, prefetch_read};
-use sluice_base::{ClusterId, ConnId, EndpointId, ListenerId, SlabKey};
+use sluice_base::{ClusterId, ConnId, EndpointId, Instant, ListenerId, SlabKey};
 use sluice_l7_core::{Role as CodecRole, StreamId};
 use sluice_l7_http1::Http1;
-use sluice_l7_http2::{Config as Http2Config, Http2};
+use sluice_l7_http2::Http2;
 
 use crate::address::Address;
-use crate::codec::{Coded, SessionCodec};
+use crate::codec::{Coded, Multiplexed, SessionCodec};
 use crate::exchange::ExchangeKey;
+use crate::http2::Http2Plan;
 use crate::relay::Relay;
 
 /// End of an intrusive list of sessions.
@@ -235,7 +236,6 @@ pub(crate) struct Sessions {
     /// Codecs of sessions that are gone, for those to come.
     #[expect(clippy::vec_box, reason = "a session takes the box as it is")]
     codecs: Vec<Box<Coded<Http1, bool>>>,
-    http2_config: Http2Config,
     used: usize,
     limit: usize,
 }
@@ -244,13 +244,7 @@ impl Sessions {
     /// Room for `limit` sessions; memory is touched when a slot is first used.
     pub(crate) fn new(limit: u32) -> Self {
         let limit = limit as usize;
-        Self {
-            slots: huge_capacity(limit),
-            codecs: Vec::new(),
-            http2_config: Http2Config { connect_protocol: false, ..Http2Config::default() },
-            used: 0,
-            limit,
-        }
+        Self { slots: huge_capacity(limit), codecs: Vec::new(), used: 0, limit }
     }
 
     /// A codec for a fresh connection.
@@ -262,8 +256,11 @@ impl Sessions {
     }
 
     /// A codec for a fresh connection of HTTP/2.
-    pub(crate) fn http2(&self, role: CodecRole) -> SessionCodec {
-        SessionCodec::Http2(Box::new(Coded::new(Http2::new(role, &self.http2_config))))
+    pub(crate) fn http2(role: CodecRole, plan: &Http2Plan, now: Instant) -> SessionCodec {
+        let mut coded: Coded<Http2, Multiplexed> = Coded::new(Http2::new(role, &plan.config));
+        coded.more.ends_at = plan.duration_max.map_or(Instant::NEVER, |lasts| now + lasts);
+        coded.more.requests_left = plan.requests_max.unwrap_or(u32::MAX);
+        SessionCodec::Http2(Box::new(coded))
     }
 
     /// Takes back a codec that is done with.

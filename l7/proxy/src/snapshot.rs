@@ -18,6 +18,7 @@ use sluice_rules::RuleTable;
 use crate::counters::{
     ClusterCounters, ClusterLeases, CounterRegistry, ListenerCounters, PerWorker,
 };
+use crate::http2::Http2Plan;
 use crate::plan::Plan;
 
 /// One version of the configuration, compiled.
@@ -62,6 +63,7 @@ pub struct CompiledCluster {
     /// A number for how connections are made; another number, other connections.
     pub(crate) made_with: u32,
     pub(crate) http: HttpVersion,
+    pub(crate) http2: Http2Plan,
     pub(crate) connect_timeout: Duration,
     pub(crate) idle_timeout: Option<Duration>,
     /// Where requests go.
@@ -232,7 +234,7 @@ impl CompiledListener {
 }
 
 /// What connections of a cluster are made with, as a number: others do when it changes.
-fn made_with(protocol: u64, tcp: &TcpSettings) -> u32 {
+fn made_with(protocol: u64, tcp: &TcpSettings, http2: &Http2Plan) -> u32 {
     let key = HashKey::new([0, 0]);
     let nanos = |duration: Option<Duration>| duration.map_or(0, |it| it.as_nanos() as u64);
     let keepalive = tcp.keepalive;
@@ -245,7 +247,8 @@ fn made_with(protocol: u64, tcp: &TcpSettings) -> u32 {
         nanos(tcp.user_timeout),
         nanos(Some(tcp.user_timeout_max)),
     ];
-    parts.into_iter().fold(protocol, |hash, part| key.hash_pair(hash, part)) as u32
+    parts.into_iter().chain(http2.parts()).fold(protocol, |hash, part| key.hash_pair(hash, part))
+        as u32
 }
 
 impl CompiledCluster {
@@ -257,11 +260,13 @@ impl CompiledCluster {
             HttpVersion::Http2 => 2,
             HttpVersion::Same => 3,
         };
+        let http2 = Http2Plan::new(&cluster.http2);
         Self {
             id: cluster.id,
             stamp,
-            made_with: made_with(protocol, &cluster.tcp),
+            made_with: made_with(protocol, &cluster.tcp, &http2),
             http: cluster.http,
+            http2,
             connect_timeout: cluster.connect_timeout,
             idle_timeout: cluster.idle_timeout,
             endpoints: EndpointSet::new(cluster),

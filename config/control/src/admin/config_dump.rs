@@ -8,9 +8,9 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 use sluice_config_model::{
     AccessLogFormat, AccessLogPath, Buffers, Cluster, Config, Congestion, Direction, DomainPattern,
-    Ecn, GrpcTimeout, HeaderValue, HttpListener, HttpVersion, Hugepages, Idle, Impairment,
-    Keepalive, Listener, LoadBalancing, PathMatch, Protocol, RedirectPath, Route, RouteAction,
-    StringMatch, VirtualHost,
+    Ecn, GrpcTimeout, HeaderValue, Http2Settings, HttpListener, HttpVersion, Hugepages, Idle,
+    Impairment, Keepalive, Listener, LoadBalancing, PathMatch, Protocol, RedirectPath, Route,
+    RouteAction, StringMatch, VirtualHost,
 };
 
 use super::answer::Answer;
@@ -129,6 +129,7 @@ fn dump_http(config: &Config, http: &HttpListener, out: &mut Value) {
     out["protocol"] = "http".into();
     out["header_timeout"] = timeout(http.header_timeout);
     out["stream_idle_timeout"] = timeout(http.stream_idle_timeout);
+    out["http2"] = http2(&http.http2);
     out["max_request_line"] = http.max_request_line.into();
     out["max_header_bytes"] = http.max_header_bytes.into();
     out["max_headers"] = http.max_headers.into();
@@ -258,6 +259,7 @@ fn dump_cluster(cluster: &Cluster) -> Value {
             HttpVersion::Http2 => "2",
             HttpVersion::Same => "same",
         },
+        "http2": http2(&cluster.http2),
         "max_connections": cluster.max_connections,
         "max_pending": cluster.max_pending,
         "congestion": congestion(cluster.tcp.congestion),
@@ -291,6 +293,22 @@ fn shown(name: &str, value: &str) -> Value {
 
 fn cluster_name(config: &Config, id: sluice_base::ClusterId) -> Value {
     config.cluster(id).map_or(Value::Null, |cluster| cluster.name.as_str().into())
+}
+
+fn http2(http2: &Http2Settings) -> Value {
+    json!({
+        "max_concurrent_streams": http2.max_concurrent_streams,
+        "initial_stream_window_size": format!("{}B", http2.initial_stream_window_size),
+        "initial_connection_window_size": format!("{}B", http2.initial_connection_window_size),
+        "max_stream_window_size": format!("{}B", http2.max_stream_window_size),
+        "hpack_table_size": format!("{}B", http2.hpack_table_size),
+        "max_resets": http2.max_resets,
+        "ping_interval": timeout(http2.ping_interval),
+        "ping_timeout": duration(http2.ping_timeout),
+        "stall_timeout": duration(http2.stall_timeout),
+        "max_requests_per_connection": http2.max_requests_per_connection.unwrap_or(0),
+        "max_connection_duration": timeout(http2.max_connection_duration),
+    })
 }
 
 const fn congestion(congestion: Congestion) -> &'static str {

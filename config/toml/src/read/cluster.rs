@@ -7,6 +7,7 @@ use std::time::Duration;
 use sluice_base::{ClusterId, EndpointId};
 use sluice_config_model::{Cluster, Endpoint, HttpVersion, LoadBalancing, defaults};
 
+use super::http2;
 use super::interface::not_a_host;
 use super::tcp::tcp_settings;
 use crate::address;
@@ -107,6 +108,13 @@ pub(super) fn cluster(
             [("1.1", HttpVersion::Http11), ("2", HttpVersion::Http2), ("same", HttpVersion::Same)];
         value.word(&words, &[], report)
     });
+    let http2 = section.take("http2");
+    if let Some(value) = http2.as_ref().filter(|_| !speaks_http2(http.as_ref())) {
+        report
+            .warning(value.key_span, "`http2` has no effect with `http = \"1.1\"`")
+            .hint("http = \"2\" or \"same\" speaks it to the endpoints");
+    }
+    let http2 = http2::settings(http2, report);
     let max_connections = number(&mut section, "max_connections", report);
     let max_pending = number(&mut section, "max_pending", report);
     let tcp = tcp_settings(&mut section, report);
@@ -119,10 +127,15 @@ pub(super) fn cluster(
         connect_timeout: connect_timeout.map_or(defaults::CONNECT_TIMEOUT, |at| at.value),
         idle_timeout: unless_zero(idle_timeout, defaults::CLUSTER_IDLE_TIMEOUT),
         http: http.map(|at| at.value).unwrap_or_default(),
+        http2,
         max_connections: max_connections.unwrap_or(defaults::MAX_CONNECTIONS),
         max_pending: max_pending.unwrap_or(defaults::MAX_PENDING),
         tcp,
     }
+}
+
+fn speaks_http2(http: Option<&At<HttpVersion>>) -> bool {
+    http.is_some_and(|at| at.value != HttpVersion::Http11)
 }
 
 /// `"0s"` turns a timeout off.

@@ -8,6 +8,7 @@ use sluice_config_model::{HttpListener, Listener, Protocol, defaults};
 use toml::de::DeValue;
 
 use super::cluster::unless_zero;
+use super::http2;
 use super::tcp::{fast_open, tcp_settings};
 use super::{Clusters, Interfaces, virtual_host};
 use crate::address;
@@ -96,7 +97,7 @@ fn protocol(value: Value<'_>, report: &mut Report<'_>) -> Option<Kind> {
     let words = [("http", Kind::Http), ("tcp", Kind::Tcp), ("udp", Kind::Udp)];
     let later = [
         ("auto", "telling protocols apart comes with a later version"),
-        ("http2", "HTTP/2 comes with a later version"),
+        ("http2", "\"http\" speaks HTTP/2 with whoever begins so, and HTTP/1.1 with others"),
         ("https", "TLS comes with a later version"),
         ("tls", "TLS comes with a later version"),
     ];
@@ -146,6 +147,7 @@ const HTTP_KEYS: &[&str] = &[
     "max_header_bytes",
     "max_headers",
     "max_body",
+    "http2",
 ];
 
 /// What only TCP has.
@@ -247,6 +249,7 @@ fn http(
         max_header_bytes,
         max_headers: max_headers.map_or(defaults::MAX_HEADERS, |at| at.value),
         max_body: section.take("max_body").and_then(|value| max_body(value, report)),
+        http2: http2::settings(section.take("http2"), report),
     }
 }
 

@@ -6,6 +6,7 @@
 mod action;
 mod admin;
 mod cluster;
+mod http2;
 mod impairment;
 mod interface;
 mod listener;

@@ -76,13 +76,15 @@ pub enum Decoded {
 #[derive(Debug)]
 pub struct Decoder {
     table: Table,
-    /// What the peer's encoder says that it uses; at most `TABLE_SIZE`, which we never change.
+    /// What the peer's encoder says that it uses.
     size: u32,
+    /// What it may use: `TABLE_SIZE`, or less that it has acknowledged.
+    allowed: u32,
 }
 
 impl Default for Decoder {
     fn default() -> Self {
-        Self { table: Table::default(), size: TABLE_SIZE }
+        Self { table: Table::default(), size: TABLE_SIZE, allowed: TABLE_SIZE }
     }
 }
 
@@ -112,6 +114,12 @@ impl Sink<'_> {
 }
 
 impl Decoder {
+    /// The peer has acknowledged that its table is no larger than this: it says so with its next
+    /// block (RFC 7541, 4.2).
+    pub fn set_size_max(&mut self, allowed: u32) {
+        self.allowed = allowed.min(TABLE_SIZE);
+    }
+
     /// Decodes a whole block; its lines are appended to `text`, and `each` hears of every one with
     /// all of the text. `limit` bounds the sum of names, values and 32 for each field, before they
     /// are written: what a bomb would expand to never exists.
@@ -127,6 +135,9 @@ impl Decoder {
         mut each: impl FnMut(&[u8], &Line),
     ) -> Result<Decoded, HpackError> {
         let mut sink = Sink { text, left: limit, too_large: false };
+        if self.size > self.allowed && !matches!(block.first(), Some(0x20..0x40)) {
+            return Err(HpackError::TableSize);
+        }
         let (mut rest, mut updates) = (block, 0);
         while let Some((&first, behind)) = rest.split_first() {
             rest = behind;
@@ -171,7 +182,7 @@ impl Decoder {
 
     #[cold]
     fn update(&mut self, size: u32) -> Result<(), HpackError> {
-        if size > TABLE_SIZE {
+        if size > self.allowed {
             return Err(HpackError::TableSize);
         }
         self.size = size;

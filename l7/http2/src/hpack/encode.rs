@@ -97,6 +97,14 @@ impl Default for Encoder {
 }
 
 impl Encoder {
+    /// One that uses so much at most, whatever the peer allows.
+    #[must_use]
+    pub fn with_size_max(size: u32) -> Self {
+        let mut encoder = Self::default();
+        encoder.set_size_max(size);
+        encoder
+    }
+
     /// The peer's SETTINGS_HEADER_TABLE_SIZE. What we use is announced with the next block.
     pub fn set_size_max(&mut self, allowed: u32) {
         let size = allowed.min(TABLE_SIZE);

@@ -6,6 +6,7 @@ mod failures;
 mod far;
 mod grpc;
 mod hostile;
+mod http2;
 mod multiplexed;
 mod named;
 mod net;

@@ -8,8 +8,8 @@ mod tables;
 
 use sluice_base::{ClusterId, RouteId, VirtualHostId};
 use sluice_config_model::{
-    DomainPattern, GrpcTimeout, HttpListener, PathMatch, Route, RouteAction, RouteMatch,
-    VirtualHost,
+    DomainPattern, GrpcTimeout, Http2Settings, HttpListener, PathMatch, Route, RouteAction,
+    RouteMatch, VirtualHost,
 };
 use sluice_l7_core::{Head, Method};
 
@@ -33,6 +33,7 @@ pub(crate) fn listener(mut virtual_hosts: Vec<VirtualHost>) -> HttpListener {
         max_header_bytes: 65_536,
         max_headers: 100,
         max_body: None,
+        http2: Http2Settings::default(),
     }
 }
 

@@ -1,0 +1,100 @@
+//! `[listener.http2]` and `[cluster.http2]`.
+
+use std::time::Duration;
+
+use sluice_config_model::{Http2Settings, defaults};
+
+use super::cluster::unless_zero;
+use crate::limits::{CONNECTION_WINDOW, HPACK_TABLE_MAX, STREAM_WINDOW, STREAMS};
+use crate::report::{At, Report};
+use crate::schema;
+use crate::section::Section;
+use crate::value::Value;
+
+/// What the section says, and its key; the defaults without it.
+pub(super) fn settings(value: Option<Value<'_>>, report: &mut Report<'_>) -> Http2Settings {
+    let mut settings = Http2Settings::default();
+    let Some(mut section) = value.and_then(|value| value.section(&schema::HTTP2, report)) else {
+        return settings;
+    };
+    let mut number = |key, range| {
+        let value = section.take(key).and_then(|value| value.integer::<u32>(range, report));
+        value.map(|at| at.value)
+    };
+    if let Some(streams) = number("max_concurrent_streams", STREAMS) {
+        settings.max_concurrent_streams = streams;
+    }
+    if let Some(resets) = number("max_resets", 1..=i64::from(u16::MAX)) {
+        settings.max_resets = u16::try_from(resets).unwrap_or(u16::MAX);
+    }
+    let requests = number("max_requests_per_connection", 0..=i64::from(u32::MAX));
+    settings.max_requests_per_connection = requests.filter(|requests| *requests > 0);
+    windows(&mut settings, &mut section, report);
+    if let Some(at) = size(&mut section, "hpack_table_size", 0..=HPACK_TABLE_MAX, report) {
+        settings.hpack_table_size = at.value;
+    }
+    let mut duration = |key| section.take(key).and_then(|value| value.duration(report));
+    let ping_interval = duration("ping_interval").filter(|at| !at.value.is_zero());
+    settings.max_connection_duration =
+        unless_zero(duration("max_connection_duration"), Duration::ZERO);
+    let (ping_timeout, stall_timeout) = (duration("ping_timeout"), duration("stall_timeout"));
+    settings.ping_timeout = longer(ping_timeout, "ping_timeout", defaults::PING_TIMEOUT, report);
+    settings.stall_timeout =
+        longer(stall_timeout, "stall_timeout", defaults::STALL_TIMEOUT, report);
+    settings.ping_interval =
+        ping_interval.map(|at| longer(Some(at), "ping_interval", Duration::ZERO, report));
+    section.close(report);
+    settings
+}
+
+/// A time that a peer may take for an answer, or until it is asked again.
+fn longer(
+    at: Option<At<Duration>>,
+    key: &str,
+    default: Duration,
+    report: &mut Report<'_>,
+) -> Duration {
+    let Some(at) = at else { return default };
+    if at.value < Duration::from_secs(1) {
+        report
+            .error(at.span, format!("`{key}` must be at least 1s"))
+            .hint("a peer that is far away, or busy, needs time to answer");
+    }
+    at.value
+}
+
+fn windows(settings: &mut Http2Settings, section: &mut Section<'_>, report: &mut Report<'_>) {
+    let stream = size(section, "initial_stream_window_size", STREAM_WINDOW, report);
+    let connection = size(section, "initial_connection_window_size", CONNECTION_WINDOW, report);
+    let most = size(section, "max_stream_window_size", STREAM_WINDOW, report);
+    if let Some(at) = &stream {
+        settings.initial_stream_window_size = at.value;
+        settings.max_stream_window_size = settings.max_stream_window_size.max(at.value);
+    }
+    match connection {
+        Some(at) => settings.initial_connection_window_size = at.value,
+        // One stream alone may use all of its window.
+        None => {
+            let least = settings.initial_stream_window_size;
+            let usual = settings.initial_connection_window_size;
+            settings.initial_connection_window_size = usual.max(least);
+        }
+    }
+    let Some(at) = most else { return };
+    if at.value < settings.initial_stream_window_size {
+        report
+            .error(at.span, "`max_stream_window_size` is less than the initial window")
+            .hint("it is how far `initial_stream_window_size` grows; the same for not at all");
+    }
+    settings.max_stream_window_size = at.value;
+}
+
+fn size(
+    section: &mut Section<'_>,
+    key: &'static str,
+    range: std::ops::RangeInclusive<u64>,
+    report: &mut Report<'_>,
+) -> Option<At<u32>> {
+    let at = section.take(key)?.size(range, report)?;
+    Some(At { value: u32::try_from(at.value).unwrap_or(u32::MAX), span: at.span })
+}
