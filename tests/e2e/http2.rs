@@ -279,6 +279,40 @@ fn grpc_s_own_interoperability_tests_pass() {
 }
 
 /// A GET on a stream, by hand.
+/// GOAWAY in two steps, and a new connection: no call fails by it, with gRPC's own client and server.
+#[test]
+fn connections_of_grpc_are_replaced() {
+    let lab = Lab::new();
+    let site = SITE
+        .replace("prefix = \"/same/\"", "prefix = \"/grpc.testing\"")
+        .replace(
+            "address = \"10.9.0.2:80\"\n",
+            "address = \"10.9.0.2:80\"\nhttp2 = { max_requests_per_connection = 3 }\n",
+        )
+        .replace(
+            "http = \"same\"\n",
+            "http = \"same\"\nhttp2 = { max_requests_per_connection = 2, ping_interval = \"1s\" }\n",
+        );
+    let sluice = Sluice::start(&lab, &tap_config(&site));
+    let _server = lab.spawn("grpc", &format!("timeout 120 {} -port 8083", peer("server")));
+    wait_until(10, "the server to listen", || {
+        std::net::TcpStream::connect(("10.9.0.1", 8083)).is_ok()
+    });
+    for case in ["rpc_soak", "channel_soak", "ping_pong", "large_unary", "server_streaming"] {
+        let client = peer("client");
+        let command = format!("{client} -server_host 10.9.0.2 -server_port 80 -test_case {case}");
+        let done = lab.run(60, &command);
+        assert_eq!(done.code(), 0, "{case}: {}", done.stderr);
+    }
+    let metrics = sluice.metrics();
+    assert_eq!(metrics.sum("envoy_cluster_grpc_failure", &[]), 0);
+    let calls = metrics.sum("envoy_cluster_grpc_success", &[]);
+    assert!(calls >= 20, "{calls} calls");
+    assert!(metrics.sum("envoy_http_downstream_cx_max_requests_reached", &[]) >= 2);
+    assert!(metrics.sum("envoy_cluster_upstream_cx_max_requests", &[]) >= calls / 2 - 1);
+    sluice.stop();
+}
+
 fn get(stream: u8, path: &str) -> Vec<u8> {
     // :method GET, :scheme http by number; :path and :authority as literals that are not indexed.
     let mut block = vec![0x82, 0x86, 0x04, path.len() as u8];

@@ -38,6 +38,7 @@ impl Http2 {
         let left = behind.checked_sub(u32::from(padding)).ok_or(Fault::Padding)?;
         input.advance(taken);
         self.credit += taken;
+        self.heard(cx.now);
         self.charge_connection(header.len)?;
         let end = header.has(flag::END_STREAM);
         self.reading = Reading::Data(DataFrame { stream: header.stream, left, padding, end });

@@ -208,4 +208,16 @@ fn answers_that_never_come() {
     assert_eq!(peer.written(), ["PING"]);
     assert_eq!(peer.wait(10_000), ["error ping-timeout"]);
     peer.census();
+    // Who sends bodies is alive.
+    let config = Config { ping_interval_ms: 5_000, stream_window_max: 65_535, ..Config::default() };
+    let mut peer = Peer::server_with(&config);
+    peer.answer(&post(1));
+    for _ in 0..5 {
+        assert_eq!(peer.wait(4_000), [""; 0]);
+        let (said, written) = peer.answer(&data(1, 0, b"x"));
+        assert_eq!((said.len(), written.len()), (1, 0), "nobody asks: {written:?}");
+    }
+    assert_eq!(peer.wait(5_000), [""; 0]);
+    assert_eq!(peer.written(), ["PING"]);
+    peer.census();
 }

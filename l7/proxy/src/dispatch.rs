@@ -21,6 +21,8 @@ struct Picked {
     http: bool,
     /// To be sent on a connection of HTTP/2.
     http2: bool,
+    /// The request has not been sent there.
+    untried: bool,
     cluster: ClusterId,
     endpoint: EndpointId,
     address: SocketAddr,
@@ -30,10 +32,10 @@ impl Proxy {
     /// Sends the request to an endpoint: on an idle connection unless `fresh`, else on a new one,
     /// else it waits.
     pub(crate) fn dispatch(&mut self, key: ExchangeKey, fresh: bool) {
-        let Some(Picked { http, http2, cluster, endpoint, address }) = self.pick(key) else {
-            return;
-        };
-        if http && !fresh {
+        let Some(picked) = self.pick(key) else { return };
+        let Picked { http, http2, untried, cluster, endpoint, address } = picked;
+        // One that carries others as well is known to work, if it did not fail this very request.
+        if http && (!fresh || (http2 && untried)) {
             let idle = self.pools.idle_at(endpoint, http2);
             if let Some(conn) = self.take_idle(idle) {
                 self.send_request(key, conn);
@@ -41,7 +43,7 @@ impl Proxy {
             }
         }
         if http2 && self.pools.is_connecting(endpoint) {
-            self.queue(key, cluster);
+            self.queue(key, cluster, Some(endpoint));
             return;
         }
         let Some(state) = self.pools.cluster_mut(cluster) else { return };
@@ -59,16 +61,18 @@ impl Proxy {
             self.send_request(key, conn);
             return;
         }
-        self.queue(key, cluster);
+        self.queue(key, cluster, None);
     }
 
-    /// The request waits for a connection of its cluster.
-    fn queue(&mut self, key: ExchangeKey, cluster: ClusterId) {
+    /// The request waits for a connection of its cluster; for one to a certain endpoint, if it would
+    /// have had that as well.
+    fn queue(&mut self, key: ExchangeKey, cluster: ClusterId, awaits: Option<EndpointId>) {
         if !self.draw_pending(key, cluster) {
             return;
         }
         if let Some(exchange) = self.exchanges.get_mut(key) {
             exchange.state = State::Queued;
+            exchange.awaits = awaits;
         }
         self.pools.enqueue(cluster, key, &mut self.exchanges);
         self.poll_at = self.poll_at.min(self.wires.now + PENDING_POLL);
@@ -98,6 +102,7 @@ impl Proxy {
         let picked = picked.map(|endpoint| Picked {
             http,
             http2,
+            untried: !tried.contains(&endpoint.id),
             cluster,
             endpoint: endpoint.id,
             address: endpoint.address,
@@ -312,6 +317,42 @@ impl Proxy {
                 // Another worker was faster; time brings us back.
                 return;
             }
+        }
+    }
+}
+
+/// Requests that waited for a connection which did not come about.
+impl Proxy {
+    /// Takes those that waited for the endpoint out of the queue, unless another connection to it is
+    /// on its way: what happened to the request that asked has happened to all.
+    pub(crate) fn take_disappointed(
+        &mut self,
+        cluster: ClusterId,
+        endpoint: EndpointId,
+    ) -> Vec<ExchangeKey> {
+        let mut disappointed = Vec::new();
+        if self.pools.is_connecting(endpoint) {
+            return disappointed;
+        }
+        let mut next = self.pools.first_waiting(cluster);
+        while let Some(key) = next {
+            let Some(exchange) = self.exchanges.get_mut(key) else { break };
+            next = exchange.queue_next;
+            if exchange.awaits == Some(endpoint) {
+                exchange.state = State::Local;
+                exchange.endpoint = Some(endpoint);
+                exchange.tried.push(endpoint);
+                disappointed.push(key);
+                self.pools.dequeue(cluster, key, &mut self.exchanges);
+            }
+        }
+        disappointed
+    }
+
+    /// Lets them fail, each by its own route's rules.
+    pub(crate) fn disappoint(&mut self, disappointed: Vec<ExchangeKey>) {
+        for key in disappointed {
+            self.fail_upstream(key, Failure::Connect);
         }
     }
 }

@@ -213,6 +213,9 @@ pub(crate) struct Exchange {
     pub(crate) stream: StreamId,
     pub(crate) upstream: Option<Upstream>,
     pub(crate) endpoint: Option<EndpointId>,
+    /// While it is queued: whose connection it waits for, if another request has asked for one that
+    /// will carry both.
+    pub(crate) awaits: Option<EndpointId>,
     /// Of the endpoint, for the log.
     pub(crate) remote: Option<Address>,
     pub(crate) pin: Option<Pin>,
@@ -269,6 +272,7 @@ impl Exchange {
             stream: StreamId::CONNECTION,
             upstream: None,
             endpoint: None,
+            awaits: None,
             remote: None,
             pin: None,
             head: None,
@@ -318,6 +322,7 @@ impl Exchange {
             stream: its_stream,
             upstream,
             endpoint,
+            awaits,
             remote,
             pin,
             head,
@@ -356,7 +361,7 @@ impl Exchange {
         (*head_sent, *pending_permit, *replay_lost, *retried) = (false, false, false, false);
         (*resent, *request_owed, *response_owed) = (false, 0, 0);
         (*its_downstream, *its_stream) = (downstream, stream);
-        (*upstream, *endpoint, *remote) = (None, None, None);
+        (*upstream, *endpoint, *awaits, *remote) = (None, None, None, None);
         call.clear();
         *body = BodyLength::None;
         *filters = FilterStates::default();

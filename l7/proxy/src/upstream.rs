@@ -39,10 +39,12 @@ impl Proxy {
             self.counters.session_table_full.increment();
             self.wires.verbs.push_back(Verb::Abort { conn });
             self.attempt_over(attempt.endpoint, attempt.http2);
+            let disappointed = self.take_disappointed(attempt.cluster, attempt.endpoint);
             self.connection_ended(attempt.cluster);
             if let Some(key) = attempt.exchange {
                 self.fail_upstream(key, Failure::Connect);
             }
+            self.disappoint(disappointed);
             return;
         }
         // Whoever gave up meanwhile is gone from the table; the connection goes on to the pool.
@@ -65,10 +67,12 @@ impl Proxy {
             state.counters.upstream_cx_connect_fail.increment();
         }
         self.attempt_over(attempt.endpoint, attempt.http2);
+        let disappointed = self.take_disappointed(attempt.cluster, attempt.endpoint);
         self.connection_ended(attempt.cluster);
         if let Some(key) = attempt.exchange {
             self.fail_upstream(key, Failure::Connect);
         }
+        self.disappoint(disappointed);
     }
 
     /// The handshake is done.
@@ -276,8 +280,10 @@ impl Proxy {
             return self.multiplexed_gone(conn, &upstream);
         }
         let waits = session.take_exchange();
+        let mut disappointed = Vec::new();
         if !connected {
             self.attempt_over(upstream.endpoint, upstream.http2);
+            disappointed = self.take_disappointed(upstream.cluster, upstream.endpoint);
         }
         let (cluster, used) = (upstream.cluster, upstream.used);
         self.forget(conn);
@@ -302,6 +308,7 @@ impl Proxy {
         } else {
             self.connection_ended(cluster);
         }
+        self.disappoint(disappointed);
     }
 
     /// The exchange's connection is gone already: only the books are left to correct.
@@ -339,8 +346,10 @@ impl Proxy {
         let waits = session.take_exchange();
         let upstream = session.upstream().copied();
         let cluster = upstream.map(|upstream| upstream.cluster);
+        let mut disappointed = Vec::new();
         if let Some(upstream) = upstream {
             self.attempt_over(upstream.endpoint, upstream.http2);
+            disappointed = self.take_disappointed(upstream.cluster, upstream.endpoint);
         }
         if let Some(state) = cluster.and_then(|id| self.pools.cluster(id)) {
             state.counters.upstream_cx_connect_timeout.increment();
@@ -350,6 +359,7 @@ impl Proxy {
         if let Some(key) = waits {
             self.fail_upstream(key, Failure::Connect);
         }
+        self.disappoint(disappointed);
     }
 
     /// The endpoint sends no more.

@@ -8,7 +8,8 @@ use sluice_l7_http2::frame::PREFACE;
 
 use super::far::{Ended, Version};
 use super::net::Net;
-use super::world::{World, web};
+use super::world::{Behaviour, World, endpoint, routes, web};
+use crate::StreamEvent;
 
 use Version::{One, Two};
 
@@ -167,4 +168,63 @@ fn a_reload_replaces_connections_to_endpoints() {
     assert_eq!(net.world.upstreams().len(), 2);
     assert!(net.world.streams[at.0].fin);
     net.census();
+}
+
+/// One connection would have carried all: nobody waits for it once more.
+#[test]
+fn who_waits_for_a_connection_that_fails_fails_with_it() {
+    for refused in [false, true] {
+        let mut world = World::with(|config| {
+            cluster(config).connect_timeout = Duration::from_secs(5);
+            routes(config)[0].retries = 0;
+        });
+        world.behave(1, Behaviour::Silent);
+        let clients: Vec<_> = (0..5).map(|_| world.client()).collect();
+        for client in &clients {
+            world.send(*client, super::GET);
+        }
+        assert_eq!(world.upstreams().len(), 1, "one connection for all");
+        if refused {
+            let upstream = world.upstream();
+            world.reset(upstream);
+        } else {
+            world.advance(Duration::from_millis(5_010));
+        }
+        for client in clients {
+            assert!(world.take(client).starts_with("HTTP/1.1 503 "), "refused: {refused}");
+            assert_eq!(world.last_log(), "503 UF");
+        }
+        let counters = world.cluster_counters();
+        assert_eq!(counters.upstream_rq_pending_failure_eject.value(), 5);
+        assert_eq!(counters.upstream_cx_connect_fail.value(), 1);
+        world.census();
+    }
+}
+
+/// They are tried elsewhere together as well; what came for another endpoint meanwhile goes on.
+#[test]
+fn who_waited_in_vain_tries_another_endpoint() {
+    let mut world = World::with(|config| {
+        config.clusters[0].http = HttpVersion::Http2;
+        config.clusters[0].connect_timeout = Duration::from_secs(5);
+    });
+    world.behave(1, Behaviour::Silent);
+    world.behave(2, Behaviour::Silent);
+    let clients: Vec<_> = (0..8).map(|_| world.client()).collect();
+    for client in &clients {
+        world.send(*client, super::GET);
+    }
+    let upstreams = world.upstreams();
+    assert_eq!(upstreams.len(), 2, "one connection to each");
+    let good = *upstreams
+        .iter()
+        .find(|at| world.streams[**at].remote == Some(endpoint(2)))
+        .expect("a connection to the second");
+    world.advance(Duration::from_millis(4_990));
+    world.event(good, StreamEvent::Connected);
+    world.advance(Duration::from_millis(20));
+    let asked = world.take(good);
+    assert_eq!(world.upstreams().len(), 2, "and no other");
+    assert_eq!(world.cluster_counters().upstream_rq_active.value(), 8, "{asked}");
+    world.census();
 }
