@@ -8,8 +8,7 @@
 //! What it does: heads in and out, bodies under both levels of flow control, trailers, 1xx, CONNECT,
 //! SETTINGS, PING, GOAWAY in two steps, RST_STREAM with the right code for each fault, fair output.
 //! What it is not: it routes nothing, opens no connection, and keeps no clock: it says when it wants
-//! to be called ([`next_deadline`](sluice_l7_core::Codec::next_deadline)). Not wired yet: `l7/proxy`
-//! speaks HTTP/1.1 alone.
+//! to be called ([`next_deadline`](sluice_l7_core::Codec::next_deadline)).
 //!
 //! # Where things are
 //!

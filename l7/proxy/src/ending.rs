@@ -64,13 +64,10 @@ impl Proxy {
     /// Gives the exchange up, whatever it waits for. The client's connection stays.
     pub(crate) fn cancel(&mut self, key: ExchangeKey, flags: ResponseFlags) {
         let Some(exchange) = self.exchanges.get(key) else { return };
-        let waited = matches!(exchange.state, State::Queued | State::Connecting(_));
-        if let Some(state) = exchange.cluster().and_then(|id| self.pools.cluster(id)) {
-            if waited {
-                state.counters.upstream_rq_cancelled.increment();
-            } else if exchange.upstream.is_some() {
-                state.counters.upstream_rq_tx_reset.increment();
-            }
+        if exchange.waits_for_connection()
+            && let Some(state) = exchange.cluster().and_then(|id| self.pools.cluster(id))
+        {
+            state.counters.upstream_rq_cancelled.increment();
         }
         if flags.contains(ResponseFlags::DOWNSTREAM_TERMINATION)
             && let Some(state) = self.listener(exchange.plan.listener)
@@ -103,7 +100,12 @@ impl Proxy {
                     attempt.exchange = None;
                 }
             }
-            State::Sent | State::Responding | State::Relaying => self.release_upstream(key, false),
+            State::Sent | State::Responding | State::Relaying => {
+                if let Some(state) = exchange.cluster().and_then(|id| self.pools.cluster(id)) {
+                    state.counters.upstream_rq_tx_reset.increment();
+                }
+                self.release_upstream(key, false);
+            }
         }
         self.give_pending_back(key);
     }

@@ -17,6 +17,8 @@
 //!   stack's: the same index, the same generation.
 //! * An *exchange* ([`exchange`]) is one request and its response in flight, or a relay that has no
 //!   endpoint yet. It knows both sides.
+//! * A *call* ([`call`]) is what gRPC adds to an exchange; what became of calls is kept by method
+//!   ([`methods`]).
 //! * A *relay* ([`relay`]) is two sessions that know each other.
 //! * A *session of datagrams* ([`udp`]) is what one client sends to a udp listener, and the answers.
 //! * A *pool* ([`pool`]) keeps the connections to endpoints, by id, over reloads.

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use sluice_config_model::{GrpcTimeout, RetryOn};
-use sluice_l7_core::{BodyLength, Method};
+use sluice_l7_core::{BodyLength, Method, ResetReason};
 
 use super::far::{Ended, Version};
 use super::net::Net;
@@ -91,6 +91,7 @@ fn a_deadline_that_is_over_ends_the_call_on_both_sides() {
         assert_eq!(world.last_log(), "200 UT");
         assert_eq!(world.listener_counters().downstream_rq_max_duration_reached.value(), 1);
         assert_eq!(world.listener_counters().downstream_rq_timeout.value(), 0);
+        assert_eq!(world.cluster_counters().upstream_rq_tx_reset.value(), 1);
         world.census();
     }
 }
@@ -400,5 +401,84 @@ fn a_long_lived_stream_outlives_idle_timeouts() {
         assert_ne!(net.seen(call).ended, Ended::No, "{up:?} {down:?}");
         assert_ne!(net.seen(call).ended, Ended::Whole, "{up:?} {down:?}");
         net.census();
+    }
+}
+
+const GRPC: [(&str, &str); 1] = [("content-type", "application/grpc")];
+
+/// Whatever the versions: what was sent to the first endpoint is sent to the second, and what comes
+/// later follows it. The client is given back every byte of its windows.
+#[test]
+fn calls_are_tried_again_between_all_versions() {
+    for (up, down) in [(Two, Two), (One, Two), (Two, One), (One, One)] {
+        for (part, ends_before) in [(300, false), (300, true), (9_000, false), (9_000, true)] {
+            let mut net = Net::with(up, |config| {
+                routes(config)[0].retry_on = vec![RetryOn::Unavailable];
+            });
+            let client = net.client(down);
+            let call = net.ask(client, Method::Post, "/a.B/C", &GRPC, BodyLength::Chunked);
+            let body = super::versions::pattern(part);
+            net.body(call, &body);
+            if ends_before {
+                net.end(call, &[]);
+            }
+            let first = net.only();
+            let said = [GRPC[0], ("grpc-status", "14")];
+            net.answer(first, 200, &said, BodyLength::None);
+            let second = net.only();
+            assert_ne!(first.0, second.0);
+            assert_eq!(net.seen(second).field("grpc-previous-rpc-attempts"), Some("1"));
+            if !ends_before {
+                net.body(call, &body);
+                net.end(call, &[]);
+            }
+            let seen = net.seen(second);
+            let whole = if ends_before { body } else { [&body[..], &body[..]].concat() };
+            assert!(seen.body == whole && seen.ended == Ended::Whole, "{up:?} {down:?} {part}");
+            net.answer(second, 200, &GRPC, BodyLength::Chunked);
+            net.body(second, b"\0\0\0\0\x01x");
+            net.end(second, &[("grpc-status", "0")]);
+            assert_eq!(net.outcome(call), "200 Whole");
+            assert_eq!(net.seen(call).trailers, [("grpc-status".to_owned(), "0".to_owned())]);
+            let open = net.world.streams.iter().filter(|stream| !stream.dead);
+            let owed: Vec<_> = open.map(|stream| stream.sent - stream.credited).collect();
+            assert!(owed.iter().all(|bytes| *bytes == 0), "{up:?} {down:?}: {owed:?} not credited");
+            net.census();
+        }
+    }
+}
+
+/// Both sides hear that nobody waits, in the terms of their versions.
+#[test]
+fn deadlines_between_all_versions() {
+    let fields = [GRPC[0], ("grpc-timeout", "2S")];
+    for (up, down) in [(Two, Two), (One, Two), (Two, One), (One, One)] {
+        for has_begun in [false, true] {
+            let mut net = Net::single(up);
+            let client = net.client(down);
+            let call = net.ask(client, Method::Post, "/a.B/C", &fields, BodyLength::Chunked);
+            let place = net.only();
+            if has_begun {
+                net.answer(place, 200, &GRPC, BodyLength::Chunked);
+                net.body(place, b"\0\0\0\0\x01x");
+            }
+            net.advance(2_010);
+            let ended = match up {
+                Two => Ended::Reset(ResetReason::Cancelled),
+                One => Ended::Cut,
+            };
+            assert_eq!(net.seen(place).ended, ended, "{up:?} {down:?} {has_begun}");
+            match (has_begun, down) {
+                (false, _) => assert_eq!(net.seen(call).field("grpc-status"), Some("4")),
+                (true, Two) => {
+                    assert_eq!(net.outcome(call), "200 Reset(Cancelled)", "{up:?}");
+                }
+                (true, One) => assert_eq!(net.outcome(call), "200 Cut", "{up:?}"),
+            }
+            if down == Two {
+                assert!(!net.has_ended(client), "its other calls go on");
+            }
+            net.census();
+        }
     }
 }
