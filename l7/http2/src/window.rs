@@ -7,14 +7,18 @@
 //! a PING goes behind the WINDOW_UPDATE, and what arrives until its answer is what the path carries
 //! in a round trip. If that is two thirds of a stream's window or more, the window was the limit:
 //! twice the measured is wanted, and the caller grants what its worker's bound allows.
+//!
+//! Bytes that a stream's reader leaves where they are take up the connection's window as well. A
+//! client's streams belong to different readers, so where half of it is held it is made larger, for as
+//! long as that lasts and as far as the same bound goes.
 
 use sluice_base::Instant;
-use sluice_l7_core::{CodecContext, StreamId};
+use sluice_l7_core::{CodecContext, Role, StreamId};
 
 use crate::connection::Http2;
 use crate::error::Fault;
 use crate::frame;
-use crate::limits::WINDOW_DEFAULT;
+use crate::limits::{WINDOW_DEFAULT, WINDOW_MAX};
 use crate::settings::{Config, id};
 use crate::state::Receive;
 use crate::timer::Timer;
@@ -34,6 +38,8 @@ pub(crate) struct ConnectionWindow {
     stream_next: Option<u32>,
     /// Granted beyond the configuration.
     granted: u32,
+    /// Bytes of `size` that are there because others are held unread.
+    lent: u32,
     /// More that would be used.
     wanted: u32,
     /// Bytes received since the PING that measures; `measuring`: one is on its way.
@@ -53,6 +59,7 @@ impl ConnectionWindow {
             stream: config.stream_window.max(1),
             stream_next: None,
             granted: 0,
+            lent: 0,
             wanted: 0,
             sample: 0,
             measuring: false,
@@ -87,6 +94,19 @@ impl ConnectionWindow {
     #[inline]
     fn stream_quarter(&self) -> u32 {
         self.stream_next.map_or(self.stream, |next| next.min(self.stream)) / 4
+    }
+
+    /// Keeps back what was lent and is not needed any more, of `bytes` that would be given back; how
+    /// many.
+    fn take_back(&mut self, bytes: u32) -> u32 {
+        let held = self.outstanding - self.credited;
+        if self.lent == 0 || held > (self.size - self.lent) / 4 {
+            return 0;
+        }
+        let kept = self.lent.min(bytes);
+        self.lent -= kept;
+        self.size -= kept;
+        kept
     }
 
     /// The peer has our SETTINGS.
@@ -150,6 +170,7 @@ impl Http2 {
         let kept = window.excess.min(all);
         window.excess -= kept;
         window.size -= kept;
+        let kept = kept + window.take_back(all - kept);
         if all > kept {
             self.put(&frame::window_update(StreamId::CONNECTION, all - kept), cx);
         }
@@ -187,10 +208,38 @@ impl Http2 {
         self.window.wanted
     }
 
-    /// Bytes of window granted so far: to be counted as free when the connection is gone.
+    /// Bytes of window granted and lent so far: to be counted as free when the connection is gone.
     #[must_use]
     pub fn window_granted(&self) -> u32 {
-        self.window.granted
+        self.window.granted + self.window.lent
+    }
+
+    /// Bytes by which a client's connection should grow so that what some streams hold unread stalls
+    /// no others: they belong to others. Answered with [`Http2::lend_window`].
+    #[inline]
+    #[must_use]
+    pub fn loan_wanted(&self) -> u32 {
+        let window = &self.window;
+        let held = window.outstanding - window.credited;
+        let is_tight = held > window.size / 2 && self.role == Role::Client;
+        if is_tight { held.min((WINDOW_MAX / 2).saturating_sub(window.size)) } else { 0 }
+    }
+
+    /// Makes the connection's window larger by `bytes`, of what was wanted, until less is held.
+    #[cold]
+    pub fn lend_window(&mut self, bytes: u32, cx: &mut CodecContext<'_>) {
+        let bytes = bytes.min(self.loan_wanted());
+        if bytes == 0 {
+            return;
+        }
+        let window = &mut self.window;
+        window.lent += bytes;
+        let kept = window.excess.min(bytes);
+        window.excess -= kept;
+        window.size += bytes - kept;
+        if bytes > kept {
+            self.put(&frame::window_update(StreamId::CONNECTION, bytes - kept), cx);
+        }
     }
 
     /// Makes every stream's window, and the connection's, larger by `bytes` (at most what was

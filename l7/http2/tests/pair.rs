@@ -158,6 +158,8 @@ impl Side {
             _ => {
                 let wanted = self.peer.codec.window_wanted();
                 self.peer.lend(|codec, _, cx| codec.grant_window(wanted, cx));
+                let loan = self.peer.codec.loan_wanted();
+                self.peer.lend(|codec, _, cx| codec.lend_window(loan, cx));
                 let burst = 1 + rng.below(40_000) as usize;
                 self.peer.lend(|codec, _, cx| codec.poll_body(burst, cx));
             }

@@ -253,7 +253,10 @@ impl Proxy {
     fn settle_window(&mut self, conn: ConnId) {
         let Some(session) = self.sessions.get_mut(conn) else { return };
         let SessionCodec::Http2(coded) = &session.codec else { return };
-        let wanted = coded.codec.window_wanted();
+        let (wanted, loan) = (coded.codec.window_wanted(), coded.codec.loan_wanted());
+        if loan > 0 {
+            session.lend_window(loan.min(self.windows_left), &mut self.wires);
+        }
         if wanted > 0 {
             session.grant_window(wanted.min(self.windows_left), &mut self.wires);
         }

@@ -242,6 +242,13 @@ impl Session {
         coded!(@call coded, wires, limits, |coded, cx| coded.codec.grant_window(bytes, cx));
     }
 
+    #[cold]
+    pub(crate) fn lend_window(&mut self, bytes: u32, wires: &mut Wires) {
+        let SessionCodec::Http2(coded) = &mut self.codec else { return };
+        let limits = &wires.response_limits;
+        coded!(@call coded, wires, limits, |coded, cx| coded.codec.lend_window(bytes, cx));
+    }
+
     /// Does what the codec's deadlines ask for.
     pub(crate) fn handle_timeout(
         &mut self,

@@ -216,10 +216,11 @@ impl Hostile {
     }
 }
 
-/// A frame of any kind, with anything in it; those that make messages only where they are `whole`.
+/// A frame of any kind, with anything in it; those that make messages, or say what was done with one,
+/// only where it is `whole`.
 pub fn noise(rng: &mut Rng, whole: bool) -> Vec<u8> {
     let kind = FrameKind::from_number(match rng.below(12) as u8 {
-        0 | 1 | 9 if !whole => 6,
+        0 | 1 | 3 | 7 | 9 if !whole => 6,
         kind => kind,
     });
     let len = match (kind, rng.below(4)) {

@@ -179,6 +179,8 @@ pub struct Ledger {
     pub relayed: u64,
     /// Whether frames may be lost, so that a peer may miss a reset.
     pub lossy: bool,
+    /// Whether bits are inverted: two in two fragments may keep a datagram's sum as it was.
+    pub corrupts: bool,
 }
 
 /// Shared by every host of a run; one thread.

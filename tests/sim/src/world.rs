@@ -57,6 +57,7 @@ impl World {
         };
         let ledger: Shared = Rc::new(RefCell::new(Ledger {
             lossy: weather.loses(),
+            corrupts: weather.corrupts(),
             copies_there: weather.copies_there(),
             copies_back: weather.copies_there() * weather.copies_back(),
             ..Ledger::default()

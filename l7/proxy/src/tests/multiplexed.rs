@@ -106,6 +106,56 @@ fn a_slow_reader_stalls_nobody_else() {
     }
 }
 
+/// Many who do not read hold more than the connection's window together: it grows by what they hold.
+#[test]
+fn many_slow_readers_stall_nobody_else() {
+    for down in [One, Two] {
+        let mut net = Net::single(Two);
+        let clients: Vec<_> = (0..24).map(|_| net.client(down)).collect();
+        let places: Vec<_> = clients.iter().map(|client| net.get(*client, "/")).collect();
+        let asked = net.asked();
+        assert_eq!(net.world.upstreams().len(), 1, "they share a connection");
+        for place in &places[..20] {
+            match down {
+                One => net.world.streams[place.0].room = 0,
+                Two => {
+                    net.far(place.0).stalled.insert(place.1);
+                }
+            }
+        }
+        let body = pattern(10_000);
+        for at in &asked {
+            net.answer(*at, 200, &[], BodyLength::Chunked);
+        }
+        for _ in 0..15 {
+            for at in &asked {
+                net.body(*at, &body);
+            }
+        }
+        for at in &asked {
+            net.end(*at, &[]);
+        }
+        for place in &places[20..] {
+            assert_eq!(net.outcome(*place), "200 Whole", "{down:?}");
+        }
+        for place in &places[..20] {
+            assert_eq!(net.seen(*place).ended, Ended::No);
+            match down {
+                One => {
+                    net.world.streams[place.0].room = 1 << 20;
+                    net.world.event(place.0, crate::StreamEvent::Writable);
+                    net.settle();
+                }
+                Two => net.read_on(*place),
+            }
+            assert_eq!(net.outcome(*place), "200 Whole", "{down:?}");
+            assert_eq!(net.seen(*place).body.len(), 150_000);
+        }
+        net.serves(down);
+        net.census();
+    }
+}
+
 /// The other way: one endpoint's stream that does not read holds up no other upload of that client.
 #[test]
 fn a_slow_endpoint_stalls_no_other_upload() {
