@@ -21,6 +21,7 @@ const QUEUE_MAX: usize = 256 * 1024;
 pub struct Backend {
     ledger: Shared,
     connections: Vec<Connection>,
+    streams_max: u32,
 }
 
 struct Connection {
@@ -42,10 +43,10 @@ enum Ending {
 }
 
 impl Backend {
-    /// A backend that reports to `ledger`.
+    /// A backend that reports to `ledger` and takes so many streams on a connection.
     #[must_use]
-    pub fn new(ledger: Shared) -> Self {
-        Self { ledger, connections: Vec::new() }
+    pub fn new(ledger: Shared, streams_max: u32) -> Self {
+        Self { ledger, connections: Vec::new(), streams_max }
     }
 
     /// What is wrong with its connections of HTTP/2, where nothing has moved for long.
@@ -60,6 +61,7 @@ impl App for Backend {
         if ready.accepted() {
             let local = io.stack.connection(conn).map(|info| info.local);
             let echo = local.map(|address: SocketAddr| address.port()) == Some(ECHO_PORT);
+            self.ledger.borrow_mut().connections += 1;
             self.connections.push(Connection {
                 conn,
                 echo,
@@ -82,7 +84,7 @@ impl App for Backend {
             io.receive(conn, &mut connection.input);
             if !connection.echo && connection.input.starts_with(b"PRI") {
                 let first = std::mem::take(&mut connection.input);
-                connection.streams = Some(Streams::new(conn, &first, io));
+                connection.streams = Some(Streams::new(conn, &first, self.streams_max, io));
             }
         }
         if let Some(streams) = &mut connection.streams {

@@ -13,8 +13,6 @@ use crate::http::{Message, pattern};
 use crate::ledger::{Behaviour, Shared};
 use crate::speaker::{Ending, Said, Speaker};
 
-/// Streams that a backend takes at once.
-const STREAMS_MAX: u32 = 20;
 /// How long it takes its time over what a slow request brings.
 const SLOW_NANOS: u64 = 3_000_000_000;
 
@@ -30,10 +28,10 @@ pub struct Streams {
 }
 
 impl Streams {
-    /// A connection whose first bytes were these.
+    /// A connection whose first bytes were these, for so many streams at once.
     #[must_use]
-    pub fn new(conn: ConnId, first: &[u8], io: &Io<'_>) -> Self {
-        let mut speaker = Speaker::new(conn, Role::Server, STREAMS_MAX);
+    pub fn new(conn: ConnId, first: &[u8], streams_max: u32, io: &Io<'_>) -> Self {
+        let mut speaker = Speaker::new(conn, Role::Server, streams_max);
         // Without memory the rest makes no sense, and the connection ends with a fault.
         speaker.push(first, io);
         let rng = Rng::new(io.now.as_nanos());
@@ -95,7 +93,9 @@ impl Streams {
                     let text = format!("a backend received {:?}", message.start);
                     return ledger.borrow_mut().violation(text);
                 };
-                let refused = behaviour == Behaviour::Refuse && {
+                // Nobody hears it any more from who raves.
+                let refuses = behaviour == Behaviour::Refuse && self.raves_until.is_none();
+                let refused = refuses && {
                     let mut ledger = ledger.borrow_mut();
                     let entry = &mut ledger.entries[id as usize];
                     entry.refused += 1;

@@ -140,7 +140,7 @@ impl Streamer {
                 if self.session.leaves && !self.left && asked.answer.body.len() > 2_000 {
                     self.left = true;
                     speaker.reset(stream, ResetReason::Cancelled, io);
-                    self.finish(stream, Outcome::Failed, ledger);
+                    self.finish(stream, Outcome::Failed, io.now, ledger);
                 }
             }
             Said::End(stream, trailers) => {
@@ -148,20 +148,22 @@ impl Streamer {
                 asked.answer.trailers = trailers;
                 check(&asked.request, &asked.answer, ledger);
                 let status = asked.answer.status();
-                self.finish(stream, Outcome::Answered(status), ledger);
+                self.finish(stream, Outcome::Answered(status), io.now, ledger);
             }
             Said::Reset(stream) => {
                 let at = self.asked.get(&stream).map(|asked| (asked.request.id, asked.asked_at));
                 if let Some((id, _)) = at.filter(|(_, at)| at.plus_nanos(TIMEOUT_NANOS) <= io.now) {
                     ledger.borrow_mut().entries[id as usize].late = true;
                 }
-                self.finish(stream, Outcome::Failed, ledger);
+                self.finish(stream, Outcome::Failed, io.now, ledger);
             }
         }
     }
 
-    fn finish(&mut self, stream: u32, outcome: Outcome, ledger: &Shared) {
+    fn finish(&mut self, stream: u32, outcome: Outcome, now: Instant, ledger: &Shared) {
         if let Some(asked) = self.asked.remove(&stream) {
+            let took = now.nanos_since(asked.asked_at);
+            ledger.borrow_mut().entries[asked.request.id as usize].took_nanos = took;
             ledger.borrow_mut().finish(asked.request.id, outcome);
         }
     }

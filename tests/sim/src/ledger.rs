@@ -143,6 +143,8 @@ pub struct Entry {
     pub http2: (bool, bool),
     /// Whether it was cut when its time was over.
     pub late: bool,
+    /// How long it took, nanoseconds; of clients of HTTP/2.
+    pub took_nanos: u64,
 }
 
 impl Entry {
@@ -158,6 +160,7 @@ impl Entry {
             completed: 0,
             http2: (false, false),
             late: false,
+            took_nanos: 0,
         }
     }
 }
@@ -179,6 +182,8 @@ pub struct Ledger {
     pub relayed: u64,
     /// Whether frames may be lost, so that a peer may miss a reset.
     pub lossy: bool,
+    /// Connections that backends took.
+    pub connections: usize,
     /// Whether bits are inverted: two in two fragments may keep a datagram's sum as it was.
     pub corrupts: bool,
 }

@@ -50,5 +50,5 @@ pub mod world;
 mod run;
 
 pub use run::{Failure, Report, run};
-pub use scenario::Scenario;
+pub use scenario::{Crowd, Scenario};
 pub use trim::{Trim, shrink};

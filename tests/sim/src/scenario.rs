@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use sluice_base::{Instant, Rng};
+use sluice_buf::Impairment;
 
 use crate::client::{Echo, Session};
 use crate::datagrams::{Arrivals, DATAGRAM_PORT, FLOWS, Planned};
@@ -49,6 +50,26 @@ pub struct Scenario {
     pub stalls: u32,
     /// Most clients of HTTP/2 at a host that only want to do harm.
     pub hostiles: u32,
+    /// Users who all do the same, instead of those that are drawn.
+    pub crowd: Option<Crowd>,
+}
+
+/// Users of HTTP/2 who share one connection to one backend, and how many of their first streams are
+/// not read for a while.
+#[derive(Clone, Copy, Debug)]
+pub struct Crowd {
+    /// How many.
+    pub users: usize,
+    /// Streams that each has at once.
+    pub streams: usize,
+    /// Requests of each, one after the other on each stream.
+    pub rounds: usize,
+    /// Bytes of each answer.
+    pub bytes: usize,
+    /// Streams that are not read.
+    pub stalled: usize,
+    /// For how long, nanoseconds.
+    pub stalls_nanos: u64,
 }
 
 /// The number of the network of clients.
@@ -96,7 +117,28 @@ impl Scenario {
             http: if versions.chance(200_000) { [first, second] } else { [first; 2] },
             stalls: [0, 100_000][versions.below(2) as usize],
             hostiles: [0, 0, 0, 3][versions.below(4) as usize],
+            crowd: None,
         }
+    }
+
+    /// A crowd in good weather: its cable to the backend has a latency and a width.
+    #[must_use]
+    pub fn crowd(crowd: Crowd, backends: Impairment) -> Self {
+        let mut scenario = Self::new(1);
+        scenario.weather.calm();
+        let cable = &mut scenario.weather.backends;
+        (cable.up, cable.down) = (backends, backends);
+        (scenario.clients, scenario.backends, scenario.workers) = (1, 1, 1);
+        scenario.reloads.clear();
+        (scenario.no_echoes, scenario.no_datagrams) = (true, true);
+        (scenario.http, scenario.hostiles, scenario.crowd) = (["2"; 2], 0, Some(crowd));
+        scenario
+    }
+
+    /// Streams that a backend takes on a connection.
+    #[must_use]
+    pub fn streams_max(&self) -> u32 {
+        if self.crowd.is_some() { 1_000 } else { 20 }
     }
 
     /// The address of a host of a network; Sluice is the first.
@@ -117,6 +159,9 @@ impl Scenario {
     /// What the users of client number `client` do; requests are entered into `ledger`.
     #[must_use]
     pub fn sessions(&self, client: usize, ledger: &mut Ledger) -> Vec<Session> {
+        if let Some(crowd) = self.crowd {
+            return crowd.sessions(ledger);
+        }
         let mut rng = Rng::new(self.seed ^ (client as u64 + 1).wrapping_mul(0x1234_5678_9abc));
         let mut versions = Rng::new(self.seed ^ (client as u64 + 1).wrapping_mul(0x5354_5245_414d));
         let drawn = 1 + rng.below(8);
@@ -285,6 +330,35 @@ impl Scenario {
             }
         }
         text
+    }
+}
+
+impl Crowd {
+    fn sessions(&self, ledger: &mut Ledger) -> Vec<Session> {
+        (0..self.users)
+            .map(|user| {
+                // Nobody has many more than others: their own windows are their own affair.
+                let stalled = (self.stalled + self.users - 1 - user) / self.users;
+                let requests = (0..self.streams * self.rounds)
+                    .map(|number| {
+                        let stalls = number < stalled;
+                        let request = Request {
+                            id: ledger.entries.len() as u64,
+                            method: "GET",
+                            upload: 0,
+                            upload_chunked: false,
+                            download: self.bytes,
+                            behaviour: Behaviour::Length,
+                            stalls_nanos: if stalls { self.stalls_nanos } else { 0 },
+                        };
+                        ledger.entries.push(Entry::new(request.clone()));
+                        request
+                    })
+                    .collect();
+                let starts = Instant::from_millis(2_000);
+                Session { starts, pipeline: self.streams, requests, leaves: false, http2: true }
+            })
+            .collect()
     }
 }
 

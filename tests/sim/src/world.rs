@@ -94,7 +94,7 @@ impl World {
         }
         let mut backends = Vec::new();
         for index in 0..scenario.backends {
-            let app = Backend::new(ledger.clone());
+            let app = Backend::new(ledger.clone(), scenario.streams_max());
             let address = scenario.address(BACK, 2 + index as u8);
             let seed = rng.next_u64();
             let (mut host, peer) = AppHost::new(app, address, seed, &wire, link_config);
