@@ -11,7 +11,7 @@ use crate::budget::{Budgets, Class};
 use crate::error::{ErrorCode, Fault, Scope};
 use crate::frame::{self, FrameHeader, HEADER_LEN, PREFACE};
 use crate::hpack::{Decoder, Encoder};
-use crate::limits::{RESETS_REMEMBERED, UNSENT_MAX};
+use crate::limits::{RESETS_REMEMBERED, UNSENT_MAX, WORN_OUT};
 use crate::settings::{Config, PeerSettings};
 use crate::state::{Receive, Send, Stream};
 use crate::streams::Streams;
@@ -148,6 +148,8 @@ pub struct Http2 {
     pub(crate) credit: usize,
     /// Body bytes are only queued: the caller asks for them.
     pub(crate) hold: bool,
+    /// Streams that we gave up, beyond those that were completed.
+    pub(crate) worn: u16,
 }
 
 // An idle connection costs at most 4 kB, its tables empty.
@@ -192,6 +194,7 @@ impl Http2 {
             unsent: Vec::new(),
             credit: 0,
             hold: false,
+            worn: 0,
         }
     }
 
@@ -367,6 +370,7 @@ impl Http2 {
         let stream = self.streams.get(slot);
         if stream.receive == Receive::Done && stream.send == Send::Done {
             self.budgets.earn_reset();
+            self.worn = self.worn.saturating_sub(1);
             self.leave(slot);
         }
     }
@@ -382,6 +386,7 @@ impl Http2 {
             && self.leaving != Some(slot)
         {
             self.budgets.earn_reset();
+            self.worn = self.worn.saturating_sub(1);
             self.streams.remove(slot);
         }
     }
@@ -664,6 +669,10 @@ impl Codec for Http2 {
         }
         self.put(&frame::rst_stream(stream, ErrorCode::from(reason)), cx);
         self.resets.remember(id);
+        self.worn = self.worn.saturating_add(1);
+        if self.role == Role::Client && self.worn >= WORN_OUT {
+            self.start_drain(cx);
+        }
         if self.ending == Some(stream) {
             self.ending = None;
         }

@@ -15,6 +15,11 @@ pub(crate) const INFORMATIONAL_MAX: u8 = 32;
 /// Streams of ours that were reset, whose late frames are ignored for a while.
 pub(crate) const RESETS_REMEMBERED: usize = 32;
 
+/// Streams that a client gives up on one connection, beyond those that are completed, before it opens no
+/// more on it: half of what this crate's server would take (`budget.rs`). Answers a client of a proxy that
+/// gives up so much that the server loses its patience, with the streams of everybody else.
+pub(crate) const WORN_OUT: u16 = 250;
+
 /// Streams at most, whatever is configured: slots are numbered with 16 bits.
 pub(crate) const STREAMS_MAX: u32 = 32_768;
 

@@ -221,3 +221,26 @@ fn answers_that_never_come() {
     assert_eq!(peer.written(), ["PING"]);
     peer.census();
 }
+
+/// A proxy's clients may give up more than one server is ready to take from one connection.
+#[test]
+fn a_client_spares_its_servers_patience() {
+    let mut peer = Peer::client();
+    for nth in 0..2_000 {
+        let stream = peer.request(sluice_l7_core::Method::Get, BodyLength::None);
+        if nth % 2 == 0 {
+            peer.reset(stream);
+        } else {
+            let end = frame(FrameKind::Headers, support::WHOLE, stream.number(), b"\x88");
+            assert_eq!(peer.answer(&end).0.len(), 1);
+        }
+    }
+    assert!(peer.codec.is_reusable(), "half of all may be, for ever");
+    for nth in 0..250 {
+        assert!(peer.codec.is_reusable(), "{nth}");
+        let stream = peer.request(sluice_l7_core::Method::Get, BodyLength::None);
+        peer.reset(stream);
+    }
+    assert!(!peer.codec.is_reusable() && peer.codec.must_close());
+    peer.census();
+}

@@ -46,9 +46,7 @@ impl Streams {
                 self.hear(one, ledger, io);
             }
             if let Some(fault) = fault {
-                // What one client does to many streams at once falls back on whoever shares its
-                // connection to here: this backend is stricter than it has to be.
-                if self.raves_until.is_none() && fault != "reset-flood" {
+                if self.raves_until.is_none() {
                     ledger.borrow_mut().violation(format!("a backend's stream: {fault}"));
                 }
                 self.speaker.close(io);

@@ -148,6 +148,13 @@ impl Peer {
         self.lend(|codec, _, cx| codec.encode_head(stream, head, body, cx))
     }
 
+    /// Gives a stream up.
+    pub(crate) fn reset(&mut self, stream: StreamId) {
+        let reason = sluice_l7_core::ResetReason::Cancelled;
+        self.lend(|codec, _, cx| codec.encode_reset(stream, reason, cx));
+        self.output.clear();
+    }
+
     pub(crate) fn encode_body(&mut self, stream: u32, bytes: &[u8]) -> Result<usize, EncodeError> {
         let mut chain = Chain::copy_from(bytes, &self.pool).expect("the pool has room");
         self.lend(|codec, _, cx| codec.encode_body(StreamId::new(stream), &mut chain, cx))

@@ -41,7 +41,7 @@ fn requests_beyond_the_table_are_503() {
     let mut world = World::new();
     world.behave(1, Behaviour::Silent);
     world.behave(2, Behaviour::Silent);
-    let clients: Vec<_> = (0..70).map(|_| world.client()).collect();
+    let clients: Vec<_> = (0..126).map(|_| world.client()).collect();
     for &client in &clients {
         world.send(client, GET);
     }

@@ -4,6 +4,7 @@ mod bodies;
 mod cuts;
 mod failures;
 mod far;
+mod floods;
 mod grpc;
 mod hostile;
 mod http2;

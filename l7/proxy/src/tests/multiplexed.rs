@@ -111,11 +111,11 @@ fn a_slow_reader_stalls_nobody_else() {
 fn many_slow_readers_stall_nobody_else() {
     for down in [One, Two] {
         let mut net = Net::single(Two);
-        let clients: Vec<_> = (0..24).map(|_| net.client(down)).collect();
+        let clients: Vec<_> = (0..16).map(|_| net.client(down)).collect();
         let places: Vec<_> = clients.iter().map(|client| net.get(*client, "/")).collect();
         let asked = net.asked();
         assert_eq!(net.world.upstreams().len(), 1, "they share a connection");
-        for place in &places[..20] {
+        for place in &places[..12] {
             match down {
                 One => net.world.streams[place.0].room = 0,
                 Two => {
@@ -135,10 +135,10 @@ fn many_slow_readers_stall_nobody_else() {
         for at in &asked {
             net.end(*at, &[]);
         }
-        for place in &places[20..] {
+        for place in &places[12..] {
             assert_eq!(net.outcome(*place), "200 Whole", "{down:?}");
         }
-        for place in &places[..20] {
+        for place in &places[..12] {
             assert_eq!(net.seen(*place).ended, Ended::No);
             match down {
                 One => {

@@ -141,12 +141,12 @@ fn relays_share_no_connections() {
 #[test]
 fn relays_that_are_up_take_no_exchange() {
     let mut world = World::new();
-    for count in 1..=100 {
+    for count in 1..=125 {
         let client = world.client_of(TCP);
         let upstream = world.upstream();
         world.send(client, "x");
         assert_eq!(world.take(upstream), "x");
-        assert_eq!(world.proxy.active(), count, "with 64 exchanges");
+        assert_eq!(world.proxy.active(), count, "with 120 exchanges");
     }
     assert_eq!(world.proxy.counters().exchange_table_full.value(), 0);
     for at in 0..world.streams.len() {

@@ -178,7 +178,7 @@ impl World {
         let (rx, tx) = (Pool::heap(512), Pool::heap(512));
         let settings = ProxyConfig {
             connections_max: 256,
-            exchanges_max: 64,
+            exchanges_max: 120,
             seed: 1,
             ..ProxyConfig::default()
         };
