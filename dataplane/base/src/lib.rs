@@ -28,4 +28,4 @@ pub use instant::Instant;
 pub use ring::Ring;
 pub use rng::Rng;
 pub use siphash::SipKey;
-pub use slab::{Slab, SlabKey};
+pub use slab::{CacheLine, Slab, SlabKey};

@@ -14,20 +14,26 @@ impl SlabKey {
     pub const NONE: Self = Self { index: u32::MAX, generation: 0 };
 }
 
-/// A table of up to `limit` values with stable keys.
+/// Aligns the slots of a [`Slab`] to cache lines, for values that fill whole ones.
+#[derive(Debug)]
+#[repr(align(64))]
+pub struct CacheLine;
+
+/// A table of up to `limit` values with stable keys. Slots are aligned as `A` is.
 ///
 /// A removed value's key is dead for ever (until 2^31 reuses of its slot). The table grows by
 /// doubling up to its limit, so a table that is created at its full size never allocates again.
 #[derive(Debug)]
-pub struct Slab<T> {
-    slots: Vec<Slot<T>>,
+pub struct Slab<T, A = ()> {
+    slots: Vec<Slot<T, A>>,
     free_head: u32,
     len: u32,
     limit: u32,
 }
 
 #[derive(Debug)]
-struct Slot<T> {
+struct Slot<T, A> {
+    _alignment: [A; 0],
     generation: u32,
     next_free: u32,
     value: Option<T>,
@@ -35,7 +41,7 @@ struct Slot<T> {
 
 const NO_SLOT: u32 = u32::MAX;
 
-impl<T> Slab<T> {
+impl<T, A> Slab<T, A> {
     /// An empty table for at most `limit` values, with room for `initial` of them allocated now.
     #[must_use]
     pub fn new(initial: u32, limit: u32) -> Self {
@@ -62,7 +68,12 @@ impl<T> Slab<T> {
             return Err(value);
         }
         let index = self.slots.len() as u32;
-        self.slots.push(Slot { generation: 1, next_free: NO_SLOT, value: Some(value) });
+        self.slots.push(Slot {
+            _alignment: [],
+            generation: 1,
+            next_free: NO_SLOT,
+            value: Some(value),
+        });
         self.len += 1;
         Ok(SlabKey { index, generation: 1 })
     }
@@ -103,6 +114,12 @@ impl<T> Slab<T> {
         slot.value.as_ref().map(|_| SlabKey { index, generation: slot.generation })
     }
 
+    /// The value in slot `index`, if the slot is occupied.
+    #[inline]
+    pub fn at(&self, index: u32) -> Option<&T> {
+        self.slots.get(index as usize)?.value.as_ref()
+    }
+
     /// The value in slot `index`, to change it, if the slot is occupied.
     #[inline]
     pub fn at_mut(&mut self, index: u32) -> Option<&mut T> {
@@ -118,13 +135,13 @@ impl<T> Slab<T> {
     /// Bytes of a slot.
     #[must_use]
     pub const fn slot_len() -> usize {
-        size_of::<Slot<T>>()
+        size_of::<Slot<T, A>>()
     }
 
     /// Where the slots lie, those that were never used included, and how many bytes they are.
     #[must_use]
     pub fn memory(&self) -> (*const u8, usize) {
-        (self.slots.as_ptr().cast(), self.slots.capacity() * size_of::<Slot<T>>())
+        (self.slots.as_ptr().cast(), self.slots.capacity() * size_of::<Slot<T, A>>())
     }
 
     /// How many values there are.
@@ -184,7 +201,7 @@ mod tests {
 
     #[test]
     fn a_dead_key_names_nothing() {
-        let mut slab = Slab::new(1, 8);
+        let mut slab: Slab<_> = Slab::new(1, 8);
         let first = slab.insert("first").expect("room for eight");
         assert_eq!(slab.remove(first), Some("first"));
         let second = slab.insert("second").expect("room for eight");
@@ -194,8 +211,18 @@ mod tests {
     }
 
     #[test]
+    fn slots_of_whole_lines_begin_at_one() {
+        let mut slab: Slab<[u8; 119], CacheLine> = Slab::new(4, 4);
+        for value in 0..4 {
+            let key = slab.insert([value; 119]).expect("room for four");
+            let address = slab.address_of(key.index).expect("a slot");
+            assert_eq!((address as usize % 64, Slab::<[u8; 119], CacheLine>::slot_len()), (0, 128));
+        }
+    }
+
+    #[test]
     fn full_is_an_answer() {
-        let mut slab = Slab::new(0, 1);
+        let mut slab: Slab<_> = Slab::new(0, 1);
         slab.insert(1).expect("room for one");
         assert_eq!(slab.insert(2), Err(2));
     }

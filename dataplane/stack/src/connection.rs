@@ -4,15 +4,18 @@
 //! application was told `CLOSED` (a half-open one of a peer is known to nobody), and nothing is
 //! owed. What remains of a connection in TIME-WAIT is a record in another table.
 
-use sluice_base::{Instant, ListenerId, SlabKey};
+use sluice_arch::prefetch_read;
+use sluice_base::{CacheLine, Instant, ListenerId, Slab, SlabKey};
 use sluice_tcp::{CloseReason, Connection, Context, Signals, State};
 use sluice_wire::SeqNumber;
 
 use crate::host::Host;
+use crate::line::{Behind, Links};
 use crate::ready::ReadySignals;
 use crate::stack::Stack;
 use crate::time_wait::TIME_WAIT;
 use crate::tuple::Tuple;
+use crate::wheel::{Timer, Timers};
 
 /// Signals that end a handshake.
 const OPEN: Signals = Signals::CONNECTED.with(Signals::ACKNOWLEDGED);
@@ -27,7 +30,12 @@ pub(crate) enum Queued {
     Output,
     /// The one of those that wait for its neighbour.
     Neighbor,
+    /// One of both, and it is over: who takes it off the list frees the slot.
+    Gone,
 }
+
+/// All connections, each in five cache lines of its own.
+pub(crate) type Connections = Slab<Entry, CacheLine>;
 
 /// One connection of the slab, what a segment touches first in front.
 #[derive(Debug)]
@@ -58,6 +66,9 @@ pub(crate) struct Entry {
     is_ours: bool,
     /// Whether its listener counts it as half-open.
     pub(crate) is_half_open: bool,
+    /// Its place in the stack's wheel.
+    pub(crate) timer: Timer,
+    pub(crate) behind: Behind,
     pub(crate) tcp: Connection,
 }
 
@@ -87,9 +98,35 @@ impl Origin {
 }
 
 const _: () = assert!(
-    size_of::<Entry>() <= 296,
-    "with timer, links and slot an idle connection stays under 400 bytes"
+    Connections::slot_len() == 320,
+    "with its place in the flow table and on the wheel an idle connection stays under 400 bytes"
 );
+
+impl Timers for Connections {
+    #[inline]
+    fn timer(&mut self, index: u32) -> Option<&mut Timer> {
+        self.at_mut(index).map(|entry| &mut entry.timer)
+    }
+
+    #[inline]
+    fn prefetch(&self, index: u32) {
+        if let Some(address) = self.address_of(index) {
+            prefetch_read(address);
+        }
+    }
+}
+
+impl Links for Connections {
+    #[inline]
+    fn behind(&self, index: u32) -> Option<&Behind> {
+        self.at(index).map(|entry| &entry.behind)
+    }
+
+    #[inline]
+    fn behind_mut(&mut self, index: u32) -> Option<&mut Behind> {
+        self.at_mut(index).map(|entry| &mut entry.behind)
+    }
+}
 
 impl Entry {
     pub(crate) fn new(
@@ -119,6 +156,8 @@ impl Entry {
             reason: None,
             is_ours,
             is_half_open: false,
+            timer: Timer::UNARMED,
+            behind: Behind::NOBODY,
             tcp,
         }
     }
@@ -177,15 +216,14 @@ impl Stack {
         let Some(entry) = self.connections.at_mut(index) else { return };
         let cx = context!(self, entry.config, now);
         let signals = verb(&mut entry.tcp, &cx);
-        // All in one borrow: this is what every segment and every verb ends with.
-        if signals.contains(Signals::OUTPUT) && entry.queued == Queued::No {
-            entry.queued = Queued::Output;
-            let output = &mut self.interfaces[usize::from(entry.interface)].output;
-            output.push(&mut self.links, index);
-        }
         if signals.contains(Signals::TIMER) {
-            self.timers.arm(index, entry.tcp.next_deadline());
+            let deadline = entry.tcp.next_deadline();
+            self.timers.arm(&mut self.connections, index, deadline);
         }
+        if signals.contains(Signals::OUTPUT) {
+            self.want_output(index);
+        }
+        let Some(entry) = self.connections.at_mut(index) else { return };
         if !signals.without(Signals::OUTPUT).without(Signals::TIMER).is_empty() {
             entry.ready |= ReadySignals::of(signals);
             if signals.intersects(OPEN) && (!entry.is_known || entry.is_half_open) {
@@ -196,7 +234,7 @@ impl Stack {
             self.settle_at(index, now);
         } else if entry.has_news() {
             entry.in_ready = true;
-            self.ready.push(&mut self.links, index);
+            self.ready.push(&mut self.connections, index);
         }
     }
 
@@ -234,7 +272,7 @@ impl Stack {
         }
         if entry.has_news() {
             entry.in_ready = true;
-            self.ready.push(&mut self.links, key.index);
+            self.ready.push(&mut self.connections, key.index);
         }
     }
 
@@ -253,14 +291,26 @@ impl Stack {
         if entry.queued == Queued::No {
             entry.queued = Queued::Output;
             let output = &mut self.interfaces[usize::from(entry.interface)].output;
-            output.push(&mut self.links, index);
+            output.push(&mut self.connections, index);
         }
     }
 
-    /// Notes that a connection was taken off its list.
-    pub(crate) fn unqueued(&mut self, index: u32) {
-        if let Some(entry) = self.connections.at_mut(index) {
-            entry.queued = Queued::No;
+    /// Notes that a connection was taken off its list. False if it was over, and is gone now.
+    #[inline]
+    pub(crate) fn unqueued(&mut self, index: u32) -> bool {
+        let Some(entry) = self.connections.at_mut(index) else { return false };
+        if entry.queued == Queued::Gone {
+            self.free_slot(index);
+            return false;
+        }
+        entry.queued = Queued::No;
+        true
+    }
+
+    #[cold]
+    fn free_slot(&mut self, index: u32) {
+        if let Some(key) = self.connections.key_at(index) {
+            self.connections.remove(key);
         }
     }
 
@@ -311,42 +361,39 @@ impl Stack {
         }
     }
 
-    /// Frees an entry: nobody can name it and nothing is owed.
+    /// Frees an entry: nobody can name it and nothing is owed. One that is on a list keeps its slot
+    /// until it is taken off.
     fn free(&mut self, key: SlabKey, now: Instant) {
         let Some(entry) = self.connections.get_mut(key) else { return };
-        let (tuple, queued, interface) = (entry.tuple, entry.queued, entry.interface);
-        let (in_ready, neighbor) = (entry.in_ready, entry.neighbor);
+        debug_assert!(!entry.in_ready, "who was told all has nothing to tell");
+        if entry.queued == Queued::Gone {
+            return;
+        }
+        let tuple = entry.tuple;
         let listener = entry.take_half_open();
         if listener.is_some() && entry.tcp.is_fast_open() {
             let reason = entry.tcp.close_reason();
             self.end_fast_open(listener, reason, now);
         }
-        match queued {
-            Queued::No => {}
-            Queued::Output => {
-                let output = &mut self.interfaces[usize::from(interface)].output;
-                output.remove(&mut self.links, key.index);
-            }
-            Queued::Neighbor => {
-                self.neighbors.stop_waiting(neighbor, &mut self.links, key.index);
-            }
-        }
-        if in_ready {
-            self.ready.remove(&mut self.links, key.index);
-        }
-        self.timers.disarm(key.index);
+        self.timers.disarm(&mut self.connections, key.index);
         self.not_half_open(listener);
-        let Some(entry) = self.connections.remove(key) else { return };
+        let Some(entry) = self.connections.get_mut(key) else { return };
         self.counters.tcp_connections.subtract(1);
         let hash = tuple.hash(&self.flow_key);
         let removed = self.flows.remove(hash, key.index);
         debug_assert!(removed, "every connection is in the flow table");
-        let next_hop = entry.next_hop;
-        if entry.tcp.state() == State::TimeWait {
-            let time_wait = entry.tcp.time_wait(self.configs.get(entry.config), now);
+        let (config, next_hop) = (entry.config, entry.next_hop);
+        let is_time_wait = entry.tcp.state() == State::TimeWait;
+        let time_wait = is_time_wait.then(|| entry.tcp.time_wait(self.configs.get(config), now));
+        if entry.queued == Queued::No {
+            self.connections.remove(key);
+        } else {
+            entry.queued = Queued::Gone;
+        }
+        if let Some(time_wait) = time_wait {
             self.begin_time_wait(tuple, hash, time_wait, now);
         }
-        self.configs.release(entry.config);
+        self.configs.release(config);
         if next_hop.is_v6() {
             self.forget_hosts(&tuple);
             self.hosts.release(next_hop);

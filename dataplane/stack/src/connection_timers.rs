@@ -22,7 +22,7 @@ impl Stack {
     pub(crate) fn handle_connection_timers(&mut self, now: Instant) {
         let mut due = [0; VECTOR];
         loop {
-            let count = self.timers.take_expired(&mut due);
+            let count = self.timers.take_expired(&mut self.connections, &mut due);
             if count == 0 {
                 return;
             }
@@ -38,15 +38,27 @@ impl Stack {
         }
     }
 
+    /// Takes the timer of a connection that waits for nothing away, while both are in the caches:
+    /// later it would come up for nothing, and fetch them for that. Few connections cost less if
+    /// theirs stay, and are found armed by the next segment.
+    #[inline]
+    pub(crate) fn drop_vain_timer(&mut self, index: u32) {
+        let Some(entry) = self.connections.at_mut(index) else { return };
+        if entry.tcp.waits_for_nothing() {
+            self.timers.disarm(&mut self.connections, index);
+        }
+    }
+
     fn handle_connection_timer(&mut self, index: u32, now: Instant) {
         let Some(entry) = self.connections.at_mut(index) else { return };
         if let Some(deadline) = entry.tcp.later_deadline(now) {
-            return self.timers.arm(index, deadline);
+            return self.timers.arm(&mut self.connections, index, deadline);
         }
         self.drive(index, now, Connection::handle_timer);
         let Some(entry) = self.connections.at_mut(index) else { return };
-        self.timers.arm(index, entry.tcp.next_deadline());
-        if entry.tcp.doubts_path() {
+        let (deadline, doubts_path) = (entry.tcp.next_deadline(), entry.tcp.doubts_path());
+        self.timers.arm(&mut self.connections, index, deadline);
+        if doubts_path {
             self.doubt_path(index, now);
         }
     }

@@ -13,7 +13,7 @@ use crate::config::InterfaceConfig;
 use crate::fib::mask;
 use crate::fib_v6;
 use crate::host::{Host, Hosts, zone_of};
-use crate::queue::{OUTPUT, Queue};
+use crate::line::{Line, OUTPUT};
 use crate::router_discovery::Discovery;
 use crate::source_check::ReversePath;
 use crate::source_limit::SourceLimit;
@@ -57,7 +57,7 @@ pub(crate) struct Interface {
     /// Packets with all headers: ARP, ICMP, resets, forwarded ones.
     pub(crate) control: Batch,
     /// Connections that owe segments.
-    pub(crate) output: Queue<OUTPUT>,
+    pub(crate) output: Line<OUTPUT>,
     /// Where there is room for a single packet, the next one is a segment.
     pub(crate) segment_next: bool,
 }
@@ -125,7 +125,7 @@ impl Interface {
             discovery: None,
             defend_after: Instant::ZERO,
             control: Batch::with_capacity(queue_max as usize),
-            output: Queue::new(),
+            output: Line::new(),
             segment_next: false,
         };
         let own = |address, prefix_len, hosts: &mut Hosts| {

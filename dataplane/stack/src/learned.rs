@@ -161,9 +161,10 @@ impl Stack {
         while self.neighbors.pop_parked(key).is_some() {
             self.note(Err(DropReason::NeighborEvicted));
         }
-        while let Some(index) = self.neighbors.pop_waiting(key, &mut self.links) {
-            self.unqueued(index);
-            self.want_output(index);
+        while let Some(index) = self.neighbors.pop_waiting(key, &mut self.connections) {
+            if self.unqueued(index) {
+                self.want_output(index);
+            }
         }
         let mac = self.neighbors.get(key).map(|neighbor| neighbor.mac);
         self.neighbors.remove(key);

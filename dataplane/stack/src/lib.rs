@@ -40,7 +40,7 @@
 //! # What is kept
 //!
 //! `host` (hosts of either family in 32 bits), `fib`, `fib_v6` (where to), `neighbor` (who is there), `flow` (4-tuple to connection), the connections
-//! with their intrusive lists (`queue`), the timer `wheel`, `listener`, `ports`, `time_wait`,
+//! with their intrusive lists (`line`, `queue`), the timer `wheel`, `listener`, `ports`, `time_wait`,
 //! and for `udp` its own bound addresses and flows.
 //! `router_discovery` hears routers, `learned` is what came of it.
 //! `owner` says which worker a packet belongs to; neighbours have one writer, worker 0, and the
@@ -91,6 +91,7 @@ mod interface;
 mod ipv4_input;
 mod ipv6_input;
 mod learned;
+mod line;
 mod listener;
 mod listing;
 mod message;

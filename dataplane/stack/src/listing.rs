@@ -6,6 +6,7 @@ use sluice_base::{ConnId, Instant, InterfaceId, ListenerId, UdpId};
 use sluice_tcp::State;
 use sluice_wire::MacAddress;
 
+use crate::connection::Queued;
 use crate::neighbor::NeighborState;
 use crate::stack::Stack;
 
@@ -130,7 +131,8 @@ impl Stack {
 
     /// All connections, those in TIME-WAIT apart.
     pub fn flows(&self) -> impl Iterator<Item = FlowInfo> + '_ {
-        self.connections.iter().map(|(key, entry)| FlowInfo {
+        let there = self.connections.iter().filter(|(_, entry)| entry.queued != Queued::Gone);
+        there.map(|(key, entry)| FlowInfo {
             id: key.into(),
             local: self.local_address(&entry.tuple),
             peer: self.remote_address(&entry.tuple),

@@ -27,9 +27,10 @@ use sluice_buf::Packet;
 use sluice_wire::{EtherType, MacAddress};
 
 use crate::host::Host;
+use crate::line::{Line, Links, OUTPUT};
 use crate::parked::{Parked, ParkedList};
-use crate::queue::{Links, NIL, OUTPUT, Queue};
-use crate::wheel::Wheel;
+use crate::queue::NIL;
+use crate::wheel::{Timer, Wheel};
 
 /// RFC 4861, 10: REACHABLE_TIME.
 const REACHABLE_NS: u64 = 30_000_000_000;
@@ -95,7 +96,7 @@ pub(crate) struct Neighbor {
     used: Instant,
     hash_next: u32,
     parked: ParkedList,
-    waiting: Queue<OUTPUT>,
+    waiting: Line<OUTPUT>,
 }
 
 impl Neighbor {
@@ -156,6 +157,8 @@ pub(crate) struct Neighbors {
     buckets: Vec<u32>,
     key: HashKey,
     wheel: Wheel,
+    /// By slot.
+    timers: Vec<Timer>,
     parked: Parked,
     queue_max: u32,
     limit: u32,
@@ -171,7 +174,8 @@ impl Neighbors {
             slab: Slab::new(limit, limit),
             buckets: vec![NIL; (limit as usize * 2).next_power_of_two()],
             key,
-            wheel: Wheel::new(limit),
+            wheel: Wheel::new(limit, 0),
+            timers: vec![Timer::UNARMED; limit as usize],
             parked: Parked::new(parked_max),
             queue_max,
             limit,
@@ -317,7 +321,7 @@ impl Neighbors {
             used: Instant::ZERO,
             hash_next: self.buckets[bucket],
             parked: ParkedList::new(),
-            waiting: Queue::new(),
+            waiting: Line::new(),
         };
         let key = self.slab.insert(neighbor).ok()?;
         self.buckets[bucket] = key.index;
@@ -343,7 +347,7 @@ impl Neighbors {
                 at = other.hash_next;
             }
         }
-        self.wheel.disarm(key.index);
+        self.wheel.disarm(&mut self.timers, key.index);
         self.slab.remove(key);
     }
 
@@ -377,7 +381,7 @@ impl Neighbors {
         }
         neighbor.tries += 1;
         neighbor.deadline = now.plus_nanos(retry_ns);
-        self.wheel.arm(key.index, neighbor.deadline);
+        self.wheel.arm(&mut self.timers, key.index, neighbor.deadline);
         // RFC 7048, 3: it may be at another address than the one that does not answer.
         let asks_it_alone = state == NeighborState::Probe && neighbor.tries < TRIES_MAX;
         let mac = asks_it_alone.then_some(neighbor.mac);
@@ -415,7 +419,7 @@ impl Neighbors {
             neighbor.deadline = now.plus_nanos(reachable_ns);
         }
         if next != NeighborState::Probe {
-            self.wheel.disarm(key.index);
+            self.wheel.disarm(&mut self.timers, key.index);
         }
         moved || (awaited && next != was)
     }
@@ -456,19 +460,19 @@ impl Neighbors {
         if let Some(neighbor) = self.slab.get_mut(key) {
             neighbor.state = NeighborState::Failed;
             neighbor.deadline = now.plus_nanos(FAILED_NS);
-            self.wheel.disarm(key.index);
+            self.wheel.disarm(&mut self.timers, key.index);
         }
     }
 
     /// Moves due timers to where [`Neighbors::next_event`] finds them.
     pub(crate) fn advance(&mut self, now: Instant) {
-        self.wheel.advance(now);
+        self.wheel.advance(&mut self.timers, now);
     }
 
     /// What a due timer asks for.
     pub(crate) fn next_event(&mut self, now: Instant) -> Option<NeighborEvent> {
         loop {
-            let index = self.wheel.pop_expired()?;
+            let index = self.wheel.pop_expired(&mut self.timers)?;
             let Some(key) = self.slab.key_at(index) else { continue };
             let Some(neighbor) = self.slab.get(key) else { continue };
             let state = neighbor.state;
@@ -476,7 +480,7 @@ impl Neighbors {
                 continue;
             }
             if now < neighbor.deadline {
-                self.wheel.arm(index, neighbor.deadline);
+                self.wheel.arm(&mut self.timers, index, neighbor.deadline);
                 continue;
             }
             if neighbor.tries >= TRIES_MAX {
@@ -507,21 +511,14 @@ impl Neighbors {
     }
 
     /// Lets a connection wait.
-    pub(crate) fn wait(&mut self, key: SlabKey, links: &mut Links<2>, connection: u32) {
+    pub(crate) fn wait(&mut self, key: SlabKey, links: &mut impl Links, connection: u32) {
         if let Some(neighbor) = self.slab.get_mut(key) {
             neighbor.waiting.push(links, connection);
         }
     }
 
-    /// Takes back a connection that waits.
-    pub(crate) fn stop_waiting(&mut self, key: SlabKey, links: &mut Links<2>, connection: u32) {
-        if let Some(neighbor) = self.slab.get_mut(key) {
-            neighbor.waiting.remove(links, connection);
-        }
-    }
-
     /// The connection that has waited longest.
-    pub(crate) fn pop_waiting(&mut self, key: SlabKey, links: &mut Links<2>) -> Option<u32> {
+    pub(crate) fn pop_waiting(&mut self, key: SlabKey, links: &mut impl Links) -> Option<u32> {
         self.slab.get_mut(key)?.waiting.pop(links)
     }
 

@@ -146,9 +146,10 @@ impl Stack {
 
     /// Puts the connections that wait for a neighbour back on the list of those that owe segments.
     pub(crate) fn release_waiting(&mut self, key: SlabKey) {
-        while let Some(index) = self.neighbors.pop_waiting(key, &mut self.links) {
-            self.unqueued(index);
-            self.want_output(index);
+        while let Some(index) = self.neighbors.pop_waiting(key, &mut self.connections) {
+            if self.unqueued(index) {
+                self.want_output(index);
+            }
         }
     }
 
@@ -181,8 +182,10 @@ impl Stack {
         }
         // Who was about to open a connection hears of it now; one that is open waits for its own
         // timers, the neighbour may come back.
-        while let Some(index) = self.neighbors.pop_waiting(key, &mut self.links) {
-            self.unqueued(index);
+        while let Some(index) = self.neighbors.pop_waiting(key, &mut self.connections) {
+            if !self.unqueued(index) {
+                continue;
+            }
             let key = self.connections.key_at(index);
             let goes_on = key.is_some_and(|key| self.reroute(key));
             self.want_output(index);

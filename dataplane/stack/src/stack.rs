@@ -10,7 +10,7 @@ use sluice_tcp::{ChallengeAcks, Spares};
 
 use crate::common_input::Vector;
 use crate::config::{InterfaceConfig, RouteConfig, StackConfig};
-use crate::connection::Entry;
+use crate::connection::Connections;
 use crate::counters::StackCounters;
 use crate::drop_reason::DropReason;
 use crate::ecmp::Group;
@@ -21,12 +21,12 @@ use crate::flow::FlowTable;
 use crate::host::{Host, Hosts, zone_of};
 use crate::interface::Interface;
 use crate::learned::Learned;
+use crate::line::{Line, READY};
 use crate::listener::Listeners;
 use crate::message::{Message, Target};
 use crate::neighbor::Neighbors;
 use crate::owner::Owners;
 use crate::ports::Ports;
-use crate::queue::{Links, Queue, READY};
 use crate::rate_limit::TokenBucket;
 use crate::reassembly::Reassembly;
 use crate::tcp_configs::TcpConfigs;
@@ -71,10 +71,9 @@ pub struct Stack {
     // Connections: slab, index, and lists threaded through arrays by slot.
     pub(crate) flow_key: HashKey,
     pub(crate) flows: FlowTable,
-    pub(crate) connections: Slab<Entry>,
+    pub(crate) connections: Connections,
     pub(crate) timers: Wheel,
-    pub(crate) ready: Queue<READY>,
-    pub(crate) links: Links<2>,
+    pub(crate) ready: Line<READY>,
     pub(crate) time_waits: TimeWaits,
     pub(crate) listeners: Listeners,
     pub(crate) configs: TcpConfigs,
@@ -157,9 +156,8 @@ impl Stack {
             flow_key,
             flows: FlowTable::new(connections.saturating_add(config.time_wait_max)),
             connections: connections_slab(connections),
-            timers: Wheel::new(connections),
-            ready: Queue::new(),
-            links: Links::new(connections),
+            timers: Wheel::new(connections, YOUNG_MAX),
+            ready: Line::new(),
             time_waits: TimeWaits::new(config.time_wait_max),
             listeners: Listeners::new(config.listeners_max),
             configs: TcpConfigs::new(),
@@ -222,7 +220,7 @@ impl Stack {
     /// Does everything that is due at `now`.
     pub fn handle_timers(&mut self, now: Instant) {
         self.begin_input(now);
-        self.timers.advance(now);
+        self.timers.advance(&mut self.connections, now);
         self.handle_connection_timers(now);
         self.handle_neighbor_timers(now);
         self.handle_reassembly_timers(now);
@@ -313,8 +311,11 @@ impl Stack {
     }
 }
 
+/// Timers of connections that are young at a time: a tick is a thousand microseconds.
+const YOUNG_MAX: u32 = 4_096;
+
 /// The table of connections, of which every segment touches another one.
-fn connections_slab(limit: u32) -> Slab<Entry> {
+fn connections_slab(limit: u32) -> Connections {
     let slab = Slab::new(limit, limit);
     prefer_huge_pages(slab.memory());
     slab

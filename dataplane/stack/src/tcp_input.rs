@@ -6,12 +6,12 @@
 use std::time::Duration;
 
 use sluice_arch::{prefetch_bytes, prefetch_read};
-use sluice_base::{Instant, ListenerId, Slab, SlabKey};
+use sluice_base::{Instant, ListenerId, SlabKey};
 use sluice_buf::{Chain, Packet, Pressure};
 use sluice_tcp::{Connection, Cookie, FastOpen, Numbers, check_cookie, cookie_answer};
 use sluice_wire::{Flags, PlainHeader, SeqNumber, TcpHeader, TcpView};
 
-use crate::connection::{Entry, Origin, context};
+use crate::connection::{Connections, Entry, Origin, context};
 use crate::drop_reason::DropReason;
 use crate::fast_open;
 use crate::fib::NextHop;
@@ -25,6 +25,8 @@ const MSS_DEFAULT_V6: u16 = 1_220;
 const GROUP: usize = 16;
 /// Connections up to which asking early is not worth its instructions.
 const NEAR_MAX: usize = 256;
+/// More connections than lie in a core's own caches: see [`Stack::drop_vain_timer`].
+const CROWDED: usize = 8_192;
 
 /// A segment whose headers are good.
 #[derive(Debug)]
@@ -105,6 +107,7 @@ impl Stack {
         for segment in &*segments {
             self.flows.prefetch(segment.hash);
         }
+        let is_crowded = self.connections.len() > CROWDED;
         let count = segments.len();
         self.look_up(&mut segments[..count.min(GROUP)]);
         for at in 0..count {
@@ -113,6 +116,9 @@ impl Stack {
                 self.look_up(&mut segments[next]);
             }
             self.handle_segment(&mut segments[at], now);
+            if let Some(index) = segments[at].candidate.filter(|_| is_crowded) {
+                self.drop_vain_timer(index);
+            }
         }
     }
 
@@ -144,14 +150,8 @@ impl Stack {
             }
         }
         for slot in slots {
-            self.timers.prefetch(*slot);
-        }
-        for slot in slots {
-            self.links.prefetch(*slot);
-        }
-        for slot in slots {
             if let Some(address) = self.connections.address_of(*slot) {
-                prefetch_bytes(address, Slab::<Entry>::slot_len());
+                prefetch_bytes(address, Connections::slot_len());
             }
         }
     }
@@ -399,7 +399,8 @@ impl Stack {
     pub(crate) fn begin(&mut self, key: SlabKey) {
         self.want_output(key.index);
         if let Some(entry) = self.connections.get(key) {
-            self.timers.arm(key.index, entry.tcp.next_deadline());
+            let deadline = entry.tcp.next_deadline();
+            self.timers.arm(&mut self.connections, key.index, deadline);
         }
     }
 }

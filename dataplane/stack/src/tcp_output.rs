@@ -47,7 +47,7 @@ impl Stack {
         let mut passed_over = 0;
         while left > 0 && passed_over < PASSED_OVER_MAX {
             let output = &mut self.interfaces[usize::from(interface)].output;
-            let Some(index) = output.pop(&mut self.links) else { break };
+            let Some(index) = output.pop(&mut self.connections) else { break };
             let (used, again) = self.transmit_connection(index, left.min(TURN), out, now);
             left -= used;
             match again {
@@ -71,8 +71,10 @@ impl Stack {
         out: &mut Batch,
         now: Instant,
     ) -> (usize, Again) {
+        if !self.unqueued(index) {
+            return (0, Again::No);
+        }
         let Some(entry) = self.connections.at_mut(index) else { return (0, Again::No) };
-        entry.queued = Queued::No;
         let Some(template) = self.neighbors.template(entry.neighbor, now) else {
             return self.transmit_any(index, room, out, now);
         };
@@ -105,10 +107,12 @@ impl Stack {
             }
         }
         self.counters.tcp_segments_out.add(sent);
+        let has_output = tcp.has_output(now);
         if tcp.deadline_moved() {
-            self.timers.arm(index, tcp.next_deadline());
+            let deadline = tcp.next_deadline();
+            self.timers.arm(&mut self.connections, index, deadline);
         }
-        if tcp.has_output(now) {
+        if has_output {
             if used == room {
                 return (used, Again::Later);
             }
@@ -116,9 +120,7 @@ impl Stack {
             let (more, again) = self.transmit_any(index, room - used, out, now);
             return (used + more, again);
         }
-        if entry.has_news() || entry.is_over() {
-            self.settle_at(index, now);
-        }
+        self.settle_sent(index, now);
         (used, Again::No)
     }
 
@@ -195,11 +197,21 @@ impl Stack {
             }
         }
         self.counters.tcp_segments_out.add(sent);
-        self.timers.arm(index, tcp.next_deadline());
-        if matches!(again, Again::No) && (entry.has_news() || entry.is_over()) {
-            self.settle_at(index, now);
+        let deadline = tcp.next_deadline();
+        self.timers.arm(&mut self.connections, index, deadline);
+        if matches!(again, Again::No) {
+            self.settle_sent(index, now);
         }
         (used, again)
+    }
+
+    /// Does what follows from a turn after which nothing is owed.
+    #[inline]
+    fn settle_sent(&mut self, index: u32, now: Instant) {
+        let Some(entry) = self.connections.at_mut(index) else { return };
+        if entry.has_news() || entry.is_over() {
+            self.settle_at(index, now);
+        }
     }
 
     /// The way of a connection's segments when its neighbour is not the one it was, or must be
@@ -221,7 +233,7 @@ impl Stack {
                 if let Some(entry) = self.connections.get_mut(key) {
                     debug_assert!(entry.neighbor == neighbor, "it waits for its own");
                     entry.queued = Queued::Neighbor;
-                    self.neighbors.wait(neighbor, &mut self.links, key.index);
+                    self.neighbors.wait(neighbor, &mut self.connections, key.index);
                 }
                 Way::Awaited
             }

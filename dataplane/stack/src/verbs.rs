@@ -9,9 +9,9 @@ use sluice_tcp::{CloseReason, Config, Connection, Numbers};
 use crate::addresses::{is_host, is_host_v6, is_link_local_v6};
 use crate::connection::{Entry, Origin, context};
 use crate::host::Host;
+use crate::line::{Line, READY};
 use crate::listener::ListenError;
 use crate::ports::PortUse;
-use crate::queue::{Queue, READY};
 use crate::ready::{Ready, ReadySignals};
 use crate::stack::Stack;
 use crate::time_wait::TIME_WAIT;
@@ -174,7 +174,7 @@ impl Stack {
     ///
     /// After [`ReadySignals::CLOSED`] its id names nothing any more.
     pub fn next_ready(&mut self) -> Option<(ConnId, Ready)> {
-        let index = self.ready.pop(&mut self.links)?;
+        let index = self.ready.pop(&mut self.connections)?;
         let key = self.connections.key_at(index)?;
         let entry = self.connections.get_mut(key)?;
         entry.in_ready = false;
@@ -198,7 +198,7 @@ impl Stack {
         {
             into[count] = slot;
             count += 1;
-            next = Queue::<READY>::behind(&self.links, slot);
+            next = Line::<READY>::behind(&self.connections, slot);
         }
         count
     }

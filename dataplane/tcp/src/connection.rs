@@ -177,6 +177,12 @@ impl Connection {
         self.timers.settle_early(now)
     }
 
+    /// Whether it need not be woken, until something arrives or is asked of it.
+    #[inline]
+    pub fn waits_for_nothing(&mut self) -> bool {
+        self.timers.rest()
+    }
+
     /// The bytes that [`Outgoing`](crate::Outgoing) refers to.
     #[inline]
     #[must_use]

@@ -166,6 +166,18 @@ impl Timers {
         Some(next)
     }
 
+    /// If nothing is armed, holds no deadline any more, not even one that was armed before.
+    #[inline]
+    pub(crate) fn rest(&mut self) -> bool {
+        let is_armed = self.deadlines.into_iter().any(|deadline| deadline != Instant::NEVER);
+        if is_armed || self.flags & WOKEN != 0 {
+            return false;
+        }
+        self.next = Instant::NEVER;
+        self.flags &= !MOVED;
+        true
+    }
+
     /// When to be woken; perhaps too early.
     #[inline]
     pub(crate) fn next(&self) -> Instant {
@@ -204,6 +216,21 @@ mod tests {
         assert!(timers.take_moved());
         assert_eq!(timers.next(), Instant::from_millis(900));
         timers.invariants();
+    }
+
+    #[test]
+    fn at_rest_no_deadline_is_left_to_be_woken_for() {
+        let mut timers = Timers::NONE;
+        timers.arm(Timer::Retransmit, Instant::from_millis(200));
+        assert!(!timers.rest());
+        timers.cancel(Timer::Retransmit);
+        assert!(timers.rest() && !timers.take_moved());
+        assert_eq!(timers.next(), Instant::NEVER);
+        timers.arm(Timer::Retransmit, Instant::from_millis(900));
+        assert!(timers.take_moved(), "the next one is news");
+        timers.cancel(Timer::Retransmit);
+        timers.wake(Instant::from_millis(5));
+        assert!(!timers.rest(), "somebody waits who is none of them");
     }
 
     /// A pacer's tick is no deadline; without this it would be taken for one that was postponed.
