@@ -28,6 +28,8 @@ const ROUND_NANOS: u64 = 20_000;
 const BUFFERS: u32 = 8_192;
 /// As many as the product has: relays need one until they are up.
 const EXCHANGES: u32 = 65_536;
+/// Until no timer of a handshake is left.
+const SETTLE: Duration = Duration::from_millis(1_500);
 const IDLE_ROUNDS_MAX: u32 = 100_000;
 
 /// The proxy, its clients, its origins and the clock.
@@ -43,6 +45,8 @@ pub struct Pairs {
     now: Instant,
     staying: u32,
     asking: bool,
+    /// Clients that stay and have asked for the first time.
+    acquainted: u32,
     /// Spoofed SYNs that are still to be sent, and that were.
     flood: [u32; 2],
     rng: Rng,
@@ -83,6 +87,7 @@ impl Pairs {
             now: Instant::from_millis(1_000),
             staying,
             asking: false,
+            acquainted: 0,
             flood: [0, 0],
             rng: Rng::new(29),
             beats: Vec::new(),
@@ -147,10 +152,16 @@ impl Pairs {
             return idle.then(|| self.crowd.ask(index, now, &self.wire[0]))?;
         }
         let index = self.crowd.begun as u32;
-        (index < self.staying).then(|| self.crowd.open(index, now, &self.wire[0]))?
+        if index < self.staying {
+            return self.crowd.open(index, now, &self.wire[0]);
+        }
+        let index = self.acquainted;
+        let asks = index < self.staying && self.crowd.is_idle(index);
+        self.acquainted += u32::from(asks);
+        asks.then(|| self.crowd.ask(index, now, &self.wire[0]))?
     }
 
-    /// Lets all clients open, each relayed to an endpoint.
+    /// Lets all clients open, each relayed to an endpoint, and ask once.
     ///
     /// # Errors
     /// [`Stopped`] when they do not.
@@ -158,9 +169,8 @@ impl Pairs {
         self.asking = false;
         let goal = 2 * self.staying as usize;
         self.until(|pairs| pairs.worker().stack().connection_count() as u64, goal as u64)?;
-        for _ in 0..10_000 {
-            self.round();
-        }
+        self.until(|pairs| pairs.crowd.answered, self.staying.into())?;
+        self.rest(SETTLE);
         Ok(())
     }
 

@@ -292,11 +292,14 @@ impl World {
     }
 }
 
+/// So many times the median no heartbeat takes by itself: a tick's timers are among the work.
+const INTERRUPTION: u64 = 32;
+
 /// What heartbeats take when nobody takes the processor away, all together, and how many were
 /// interrupted.
 pub(crate) fn without_interruptions(beats: &mut [u64]) -> (f64, u64) {
     beats.sort_unstable();
-    let limit = beats.get(beats.len() / 2).copied().unwrap_or(0).saturating_mul(8);
+    let limit = beats.get(beats.len() / 2).copied().unwrap_or(0).saturating_mul(INTERRUPTION);
     let kept = beats.partition_point(|cycles| *cycles <= limit);
     let sum: u64 = beats[..kept].iter().sum();
     (sum as f64 / kept.max(1) as f64 * beats.len() as f64, (beats.len() - kept) as u64)
