@@ -343,7 +343,7 @@ fn a_stalled_stream_stalls_no_other() {
     for stream in (1..=159).step_by(2) {
         client.send(get(stream, if stalls(stream) { "/two/large" } else { "/two/x" }));
         let at = usize::from(stream);
-        while !ended[at] && !(stalls(stream) && received[at] == 65_535) {
+        while !(ended[at] || stalls(stream) && received[at] == 65_535) {
             let header = client.read_exactly(9);
             let len =
                 usize::from(header[0]) << 16 | usize::from(header[1]) << 8 | usize::from(header[2]);
@@ -477,5 +477,85 @@ fn calls_have_deadlines_and_are_made_again() {
     assert_eq!(of("late", "envoy_cluster_upstream_cx_active"), 1, "its stream alone is reset");
     assert_eq!(of("busy", "envoy_cluster_upstream_rq_total"), 2);
     assert_eq!(of("busy", "envoy_cluster_upstream_rq_retry_success"), 1);
+    sluice.stop();
+}
+
+/// RFC 8441: CONNECT in HTTP/2, Upgrade in HTTP/1.1, and bytes both ways.
+#[test]
+fn a_websocket_through_a_stream_reaches_an_endpoint_of_http1() {
+    let lab = Lab::new();
+    let site = SITE.replace(
+        "address = \"10.9.0.2:80\"\n",
+        "address = \"10.9.0.2:80\"\nallow_connect = true\n",
+    );
+    let sluice = Sluice::start(&lab, &tap_config(&site));
+    let _echo = Backend::raw("10.9.0.1:8084", |mut stream| {
+        let (mut head, mut byte) = (Vec::new(), [0]);
+        while !head.ends_with(b"\r\n\r\n") && stream.read_exact(&mut byte).is_ok() {
+            head.push(byte[0]);
+        }
+        let head = String::from_utf8_lossy(&head).to_lowercase();
+        let asked = head.starts_with("get /sink/chat http/1.1\r\n")
+            && head.contains("\r\nupgrade: websocket\r\n")
+            && head.contains("\r\nconnection: upgrade\r\n")
+            && head.contains("\r\nsec-websocket-key: ");
+        let answer: &[u8] = if asked {
+            b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n"
+        } else {
+            b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n"
+        };
+        let _gone = stream.write_all(answer);
+        let mut bytes = [0; 4_096];
+        while let Ok(count @ 1..) = stream.read(&mut bytes) {
+            let _gone = stream.write_all(&bytes[..count]);
+        }
+    });
+    let mut client = Client::connect("10.9.0.2:80");
+    client.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    client.send(SETTINGS);
+    let mut block = vec![0x86];
+    for (name, value) in [
+        (":method", "CONNECT"),
+        (":protocol", "websocket"),
+        (":path", "/sink/chat"),
+        (":authority", "10.9.0.2"),
+        ("sec-websocket-version", "13"),
+    ] {
+        for text in [name, value] {
+            if text == name {
+                block.push(0);
+            }
+            block.push(text.len() as u8);
+            block.extend_from_slice(text.as_bytes());
+        }
+    }
+    client.send([&[0, 0, block.len() as u8, 1, 4, 0, 0, 0, 1], &block[..]].concat());
+    let mut frame = |kind: u8| loop {
+        let header = client.read_exactly(9);
+        let len = usize::from(header[1]) << 8 | usize::from(header[2]);
+        let payload = client.read_exactly(len);
+        if header[3] == 4 && header[4] == 0 {
+            let offered = payload.chunks(6).any(|entry| entry == [0, 8, 0, 0, 0, 1]);
+            assert!(offered, "ENABLE_CONNECT_PROTOCOL: {payload:?}");
+        }
+        if header[3] == kind {
+            return (header[4], payload);
+        }
+        assert!(header[3] != 3 && header[3] != 7, "RST_STREAM or GOAWAY");
+    };
+    let (flags, head) = frame(1);
+    assert_eq!((flags, head[0]), (4, 0x88), "200, and it goes on");
+    for text in [&b"hello"[..], b"again"] {
+        let frame_of = [&[0, 0, text.len() as u8, 0, 0, 0, 0, 0, 1], text].concat();
+        client.send(frame_of);
+        let header = client.read_exactly(9);
+        assert_eq!((header[2], header[3], header[4]), (text.len() as u8, 0, 0));
+        assert_eq!(client.read_exactly(text.len()), text);
+    }
+    // END_STREAM is the FIN that ends the echo, whose FIN ends the stream.
+    client.send([0, 0, 0, 0, 1, 0, 0, 0, 1]);
+    let header = client.read_exactly(9);
+    assert_eq!((header[3], header[4] & 1), (0, 1));
+    drop(client);
     sluice.stop();
 }

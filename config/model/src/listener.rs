@@ -79,6 +79,8 @@ pub struct HttpListener {
     pub max_headers: u16,
     /// Bytes of a request body, beyond: 413; `None`: unlimited.
     pub max_body: Option<u64>,
+    /// Whether clients may open WebSockets through a stream of HTTP/2 (RFC 8441).
+    pub allow_connect: bool,
     /// What HTTP/2 with its clients is like.
     pub http2: Http2Settings,
 }

@@ -210,6 +210,7 @@ pub const LISTENER: Schema = Schema {
         value("max_header_bytes", "size", "\"60KiB\""),
         value("max_headers", "number", "100"),
         value("max_body", "size or \"unlimited\"", "\"unlimited\""),
+        value("allow_connect", "boolean", "false"),
         phrase("http2", "section", "the defaults of its keys"),
         value("congestion", "\"cubic\", \"newreno\" or \"bbr\"", "\"cubic\""),
         value("ecn", "\"off\", \"accept\" or \"offer\"", "\"accept\""),

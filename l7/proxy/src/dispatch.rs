@@ -13,6 +13,7 @@ use crate::proxy::Proxy;
 use crate::responses::Reply;
 use crate::retry::Failure;
 use crate::sessions::{NO_SESSION, Upstream};
+use crate::tunnel::Tunnel;
 use crate::verbs::Verb;
 
 /// The balancer's choice for an exchange.
@@ -94,8 +95,14 @@ impl Proxy {
             && match compiled.http {
                 HttpVersion::Http11 => false,
                 HttpVersion::Http2 => true,
-                HttpVersion::Same => self.is_multiplexed(exchange.downstream),
+                HttpVersion::Same => {
+                    exchange.tunnel == Tunnel::No && self.is_multiplexed(exchange.downstream)
+                }
             };
+        if http2 && exchange.tunnel != Tunnel::No {
+            self.reply(key, Reply::NO_TUNNEL);
+            return None;
+        }
         let idle_to_check = self.pools.sync(cluster, compiled);
         let tried = exchange.tried.as_slice();
         let picked = compiled.endpoints.pick(&mut self.load, &mut self.rng, tried);
@@ -252,7 +259,9 @@ impl Proxy {
         }
         let (more, downstream) = (!exchange.request_ended, exchange.downstream);
         let multiplexed = session.codec.is_multiplexed();
-        if written.is_ok() && exchange.has_early_parts() {
+        if exchange.tunnel == Tunnel::Asked {
+            // What the client says to the other end waits until there is one.
+        } else if written.is_ok() && exchange.has_early_parts() {
             written = self.send_early_parts(key);
         } else if written.is_ok() && !more {
             exchange.request_forwarded = true;

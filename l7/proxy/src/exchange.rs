@@ -25,6 +25,7 @@ use crate::flags::ResponseFlags;
 use crate::limits::REPLAY_BYTES_MAX;
 use crate::pins::Pin;
 use crate::plan::{Plan, Tried};
+use crate::tunnel::Tunnel;
 
 /// Names an exchange; a stale one names nothing.
 pub(crate) type ExchangeKey = SlabKey;
@@ -232,6 +233,8 @@ pub(crate) struct Exchange {
     /// of the endpoint's.
     pub(crate) request_owed: u32,
     pub(crate) response_owed: u32,
+    /// Whether it becomes a tunnel of one stream.
+    pub(crate) tunnel: Tunnel,
     /// What gRPC adds, if it is a call.
     pub(crate) call: Call,
     pub(crate) plan: Plan,
@@ -283,6 +286,7 @@ impl Exchange {
             trailers: None,
             request_owed: 0,
             response_owed: 0,
+            tunnel: Tunnel::No,
             call: Call::NONE,
             plan: Plan::default(),
             named: 0,
@@ -333,6 +337,7 @@ impl Exchange {
             trailers,
             request_owed,
             response_owed,
+            tunnel,
             call,
             plan: _,
             named: _,
@@ -362,6 +367,7 @@ impl Exchange {
         (*resent, *request_owed, *response_owed) = (false, 0, 0);
         (*its_downstream, *its_stream) = (downstream, stream);
         (*upstream, *endpoint, *awaits, *remote) = (None, None, None, None);
+        *tunnel = Tunnel::No;
         call.clear();
         *body = BodyLength::None;
         *filters = FilterStates::default();
@@ -393,7 +399,9 @@ impl Exchange {
     #[inline]
     pub(crate) fn takes_request_body(&self) -> bool {
         match self.state {
-            State::Sent | State::Responding => !self.request_forwarded,
+            State::Sent | State::Responding => {
+                !self.request_forwarded && self.tunnel != Tunnel::Asked
+            }
             State::Relaying => true,
             State::Local | State::Queued | State::Connecting(_) => false,
         }
@@ -412,6 +420,12 @@ impl Exchange {
             self.replay = Chain::new();
             self.replay_lost = true;
         }
+    }
+
+    /// Whether what comes of the request is kept until there is somebody to send it to.
+    #[inline]
+    pub(crate) fn keeps_early_parts(&self) -> bool {
+        self.waits_for_connection() || self.tunnel == Tunnel::Asked
     }
 
     /// Whether parts of the request came before there was anybody to send them to.

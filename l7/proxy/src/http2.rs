@@ -30,7 +30,6 @@ impl Http2Plan {
             stream_window_max: settings.max_stream_window_size,
             answer_timeout_ms: millis(settings.ping_timeout),
             stall_timeout_ms: millis(settings.stall_timeout),
-            // Tunnels come with a later version.
             connect_protocol: false,
             header_table: settings.hpack_table_size,
             resets_max: settings.max_resets,
@@ -41,6 +40,12 @@ impl Http2Plan {
             requests_max: settings.max_requests_per_connection,
             duration_max: settings.max_connection_duration,
         }
+    }
+
+    /// Whether clients are told that they may ask for tunnels.
+    pub(crate) fn with_tunnels(mut self, allowed: bool) -> Self {
+        self.config.connect_protocol = allowed;
+        self
     }
 
     /// As numbers, for who compares what connections were made with.

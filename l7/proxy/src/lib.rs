@@ -92,6 +92,7 @@ mod sessions;
 mod snapshot;
 mod sweep;
 mod timers;
+mod tunnel;
 mod udp;
 mod upstream;
 mod verbs;

@@ -11,6 +11,7 @@ use crate::multiplex::Side;
 use crate::plan::Plan;
 use crate::proxy::Proxy;
 use crate::responses::Reply;
+use crate::tunnel::Tunnel;
 
 impl Proxy {
     pub(crate) fn begin_request(
@@ -91,7 +92,7 @@ impl Proxy {
             self.body_too_large(key);
             return;
         }
-        if exchange.waits_for_connection() {
+        if exchange.keeps_early_parts() {
             // Only of a connection that carries others as well: it cannot wait.
             exchange.request_owed += count as u32;
             exchange.early.append(&mut bytes);
@@ -179,7 +180,9 @@ impl Proxy {
             let upstream = exchange.upstream.filter(|_| exchange.takes_request_body());
             exchange.request_forwarded = upstream.is_some();
             self.exchange_timers.set_earlier(key.index, exchange.route_deadline);
-            if let Some(upstream) = upstream
+            if exchange.tunnel == Tunnel::Open {
+                self.end_tunnel(key);
+            } else if let Some(upstream) = upstream
                 && let Some(session) = self.sessions.get_mut(upstream.conn)
             {
                 let ended =

@@ -13,6 +13,7 @@ use crate::proxy::Proxy;
 use crate::responses::Reply;
 use crate::retry::Failure;
 use crate::sessions::Role;
+use crate::tunnel::Tunnel;
 
 impl Proxy {
     /// Decodes what the endpoint sent.
@@ -236,6 +237,11 @@ impl Proxy {
             }
             self.note_status(key, &head);
         }
+        let asked = self.exchanges.get(key).is_some_and(|it| it.tunnel == Tunnel::Asked);
+        if asked && !self.tunnel_answered(key, &mut head) {
+            self.wires.put_head(head);
+            return;
+        }
         if let FilterResult::StopWithReply(reply) = self.filter_response(key, &mut head, body) {
             self.wires.put_head(head);
             self.reply(key, Reply::of_filter(reply));
@@ -279,6 +285,8 @@ impl Proxy {
         }
         if upgraded {
             self.upgrade(key);
+        } else if asked && self.exchanges.get(key).is_some_and(|it| it.tunnel == Tunnel::Open) {
+            self.tunnel_opened(key);
         } else if body.is_none() {
             self.complete(key);
         }

@@ -9,6 +9,7 @@ use crate::call::is_call;
 use crate::exchange::ExchangeKey;
 use crate::proxy::Proxy;
 use crate::responses::{Reply, ReplyParts};
+use crate::tunnel::{self, Tunnel};
 
 /// What becomes of a request.
 enum Decision {
@@ -98,7 +99,12 @@ impl Proxy {
         if head.method() == Method::Connect
             && session(exchange.downstream).is_some_and(|it| it.codec.is_multiplexed())
         {
-            return Decision::Reply(Reply::NO_TUNNEL);
+            let state = self.listeners.get(exchange.plan.listener.index()).and_then(Option::as_ref);
+            let allowed = state.is_some_and(|state| state.http2.config.connect_protocol);
+            if !allowed || !tunnel::begin(head, &mut self.rng) {
+                return Decision::Reply(Reply::NO_TUNNEL);
+            }
+            (exchange.body, exchange.tunnel) = (BodyLength::None, Tunnel::Asked);
         }
         let Ok(path_len) = Path::normalize_len(head, &mut self.scratch) else {
             return Decision::Reply(Reply::BAD_PATH);

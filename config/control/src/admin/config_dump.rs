@@ -129,6 +129,7 @@ fn dump_http(config: &Config, http: &HttpListener, out: &mut Value) {
     out["protocol"] = "http".into();
     out["header_timeout"] = timeout(http.header_timeout);
     out["stream_idle_timeout"] = timeout(http.stream_idle_timeout);
+    out["allow_connect"] = http.allow_connect.into();
     out["http2"] = http2(&http.http2);
     out["max_request_line"] = http.max_request_line.into();
     out["max_header_bytes"] = http.max_header_bytes.into();

@@ -147,6 +147,7 @@ const HTTP_KEYS: &[&str] = &[
     "max_header_bytes",
     "max_headers",
     "max_body",
+    "allow_connect",
     "http2",
 ];
 
@@ -249,6 +250,10 @@ fn http(
         max_header_bytes,
         max_headers: max_headers.map_or(defaults::MAX_HEADERS, |at| at.value),
         max_body: section.take("max_body").and_then(|value| max_body(value, report)),
+        allow_connect: section
+            .take("allow_connect")
+            .and_then(|value| value.boolean(report))
+            .is_some_and(|at| at.value),
         http2: http2::settings(section.take("http2"), report),
     }
 }

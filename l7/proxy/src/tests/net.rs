@@ -112,6 +112,21 @@ impl Net {
         (client, stream)
     }
 
+    /// A client asks for what has no length, with a head as it wants.
+    pub(crate) fn ask_as(&mut self, client: usize, write: impl FnOnce(&mut Head)) -> Place {
+        let mut head = Head::new();
+        write(&mut head);
+        let stream = self.lend(client, |codec, cx| {
+            let stream = codec.open_stream().expect("the connection takes streams");
+            let body = BodyLength::UntilClose;
+            codec.encode_head(stream, &head, body, cx).expect("a request may be written");
+            stream
+        });
+        self.far(client).message(stream).answered = true;
+        self.settle();
+        (client, stream)
+    }
+
     pub(crate) fn get(&mut self, client: usize, path: &str) -> Place {
         self.ask(client, Method::Get, path, &[], BodyLength::None)
     }

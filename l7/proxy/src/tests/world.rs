@@ -140,6 +140,7 @@ pub(crate) fn config() -> Config {
         max_header_bytes: defaults::MAX_HEADER_BYTES,
         max_headers: defaults::MAX_HEADERS,
         max_body: None,
+        allow_connect: false,
         http2: Http2Settings::default(),
     };
     Config {

@@ -33,6 +33,7 @@ pub(crate) fn listener(mut virtual_hosts: Vec<VirtualHost>) -> HttpListener {
         max_header_bytes: 65_536,
         max_headers: 100,
         max_body: None,
+        allow_connect: false,
         http2: Http2Settings::default(),
     }
 }
