@@ -23,6 +23,7 @@ mod http1;
 mod http2;
 mod stack;
 mod two_stacks;
+mod versions;
 mod wire;
 
 pub use config::{config_toml, route_path};
@@ -30,6 +31,7 @@ pub use http1::{http1_chunked, http1_request, http1_response};
 pub use http2::{http2_hpack, http2_requests, http2_responses};
 pub use stack::{stack_frames, tcp_segments};
 pub use two_stacks::two_stacks;
+pub use versions::http_versions;
 pub use wire::{
     wire_arp, wire_ethernet, wire_icmp, wire_icmpv6, wire_ipv4, wire_ipv6, wire_ndp, wire_tcp,
     wire_udp,
@@ -44,6 +46,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("http1_chunked", http1_chunked),
     ("http1_request", http1_request),
     ("http1_response", http1_response),
+    ("http_versions", http_versions),
     ("http2_hpack", http2_hpack),
     ("http2_requests", http2_requests),
     ("http2_responses", http2_responses),
