@@ -116,7 +116,11 @@ pub struct Http2Load {
     grpc: bool,
     body: Chain,
     asked: u64,
-    opened: bool,
+    /// Whether connections close behind [`STREAMS`] requests, and how many each has still to see
+    /// answered.
+    closes: bool,
+    left: Vec<u32>,
+    to_open: Vec<u32>,
     /// Answers that came.
     pub done: u64,
     /// Connections that ended, and answers that were not expected.
@@ -142,11 +146,21 @@ impl Http2Load {
             grpc,
             body: Chain::copy_from(&[b'q'; BODY], pool).expect("the pool has room for one"),
             asked: 0,
-            opened: false,
+            closes: false,
+            left: vec![0; connections as usize],
+            to_open: (0..connections).collect(),
             done: 0,
             failures: 0,
             latency: Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("constant bounds"),
         }
+    }
+
+    /// From now on every connection closes when [`STREAMS`] requests were answered, and another one
+    /// opens; requests have cookies.
+    pub fn close_behind_calls(&mut self) {
+        self.closes = true;
+        self.request.append(NameId::COOKIE, b"session=5f1c");
+        self.request.append(NameId::COOKIE, b"theme=dark");
     }
 
     fn ask(&mut self, index: u32, message: usize, io: &Io<'_>) {
@@ -185,7 +199,7 @@ impl Http2Load {
         }
     }
 
-    fn handle_event(&mut self, index: u32, event: Event, io: &Io<'_>) {
+    fn handle_event(&mut self, index: u32, event: Event, io: &mut Io<'_>) {
         let (_, connection) = &mut self.slots[index as usize];
         match event {
             Event::Head { stream, head, .. } => {
@@ -215,7 +229,16 @@ impl Http2Load {
                     self.latency.saturating_record(io.now.nanos_since(since).max(1));
                 }
                 self.done += 1;
-                self.ask(index, token as usize, io);
+                let left = &mut self.left[index as usize];
+                *left -= u32::from(self.closes);
+                if *left > 0 {
+                    if !self.closes {
+                        self.ask(index, token as usize, io);
+                    }
+                } else if let Some(conn) = self.slots[index as usize].0.take() {
+                    io.stack.close(conn, io.now);
+                    self.to_open.push(index);
+                }
             }
             Event::Informational { head, .. } => self.wires.heads.put(head),
             Event::Reset { .. } | Event::GoAway { .. } => self.failures += 1,
@@ -227,11 +250,13 @@ impl App for Http2Load {
     fn handle(&mut self, conn: ConnId, ready: Ready, io: &mut Io<'_>) {
         let Some(index) = self.slot_of.get(conn.index as usize).copied() else { return };
         if self.slots[index as usize].0 != Some(conn) {
+            // One that we have closed.
             return;
         }
         if ready.connected() {
             let messages = vec![Message::default(); STREAMS as usize];
             self.slots[index as usize].1.messages = messages;
+            self.left[index as usize] = STREAMS;
             for message in 0..STREAMS as usize {
                 self.ask(index, message, io);
             }
@@ -244,14 +269,13 @@ impl App for Http2Load {
             self.slots[index as usize].0 = None;
             return;
         }
-        self.slots[index as usize].1.flush(conn, io);
+        if self.slots[index as usize].0 == Some(conn) {
+            self.slots[index as usize].1.flush(conn, io);
+        }
     }
 
     fn poll(&mut self, io: &mut Io<'_>) {
-        if std::mem::replace(&mut self.opened, true) {
-            return;
-        }
-        for index in 0..self.slots.len() as u32 {
+        while let Some(index) = self.to_open.pop() {
             let config = sluice_tcp::Config::default();
             let result = io.stack.connect(self.target, &config, index, io.now);
             let conn = result.expect("a client has ports and memory for its scenario");
@@ -260,7 +284,7 @@ impl App for Http2Load {
                 self.slot_of.resize(place + 1, u32::MAX);
             }
             self.slot_of[place] = index;
-            self.slots[index as usize].0 = Some(conn);
+            self.slots[index as usize] = (Some(conn), Connection::new(Role::Client));
         }
     }
 }

@@ -28,6 +28,8 @@ pub enum Scenario {
     /// A unary call of gRPC, 128 bytes each way, 16 in flight on each connection; HTTP/2 on both
     /// sides.
     Http2Unary,
+    /// The same on connections that close behind 16 calls; with cookies in crumbs.
+    Http2ConnectionPer16,
     /// A POST of HTTP/2 with 128 bytes, 16 in flight on each connection, to an origin of HTTP/1.1.
     Http2ToHttp1,
     /// A POST of HTTP/1.1 with 128 bytes, one in flight on each connection, to an origin of HTTP/2.
@@ -50,13 +52,14 @@ pub enum Scenario {
 
 impl Scenario {
     /// Every scenario.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::HttpKeepalive128,
         Self::HttpKeepalive128Routes1k,
         Self::HttpKeepalive1k,
         Self::HttpKeepalive16k,
         Self::HttpConnectionPerRequest,
         Self::Http2Unary,
+        Self::Http2ConnectionPer16,
         Self::Http2ToHttp1,
         Self::Http1ToHttp2,
         Self::TcpRelaySmall,
@@ -78,6 +81,7 @@ impl Scenario {
             Self::HttpKeepalive16k => "http_keepalive_16k",
             Self::HttpConnectionPerRequest => "http_connection_per_request",
             Self::Http2Unary => "http2_unary",
+            Self::Http2ConnectionPer16 => "http2_connection_per_16",
             Self::Http2ToHttp1 => "http2_to_http1",
             Self::Http1ToHttp2 => "http1_to_http2",
             Self::TcpRelaySmall => "tcp_relay_small",
@@ -111,19 +115,19 @@ impl Scenario {
     /// Whether the client speaks HTTP/2.
     #[must_use]
     pub const fn asks_http2(self) -> bool {
-        matches!(self, Self::Http2Unary | Self::Http2ToHttp1)
+        self.is_grpc() || matches!(self, Self::Http2ToHttp1)
     }
 
     /// Whether the origin speaks HTTP/2.
     #[must_use]
     pub const fn answers_http2(self) -> bool {
-        matches!(self, Self::Http2Unary | Self::Http1ToHttp2)
+        self.is_grpc() || matches!(self, Self::Http1ToHttp2)
     }
 
     /// Whether what is asked is a call of gRPC.
     #[must_use]
     pub const fn is_grpc(self) -> bool {
-        matches!(self, Self::Http2Unary)
+        matches!(self, Self::Http2Unary | Self::Http2ConnectionPer16)
     }
 
     /// Whether packets are for Sluice itself, which proxies them.

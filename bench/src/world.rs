@@ -145,7 +145,11 @@ impl World {
         } else {
             let (target, grpc) = (scenario.target(), scenario.is_grpc());
             let client = if scenario.asks_http2() {
-                Client::Http2(Box::new(Http2Load::new(target, connections, grpc, front_pool)))
+                let mut load = Http2Load::new(target, connections, grpc, front_pool);
+                if scenario == Scenario::Http2ConnectionPer16 {
+                    load.close_behind_calls();
+                }
+                Client::Http2(Box::new(load))
             } else {
                 Client::Plain(Box::new(Load::new(scenario.exchange(), target, connections, pace)))
             };

@@ -3,7 +3,7 @@
 //! Each row of `icount.toml` is played twice under callgrind, for a small and for a large number of
 //! units; only [`sluice_bench::sluice::proxy_heartbeat`] is counted, and the difference of the two
 //! divided by the difference of units is free of start-up. Time is virtual, so a figure changes
-//! only when code does.
+//! only when code does. What asks the system for memory in the longer run alone fails as well.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -108,7 +108,7 @@ fn count(options: &Options) -> Result<ExitCode, String> {
         if !options.scenarios.is_empty() && !options.scenarios.contains(&scenario) {
             continue;
         }
-        let counted = measure(row, options.keep.as_deref())?;
+        let Counted { instructions: counted, allocates } = measure(row, options.keep.as_deref())?;
         let change = (counted as f64 / row.instructions.max(1) as f64 - 1.0) * 100.0;
         let above_table = counted * 1000 > row.instructions * (1000 + TOLERANCE);
         let remark = match above_table {
@@ -120,11 +120,12 @@ fn count(options: &Options) -> Result<ExitCode, String> {
                 Some(_) | None => String::new(),
             },
         };
+        let remark = if allocates { format!("{remark}  allocates") } else { remark };
         println!(
             "{:<32} {:>5} {counted:>13} {:>10} {change:>+7.1}%{remark}",
             row.scenario, row.connections, row.instructions
         );
-        over += u32::from(above_table && !options.bless);
+        over += u32::from((above_table && !options.bless) || allocates);
         row.instructions = counted;
     }
     if options.bless {
@@ -134,15 +135,66 @@ fn count(options: &Options) -> Result<ExitCode, String> {
     Ok(u8::from(over > 0).into())
 }
 
-fn measure(row: &Row, keep: Option<&Path>) -> Result<u64, String> {
+struct Counted {
+    /// Per unit.
+    instructions: u64,
+    /// Whether memory was asked for after the shorter run had ended.
+    allocates: bool,
+}
+
+fn measure(row: &Row, keep: Option<&Path>) -> Result<Counted, String> {
     let low = Run::start(row, row.low, keep)?;
     let high = Run::start(row, row.high, keep)?;
     let (low, high) = (low.finish()?, high.finish()?);
-    let (units, instructions) = (high.0.checked_sub(low.0), high.1.checked_sub(low.1));
+    let units = high.units.checked_sub(low.units);
+    let instructions = high.instructions.checked_sub(low.instructions);
     match (units, instructions) {
-        (Some(units @ 1..), Some(instructions)) => Ok(instructions / units),
+        (Some(units @ 1..), Some(instructions)) => Ok(Counted {
+            instructions: instructions / units,
+            allocates: high.allocator > low.allocator,
+        }),
         _ => Err(format!("{}: the longer run did not count more", row.scenario)),
     }
+}
+
+/// What one run counted.
+struct Taken {
+    units: u64,
+    instructions: u64,
+    /// Of those, the allocator's entry points' own.
+    allocator: u64,
+}
+
+/// The allocator's entry points.
+const ALLOCATOR: [&str; 5] = ["malloc", "calloc", "realloc", "posix_memalign", "aligned_alloc"];
+
+/// Instructions of the allocator's entry points by a file of callgrind.
+///
+/// A function has a number, and its name where it is met first; lines of costs follow, of which the
+/// one behind `calls=` is the callee's.
+fn allocator_cost(text: &str) -> u64 {
+    let (mut numbers, mut cost) = (Vec::new(), 0);
+    let (mut here, mut is_callee) = (false, false);
+    for line in text.lines() {
+        let own = line.strip_prefix("fn=");
+        if let Some(function) = own.or_else(|| line.strip_prefix("cfn=")) {
+            let (number, name) = function.split_once(' ').unwrap_or((function, ""));
+            if ALLOCATOR.contains(&name) {
+                numbers.push(number);
+            }
+            if own.is_some() {
+                here = numbers.contains(&number);
+            }
+        } else if line.starts_with("calls=") {
+            is_callee = true;
+        } else if line.starts_with(|first: char| first.is_ascii_digit() || "+-*".contains(first)) {
+            let count = line.rsplit(' ').next().and_then(|count| count.parse::<u64>().ok());
+            if !std::mem::take(&mut is_callee) && here {
+                cost += count.unwrap_or(0);
+            }
+        }
+    }
+    cost
 }
 
 /// One run under callgrind.
@@ -175,8 +227,8 @@ impl Run {
         Ok(Self { child, file, kept: keep.is_some(), until: Instant::now() + RUN_MAX })
     }
 
-    /// Units played and instructions counted.
-    fn finish(mut self) -> Result<(u64, u64), String> {
+    /// Waits for its end.
+    fn finish(mut self) -> Result<Taken, String> {
         let status = loop {
             match self.child.try_wait() {
                 Ok(Some(status)) => break status,
@@ -199,7 +251,8 @@ impl Run {
         let text = std::fs::read_to_string(&self.file).map_err(|error| error.to_string())?;
         let totals = text.lines().rev().find_map(|line| line.strip_prefix("totals: "));
         let instructions = totals.and_then(|total| total.trim().parse().ok());
-        Ok((units, instructions.ok_or("callgrind's file has no totals")?))
+        let instructions = instructions.ok_or("callgrind's file has no totals")?;
+        Ok(Taken { units, instructions, allocator: allocator_cost(&text) })
     }
 }
 
@@ -227,4 +280,18 @@ fn render(table: &Table) -> String {
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_allocator_takes_itself_is_found() {
+        let text = "fn=(1) a::malloc_like\n10 7\ncfn=(2) malloc\ncalls=1 0\n10 900\n+1 3\n\n\
+            fn=(2)\n0 20\n* 5\ncfn=(3) _int_malloc\ncalls=1 0\n* 800\n\nfn=(3)\n0 800\n\n\
+            fn=(2)\n-4 1\ntotals: 836\n";
+        assert_eq!(allocator_cost(text), 26);
+        assert_eq!(allocator_cost("fn=(1) main\n10 7\n"), 0);
+    }
 }

@@ -23,7 +23,7 @@ impl Http2 {
         let id = stream.number();
         let Some(slot) = self.streams.find(id) else {
             self.check_absent(id, cx.now)?;
-            decode::skip(&mut self.decoder, block)?;
+            decode::skip(&mut self.decoder, block, cx.heads)?;
             return Ok(None);
         };
         match self.streams.get(slot).receive {
@@ -36,7 +36,14 @@ impl Http2 {
             Receive::Head => {}
         }
         let mut head = cx.heads.take();
-        let facts = decode::head(&mut self.decoder, block, Section::Response, &mut head, cx.limits);
+        let facts = decode::head(
+            &mut self.decoder,
+            block,
+            Section::Response,
+            &mut head,
+            cx.limits,
+            cx.heads,
+        );
         let fault = match facts {
             Err(error) => {
                 cx.heads.put(head);

@@ -93,6 +93,11 @@ impl Resets {
         self.next = (self.next + 1) % RESETS_REMEMBERED;
     }
 
+    fn clear(&mut self) {
+        self.ids.clear();
+        (self.next, self.forgotten) = (0, 0);
+    }
+
     fn may_be(&self, id: u32) -> bool {
         id <= self.forgotten || self.ids.contains(&id)
     }
@@ -198,6 +203,33 @@ impl Http2 {
         }
     }
 
+    /// Makes it a fresh connection in the memory of this one, as far as that is what most have.
+    pub fn recycle(&mut self, role: Role, config: &Config) {
+        let Self { streams, decoder, encoder, resets, .. } =
+            std::mem::replace(self, Self::new(role, config));
+        (self.streams, self.decoder, self.encoder, self.resets) =
+            (streams, decoder, encoder, resets);
+        self.streams.clear();
+        self.decoder.clear();
+        self.encoder.clear();
+        self.resets.clear();
+    }
+
+    /// Whether it carries nothing, but has memory of the time when it carried much.
+    #[inline]
+    #[must_use]
+    pub fn is_roomy(&self) -> bool {
+        self.streams.is_roomy()
+    }
+
+    /// Gives that memory up.
+    pub fn trim(&mut self) {
+        self.flush_leaving();
+        if self.is_roomy() {
+            self.streams = Streams::new();
+        }
+    }
+
     /// Bytes of memory that the connection holds, all in all.
     #[must_use]
     pub fn memory(&self) -> usize {
@@ -278,7 +310,7 @@ impl Http2 {
             return;
         }
         self.started = true;
-        let mut out = Vec::with_capacity(96);
+        let mut out = cx.heads.take_large();
         if self.role == Role::Client {
             out.extend_from_slice(PREFACE);
         }
@@ -288,7 +320,13 @@ impl Http2 {
             out.extend_from_slice(&frame::window_update(StreamId::CONNECTION, more));
         }
         self.settings_sent(cx.now);
-        self.put(&out, cx);
+        self.put_scratch(out, cx);
+    }
+
+    /// As [`Http2::put`] of what was written into a large buffer, which goes back.
+    pub(crate) fn put_scratch(&mut self, scratch: Vec<u8>, cx: &mut CodecContext<'_>) {
+        self.put(&scratch, cx);
+        cx.heads.put_large(scratch);
     }
 
     /// The peer broke a rule of the connection: GOAWAY, and nothing is decoded any more.
@@ -300,7 +338,7 @@ impl Http2 {
                 cx.heads.put_large(block.bytes);
             }
             self.ending = None;
-            let mut out = Vec::new();
+            let mut out = cx.heads.take_large();
             let error = fault.error();
             let last = StreamId::new(self.peer_last);
             if self.started {
@@ -310,6 +348,7 @@ impl Http2 {
                     let _told = cx.output.append_copy(&out, cx.pool);
                 }
             }
+            cx.heads.put_large(out);
             self.timers.clear();
             self.unsent = Vec::new();
         }

@@ -134,7 +134,14 @@ impl Http2 {
         cx: &mut CodecContext<'_>,
     ) -> Result<Option<Event>, Fault> {
         let mut head = cx.heads.take();
-        let facts = decode::head(&mut self.decoder, block, Section::Trailers, &mut head, cx.limits);
+        let facts = decode::head(
+            &mut self.decoder,
+            block,
+            Section::Trailers,
+            &mut head,
+            cx.limits,
+            cx.heads,
+        );
         let state = self.streams.get(slot);
         let complete = state.expected == 0 || state.expected == crate::state::NO_LENGTH;
         let fault = match facts {
@@ -169,7 +176,7 @@ impl Http2 {
         block: &[u8],
         cx: &mut CodecContext<'_>,
     ) -> Result<Option<Event>, Fault> {
-        decode::skip(&mut self.decoder, block)?;
+        decode::skip(&mut self.decoder, block, cx.heads)?;
         self.fail_stream(stream.number(), fault, cx)
     }
 
@@ -468,9 +475,9 @@ impl Http2 {
             return;
         }
         self.drain = Drain::Announced;
-        let mut out = Vec::with_capacity(17);
+        let mut out = cx.heads.take_large();
         frame::goaway(StreamId::new(WINDOW_MAX), ErrorCode::NO_ERROR, "", &mut out);
-        self.put(&out, cx);
+        self.put_scratch(out, cx);
         if !self.timers.is_set(Timer::Ping) {
             self.drain_pinged = true;
             self.send_ping(cx);
@@ -490,9 +497,9 @@ impl Http2 {
         self.drain = Drain::Final;
         self.drain_last = self.peer_last;
         self.timers.set(Timer::Drain, Instant::NEVER);
-        let mut out = Vec::with_capacity(17);
+        let mut out = cx.heads.take_large();
         frame::goaway(StreamId::new(self.peer_last), ErrorCode::NO_ERROR, "", &mut out);
-        self.put(&out, cx);
+        self.put_scratch(out, cx);
     }
 }
 

@@ -5,8 +5,8 @@
 //! name is among those that mean something to framing.
 
 use sluice_l7_core::{
-    Field, HEAD_BYTES_MAX, Head, HeadLimits, Method, NameId, NameSet, Scheme, Span, Start, Version,
-    is_host,
+    Field, HEAD_BYTES_MAX, Head, HeadLimits, HeadPool, Method, NameId, NameSet, Scheme, Span,
+    Start, Version, is_host,
 };
 
 use crate::error::Fault;
@@ -95,6 +95,7 @@ pub(crate) fn head(
     section: Section,
     head: &mut Head,
     limits: &HeadLimits,
+    heads: &mut HeadPool,
 ) -> Result<Result<Facts, Fault>, HpackError> {
     let mut text = head.take_own();
     let mut reader = Reader {
@@ -130,16 +131,22 @@ pub(crate) fn head(
     let cookies = reader.cookies;
     head.set_own(text);
     if cookies > 1 && facts.is_ok() {
-        join_cookies(head);
+        join_cookies(head, heads);
     }
     Ok(facts)
 }
 
 /// Decodes a block that nobody wants, for the table's sake.
 #[cold]
-pub(crate) fn skip(decoder: &mut Decoder, block: &[u8]) -> Result<(), HpackError> {
-    let mut text = Vec::new();
-    decoder.decode(block, 0, &mut text, |_, _| {}).map(|_| ())
+pub(crate) fn skip(
+    decoder: &mut Decoder,
+    block: &[u8],
+    heads: &mut HeadPool,
+) -> Result<(), HpackError> {
+    let mut text = heads.take_large();
+    let decoded = decoder.decode(block, 0, &mut text, |_, _| {});
+    heads.put_large(text);
+    decoded.map(|_| ())
 }
 
 impl Reader<'_> {
@@ -335,8 +342,8 @@ impl Reader<'_> {
 
 /// RFC 9113, 8.2.3: crumbs become one field, as everybody but HTTP/2 writes it.
 #[cold]
-fn join_cookies(head: &mut Head) {
-    let mut joined = Vec::new();
+fn join_cookies(head: &mut Head, heads: &mut HeadPool) {
+    let mut joined = heads.take_large();
     for value in head.get_all(NameId::COOKIE) {
         if !joined.is_empty() {
             joined.extend_from_slice(b"; ");
@@ -344,6 +351,7 @@ fn join_cookies(head: &mut Head) {
         joined.extend_from_slice(value);
     }
     head.set(NameId::COOKIE, &joined);
+    heads.put_large(joined);
 }
 
 /// An absolute path with a query, or `*`; without what no target may have.

@@ -33,13 +33,13 @@ impl Http2 {
         }
         if id <= self.peer_last {
             self.check_absent(id, cx.now)?;
-            decode::skip(&mut self.decoder, block)?;
+            decode::skip(&mut self.decoder, block, cx.heads)?;
             return Ok(None);
         }
         self.peer_last = id;
         if self.drain == Drain::Final {
             // It was on its way when we said that we take no more: the client knows.
-            decode::skip(&mut self.decoder, block)?;
+            decode::skip(&mut self.decoder, block, cx.heads)?;
             return Ok(None);
         }
         if self.streams.len() >= self.config.streams_max {
@@ -49,7 +49,14 @@ impl Http2 {
             return self.refuse_block(stream, Fault::SelfDependency, block, cx);
         }
         let mut head = cx.heads.take();
-        match decode::head(&mut self.decoder, block, Section::Request, &mut head, cx.limits) {
+        match decode::head(
+            &mut self.decoder,
+            block,
+            Section::Request,
+            &mut head,
+            cx.limits,
+            cx.heads,
+        ) {
             Ok(Ok(facts)) => {
                 let length = facts.content_length.unwrap_or(NO_LENGTH);
                 if end_stream && length != NO_LENGTH && length != 0 {
@@ -114,11 +121,12 @@ impl Http2 {
             return self.fail_stream(stream.number(), fault, cx);
         }
         self.budgets.take(crate::budget::Class::Reset, cx.now)?;
-        let mut head = Head::new();
+        let mut head = cx.heads.take();
         head.reset_to_response(status);
         let sent = self.write_block(stream, true, cx, |encoder, out| {
             encode::response(encoder, &head, Length::Unsaid, out);
         });
+        cx.heads.put(head);
         if sent.is_err() || !end_stream {
             let code = if sent.is_ok() { ErrorCode::NO_ERROR } else { fault.code() };
             self.put(&frame::rst_stream(stream, code), cx);

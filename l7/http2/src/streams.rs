@@ -20,6 +20,11 @@ const URGENCIES: usize = 8;
 /// Every so many bursts the least urgent stream is served, so that none starves.
 const LEAST_URGENT_TURN: u8 = 16;
 
+/// Streams that a connection without any keeps room for.
+const USUAL: usize = 64;
+/// Streams that a connection which is used again keeps room for: what most may have.
+const KEPT: usize = 128;
+
 /// All streams of a connection.
 #[derive(Debug)]
 pub(crate) struct Streams {
@@ -134,10 +139,24 @@ impl Streams {
         self.free = slot;
         self.len -= 1;
         self.forget(id);
-        if self.len == 0 && self.slots.len() > 64 {
-            // Many streams at once are rare; a connection that has none holds little.
-            *self = Self { turn: self.turn, ..Self::new() };
+    }
+
+    /// Whether there are none, and room for many: which is rare, so that memory is better used
+    /// elsewhere.
+    #[inline]
+    pub(crate) fn is_roomy(&self) -> bool {
+        self.len == 0 && self.slots.capacity() > USUAL
+    }
+
+    /// Removes all; keeps memory for as many as most connections have.
+    pub(crate) fn clear(&mut self) {
+        let (mut slots, mut ids) = (std::mem::take(&mut self.slots), std::mem::take(&mut self.ids));
+        slots.clear();
+        if slots.capacity() > KEPT || ids.len() > 2 * KEPT {
+            (slots, ids) = (Vec::new(), Vec::new());
         }
+        ids.fill((0, NIL));
+        *self = Self { slots, ids, ..Self::new() };
     }
 
     /// Takes an id out of the table.
@@ -314,7 +333,14 @@ mod tests {
         for slot in twin.values() {
             streams.remove(*slot);
         }
-        assert_eq!((streams.len(), streams.memory()), (0, 0), "nothing is kept for nobody");
-        assert_eq!(streams.find(1), None);
+        assert_eq!((streams.len(), streams.is_roomy()), (0, true));
+        let memory = streams.memory();
+        streams.clear();
+        assert_eq!((streams.find(1), streams.memory()), (None, memory), "as many as most have");
+        for id in 0..200 {
+            streams.insert(Stream::new(2 * id + 1, 1));
+        }
+        streams.clear();
+        assert_eq!((streams.len(), streams.memory()), (0, 0), "more is not kept");
     }
 }

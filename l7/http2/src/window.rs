@@ -257,13 +257,13 @@ impl Http2 {
         let kept = window.excess.min(bytes);
         window.excess -= kept;
         window.size += bytes - kept;
-        let mut out = Vec::with_capacity(32);
+        let mut out = cx.heads.take_large();
         frame::settings(&[(id::INITIAL_WINDOW_SIZE, stream)], &mut out);
         if bytes > kept {
             out.extend_from_slice(&frame::window_update(StreamId::CONNECTION, bytes - kept));
         }
         self.settings_sent(cx.now);
-        self.put(&out, cx);
+        self.put_scratch(out, cx);
         let idle = u64::from(self.config.stall_timeout_ms);
         self.timers.set(Timer::Shrink, cx.now.plus_nanos(idle * 1_000_000));
     }
@@ -291,10 +291,10 @@ impl Http2 {
         window.excess += granted;
         let stream = window.stream - granted;
         window.stream_next = Some(stream);
-        let mut out = Vec::with_capacity(16);
+        let mut out = cx.heads.take_large();
         frame::settings(&[(id::INITIAL_WINDOW_SIZE, stream)], &mut out);
         self.settings_sent(cx.now);
-        self.put(&out, cx);
+        self.put_scratch(out, cx);
         self.flush_credit(cx);
         granted
     }

@@ -41,6 +41,8 @@ pub(crate) struct Multiplexed {
     pub(crate) ends_at: Instant,
     /// Requests that it still takes.
     pub(crate) requests_left: u32,
+    /// When memory is given up that it needs no more.
+    pub(crate) trim_at: Instant,
     /// Bytes of window beyond those of every connection.
     pub(crate) granted: u32,
     /// The stack takes no bytes now.
@@ -57,6 +59,7 @@ impl Default for Multiplexed {
             whole_at: never,
             ends_at: never,
             requests_left: u32::MAX,
+            trim_at: never,
             granted: 0,
             held: false,
             touched: false,

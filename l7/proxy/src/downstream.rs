@@ -14,7 +14,7 @@ use crate::flags::ResponseFlags;
 use crate::limits::LINGER;
 use crate::proxy::Proxy;
 use crate::relay::Relay;
-use crate::sessions::{Downstream, Role, Sessions, Status};
+use crate::sessions::{Downstream, Role, Status};
 use crate::verbs::Verb;
 
 /// Events of a client's connection.
@@ -120,7 +120,7 @@ impl Proxy {
         let input = std::mem::take(&mut coded.input);
         let plan = listener.and_then(|id| self.listener(id)).map(|state| state.http2);
         let plan = plan.unwrap_or_default();
-        let mut codec = Sessions::http2(CodecRole::Server, &plan, self.wires.now);
+        let mut codec = self.sessions.http2(CodecRole::Server, &plan, self.wires.now);
         if let SessionCodec::Http2(coded) = &mut codec {
             coded.input = input;
         }

@@ -65,6 +65,9 @@ pub(crate) const STREAM_BURST: usize = 16 * 1_024;
 /// has taken them.
 pub(crate) const OUTPUT_PER_CALL: usize = 128 * 1_024;
 
+/// How long a connection that carries nothing keeps memory of the time when it carried much.
+pub(crate) const TRIM: Duration = Duration::from_secs(1);
+
 /// Bytes by which all windows of HTTP/2 of a worker may grow together, beyond the 256 KiB that each
 /// connection begins with.
 pub(crate) const WINDOWS_MAX: u32 = 64 << 20;

@@ -17,7 +17,7 @@ use sluice_l7_core::{Codec, Event, ProtocolError, ResetReason, StreamId};
 use crate::codec::SessionCodec;
 use crate::exchange::ExchangeKey;
 use crate::flags::ResponseFlags;
-use crate::limits::{OUTPUT_PER_CALL, STREAM_BURST};
+use crate::limits::{OUTPUT_PER_CALL, STREAM_BURST, TRIM};
 use crate::proxy::Proxy;
 use crate::retry::Failure;
 use crate::sessions::{Role, Upstream};
@@ -225,6 +225,7 @@ impl Proxy {
         if is_over {
             return self.close_upstream(conn);
         }
+        let trim_at = self.wires.now + TRIM;
         let idle_at = self.after(self.idle_timeout_of(conn));
         let whole_at = self.after(self.header_timeout_of(conn));
         let Some(session) = self.sessions.get_mut(conn) else { return };
@@ -235,7 +236,8 @@ impl Proxy {
         };
         since(&mut more.idle_at, is_idle, idle_at);
         since(&mut more.whole_at, !coded.input.is_empty() && !session.status.queued, whole_at);
-        let deadline = more.idle_at.min(more.whole_at).min(more.ends_at);
+        since(&mut more.trim_at, coded.codec.is_roomy(), trim_at);
+        let deadline = more.idle_at.min(more.whole_at).min(more.ends_at).min(more.trim_at);
         let deadline = deadline.min(coded.codec.next_deadline());
         self.session_timers.set_earlier(conn.index, deadline);
     }
@@ -350,19 +352,29 @@ impl Proxy {
         self.touch_output(conn);
     }
 
-    /// The exchanges of a connection, all of them.
-    fn exchanges_on(&self, conn: ConnId) -> Vec<ExchangeKey> {
-        let Some(session) = self.sessions.get(conn) else { return Vec::new() };
-        let SessionCodec::Http2(coded) = &session.codec else { return Vec::new() };
-        let keys = coded.codec.streams().filter_map(|(stream, _)| session.exchange_on(stream));
-        keys.filter(|key| self.exchanges.get(*key).is_some()).collect()
+    /// The exchanges of a connection, all of them. The list is to be given back.
+    fn exchanges_on(&mut self, conn: ConnId) -> Vec<ExchangeKey> {
+        let mut keys = std::mem::take(&mut self.scratch_keys);
+        let Some(session) = self.sessions.get(conn) else { return keys };
+        let SessionCodec::Http2(coded) = &session.codec else { return keys };
+        let all = coded.codec.streams().filter_map(|(stream, _)| session.exchange_on(stream));
+        keys.extend(all.filter(|key| self.exchanges.get(*key).is_some()));
+        keys
+    }
+
+    /// Takes the list back.
+    fn put_keys(&mut self, mut keys: Vec<ExchangeKey>) {
+        keys.clear();
+        self.scratch_keys = keys;
     }
 
     /// Gives up every exchange of a client's connection.
     pub(crate) fn cancel_all(&mut self, conn: ConnId, flags: ResponseFlags) {
-        for key in self.exchanges_on(conn) {
-            self.cancel(key, flags);
+        let keys = self.exchanges_on(conn);
+        for key in &keys {
+            self.cancel(*key, flags);
         }
+        self.put_keys(keys);
     }
 
     /// The peer broke a rule of the connection, and has been told.
@@ -388,10 +400,11 @@ impl Proxy {
                 }
                 let keys = self.exchanges_on(conn);
                 self.close_upstream(conn);
-                for key in keys {
-                    self.detach_dead(key, endpoint);
-                    self.fail_upstream(key, Failure::Protocol);
+                for key in &keys {
+                    self.detach_dead(*key, endpoint);
+                    self.fail_upstream(*key, Failure::Protocol);
                 }
+                self.put_keys(keys);
             }
         }
         self.flush_touched();
@@ -410,10 +423,11 @@ impl Proxy {
             Some(Upstream { endpoint, used, .. }) => {
                 let keys = self.exchanges_on(conn);
                 self.close_upstream(conn);
-                for key in keys {
-                    self.detach_dead(key, endpoint);
-                    self.fail_upstream(key, Failure::Reset { reused: used });
+                for key in &keys {
+                    self.detach_dead(*key, endpoint);
+                    self.fail_upstream(*key, Failure::Reset { reused: used });
                 }
+                self.put_keys(keys);
             }
         }
         self.flush_touched();
@@ -433,9 +447,10 @@ impl Proxy {
             self.detach_dead(*key, upstream.endpoint);
         }
         self.connection_ended(upstream.cluster);
-        for key in keys {
-            self.fail_upstream(key, Failure::Reset { reused: upstream.used });
+        for key in &keys {
+            self.fail_upstream(*key, Failure::Reset { reused: upstream.used });
         }
+        self.put_keys(keys);
     }
 
     /// The timer of a connection that carries many exchanges.
@@ -444,6 +459,9 @@ impl Proxy {
         loop {
             let Some(session) = self.sessions.get_mut(conn) else { return };
             let SessionCodec::Http2(coded) = &mut session.codec else { return };
+            if coded.more.trim_at <= now {
+                coded.codec.trim();
+            }
             let (idle_at, whole_at) = (coded.more.idle_at, coded.more.whole_at);
             let ends_at = coded.more.ends_at;
             if ends_at <= now {

@@ -104,6 +104,8 @@ pub struct Proxy {
     pub(crate) windows_left: u32,
     /// Connections with output that the current call has written.
     pub(crate) touched: Vec<ConnId>,
+    /// Where the exchanges of a connection are listed while they are given up; empty between calls.
+    pub(crate) scratch_keys: Vec<crate::exchange::ExchangeKey>,
     /// When the pending queues are looked at again.
     pub(crate) poll_at: Instant,
     pub(crate) log: Ring<AccessRecord>,
@@ -140,6 +142,7 @@ impl Proxy {
             ready: VecDeque::with_capacity(256),
             windows_left: WINDOWS_MAX,
             touched: Vec::with_capacity(256),
+            scratch_keys: Vec::with_capacity(128),
             poll_at: Instant::NEVER,
             log: Ring::with_capacity(LOG_RING),
             counters: Arc::default(),

@@ -8,7 +8,7 @@ use sluice_arch::{huge_capacity, prefetch_bytes, prefetch_read};
 use sluice_base::{ClusterId, ConnId, EndpointId, Instant, ListenerId, SlabKey};
 use sluice_l7_core::{Role as CodecRole, StreamId};
 use sluice_l7_http1::Http1;
-use sluice_l7_http2::Http2;
+use sluice_l7_http2::{Config as Http2Config, Http2};
 
 use crate::address::Address;
 use crate::codec::{Coded, Multiplexed, SessionCodec};
@@ -230,12 +230,23 @@ fn new_http1(role: CodecRole) -> SessionCodec {
     SessionCodec::Http1(Box::new(Coded::new(Http1::new(role))))
 }
 
+/// The same for HTTP/2.
+#[cold]
+fn new_http2(role: CodecRole, config: &Http2Config) -> Box<Coded<Http2, Multiplexed>> {
+    Box::new(Coded::new(Http2::new(role, config)))
+}
+
+/// Codecs of HTTP/2 that are kept for connections to come; each has tables of some kilobytes.
+const HTTP2_KEPT: usize = 256;
+
 /// All sessions of a worker.
 pub(crate) struct Sessions {
     slots: Vec<Session>,
     /// Codecs of sessions that are gone, for those to come.
     #[expect(clippy::vec_box, reason = "a session takes the box as it is")]
     codecs: Vec<Box<Coded<Http1, bool>>>,
+    #[expect(clippy::vec_box, reason = "a session takes the box as it is")]
+    http2_codecs: Vec<Box<Coded<Http2, Multiplexed>>>,
     used: usize,
     limit: usize,
 }
@@ -244,7 +255,13 @@ impl Sessions {
     /// Room for `limit` sessions; memory is touched when a slot is first used.
     pub(crate) fn new(limit: u32) -> Self {
         let limit = limit as usize;
-        Self { slots: huge_capacity(limit), codecs: Vec::new(), used: 0, limit }
+        Self {
+            slots: huge_capacity(limit),
+            codecs: Vec::new(),
+            http2_codecs: Vec::new(),
+            used: 0,
+            limit,
+        }
     }
 
     /// A codec for a fresh connection.
@@ -256,19 +273,43 @@ impl Sessions {
     }
 
     /// A codec for a fresh connection of HTTP/2.
-    pub(crate) fn http2(role: CodecRole, plan: &Http2Plan, now: Instant) -> SessionCodec {
-        let mut coded: Coded<Http2, Multiplexed> = Coded::new(Http2::new(role, &plan.config));
+    pub(crate) fn http2(
+        &mut self,
+        role: CodecRole,
+        plan: &Http2Plan,
+        now: Instant,
+    ) -> SessionCodec {
+        let mut coded = match self.http2_codecs.pop() {
+            Some(mut coded) => {
+                coded.codec.recycle(role, &plan.config);
+                coded
+            }
+            None => new_http2(role, &plan.config),
+        };
         coded.more.ends_at = plan.duration_max.map_or(Instant::NEVER, |lasts| now + lasts);
         coded.more.requests_left = plan.requests_max.unwrap_or(u32::MAX);
-        SessionCodec::Http2(Box::new(coded))
+        SessionCodec::Http2(coded)
     }
 
     /// Takes back a codec that is done with.
     #[inline]
     pub(crate) fn put_codec(&mut self, codec: SessionCodec) {
-        if let SessionCodec::Http1(mut codec) = codec {
-            codec.clear();
-            self.codecs.push(codec);
+        match codec {
+            SessionCodec::Http1(mut codec) => {
+                codec.clear();
+                self.codecs.push(codec);
+            }
+            SessionCodec::Http2(coded) => self.put_http2(coded),
+            SessionCodec::Opaque => {}
+        }
+    }
+
+    fn put_http2(&mut self, mut coded: Box<Coded<Http2, Multiplexed>>) {
+        if self.http2_codecs.len() < HTTP2_KEPT {
+            coded.clear();
+            coded.more = Multiplexed::default();
+            coded.codec.recycle(CodecRole::Server, &Http2Config::default());
+            self.http2_codecs.push(coded);
         }
     }
 

@@ -8,7 +8,7 @@ use crate::events::{CloseReason, ConnectRefused};
 use crate::exchange::{ExchangeKey, Kind, State};
 use crate::proxy::Proxy;
 use crate::retry::Failure;
-use crate::sessions::{Links, NO_SESSION, Role, Sessions, Upstream};
+use crate::sessions::{Links, NO_SESSION, Role, Upstream};
 use crate::verbs::Verb;
 
 impl Proxy {
@@ -119,10 +119,12 @@ impl Proxy {
 
     /// HTTP/2 begins on a connection to an endpoint.
     fn multiplexed_connected(&mut self, conn: ConnId, waits: Option<ExchangeKey>) {
-        let Some(session) = self.sessions.get_mut(conn) else { return };
-        let Some(&Upstream { cluster, endpoint, .. }) = session.upstream() else { return };
+        let upstream = self.sessions.get(conn).and_then(|session| session.upstream());
+        let Some(&Upstream { cluster, endpoint, .. }) = upstream else { return };
         let plan = self.pools.cluster(cluster).map(|state| state.http2).unwrap_or_default();
-        session.codec = Sessions::http2(CodecRole::Client, &plan, self.wires.now);
+        let codec = self.sessions.http2(CodecRole::Client, &plan, self.wires.now);
+        let Some(session) = self.sessions.get_mut(conn) else { return };
+        session.codec = codec;
         self.attempt_over(endpoint, true);
         if let Some(state) = self.pools.cluster(cluster) {
             state.counters.upstream_cx_http2_total.increment();

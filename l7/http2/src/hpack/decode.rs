@@ -168,6 +168,12 @@ impl Decoder {
         Ok(if sink.too_large { Decoded::TooLarge } else { Decoded::Complete })
     }
 
+    /// Makes it a fresh one, in the same memory.
+    pub(crate) fn clear(&mut self) {
+        self.table.clear();
+        self.size = TABLE_SIZE;
+    }
+
     /// Bytes of memory that the table holds.
     #[must_use]
     pub fn memory(&self) -> usize {

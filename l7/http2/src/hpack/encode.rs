@@ -221,6 +221,15 @@ impl Encoder {
         literal(pattern, 4, number_of(id), name, value, out);
     }
 
+    /// Makes it a fresh one, in the same memory.
+    pub(crate) fn clear(&mut self) {
+        self.table.clear();
+        if let Some(index) = &mut self.index {
+            **index = Index { slots: [[0; WAYS]; BUCKETS], seen: [[0; WAYS]; BUCKETS] };
+        }
+        (self.size, self.announce) = (TABLE_SIZE, None);
+    }
+
     /// Bytes of memory that the table holds.
     #[must_use]
     pub fn memory(&self) -> usize {

@@ -141,6 +141,12 @@ impl Table {
         Some((entry, self.line(entry)))
     }
 
+    /// Makes it a fresh one, in the same memory.
+    pub(super) fn clear(&mut self) {
+        self.text.clear();
+        (self.len, self.base, self.size, self.inserted) = (0, 0, 0, 0);
+    }
+
     /// As the RFC counts: at most its limit.
     pub(super) fn size(&self) -> u32 {
         self.size
