@@ -97,6 +97,7 @@ impl Streams {
                     let mut ledger = ledger.borrow_mut();
                     let entry = &mut ledger.entries[id as usize];
                     entry.refused += 1;
+                    entry.refused_at = io.now;
                     entry.refused % 2 == 1
                 };
                 if refused {
@@ -153,6 +154,10 @@ impl Streams {
         let Some((id, download, behaviour)) = read_request(&message) else { return };
         if behaviour != Behaviour::Early {
             ledger.borrow_mut().arrived(id, &message);
+        }
+        let cuts = [Behaviour::CloseInBody, Behaviour::CloseAtOnce, Behaviour::Garbage];
+        if cuts.contains(&behaviour) {
+            ledger.borrow_mut().cuts.push(io.now);
         }
         let body = pattern(id, download);
         let half = body[..body.len() / 2].to_vec();

@@ -3,6 +3,8 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use sluice_base::Instant;
+
 use crate::http::{Message, pattern};
 
 /// How a backend behaves for one request.
@@ -135,8 +137,10 @@ pub struct Entry {
     pub arrived: u32,
     /// How often a backend looked at it.
     pub begun: u32,
-    /// How often one refused to.
+    /// How often one refused to, and when last.
     pub refused: u32,
+    /// See there.
+    pub refused_at: Instant,
     /// How often one answered it to the end.
     pub completed: u32,
     /// Whether the client, and the backend that looked at it last, speak HTTP/2.
@@ -160,6 +164,7 @@ impl Entry {
             completed: 0,
             http2: (false, false),
             late: false,
+            refused_at: Instant::ZERO,
             took_nanos: 0,
         }
     }
@@ -182,6 +187,8 @@ pub struct Ledger {
     pub relayed: u64,
     /// Whether frames may be lost, so that a peer may miss a reset.
     pub lossy: bool,
+    /// When backends of HTTP/2 cut connections, or said what nobody understands.
+    pub cuts: Vec<Instant>,
     /// Connections that backends took.
     pub connections: usize,
     /// Whether bits are inverted: two in two fragments may keep a datagram's sum as it was.
@@ -247,7 +254,13 @@ impl Ledger {
         let starved = starved.map(|entry| format!("request {} starved", entry.request.id));
         // A request without a body can be sent again whatever the route says.
         let given_up = self.entries.iter().filter(|entry| {
-            let again = entry.refused == 1 && entry.begun == 0 && entry.request.upload == 0;
+            // Where it was sent next may have been cut before anybody looked.
+            let (from, until) = (entry.refused_at, entry.refused_at.plus_nanos(5_000_000_000));
+            let is_cut = |cut: &Instant| cut.plus_nanos(1_000_000_000) >= from && *cut <= until;
+            let again = entry.refused == 1
+                && entry.begun == 0
+                && entry.request.upload == 0
+                && !self.cuts.iter().any(is_cut);
             again && entry.outcome == Some(Outcome::Answered(503))
         });
         let given_up =
