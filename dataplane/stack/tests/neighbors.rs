@@ -75,3 +75,38 @@ fn a_connection_outlives_a_damaged_answer_to_arp() {
 fn a_worker_has_worker_0_ask_again() {
     assert_eq!(open_by_a_damaged_answer(2), [1, 1]);
 }
+
+/// Who gives up waits on in the neighbour's line, named and listed nowhere, and is gone with it.
+#[test]
+fn who_gives_up_while_a_neighbor_is_asked_leaves_nothing_behind() {
+    for answers in [true, false] {
+        let mut net = Net::new();
+        net.add(&config(vec![interface(1, 0, "10.0.0.1")]));
+        net.add(&config(vec![interface(2, 0, "10.0.0.2")]));
+        net.join((0, IF0), (1, IF0));
+        net.settle();
+        net.listen(0, "10.0.0.1:80");
+        net.filter = Some(Box::new(|frame| frame.bytes[12..14] != [8, 6] || frame.bytes[21] != 2));
+        let ids: Vec<_> = (0..5).map(|_| net.connect(1, "10.0.0.1:80")).collect();
+        net.settle();
+        let now = net.now;
+        for id in [ids[0], ids[2], ids[4]] {
+            net.stack(1).abort(id, now);
+        }
+        net.settle();
+        assert_eq!(net.ready(1).len(), 3, "each hears of its end once");
+        assert_eq!(net.stack(1).flows().count(), 2);
+        let again = net.connect(1, "10.0.0.1:80");
+        if answers {
+            net.filter = None;
+        }
+        net.run(Duration::from_secs(10));
+        let told: Vec<_> = net.ready(1).into_iter().map(|(_, id, it)| (id, it.signals)).collect();
+        let told_of = |signals| told.iter().filter(|(_, it)| it.contains(signals)).count();
+        let (opened, closed) = if answers { (3, 0) } else { (0, 3) };
+        assert_eq!(told_of(ReadySignals::CONNECTED), opened, "{told:?}");
+        assert_eq!(told_of(ReadySignals::CLOSED), closed, "{told:?}");
+        assert!(told.iter().any(|(id, _)| *id == again));
+        assert_eq!(net.stack(1).connection_count(), opened, "slots are free again");
+    }
+}
