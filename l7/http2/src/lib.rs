@@ -15,6 +15,7 @@
 //! | file | concept |
 //! |---|---|
 //! | `connection.rs` | the machine: [`Http2`], the calls that both roles share |
+//! | `ending.rs` | faults of a connection and of a stream, streams that are over |
 //! | `server.rs`, `client.rs` | requests in and responses out; requests out and responses in |
 //! | `state.rs`, `streams.rs` | the picture of one stream; all of them, and whose turn it is |
 //! | `frame.rs` | frame headers and payloads |
@@ -57,6 +58,7 @@ mod control;
 mod data;
 mod decode;
 mod encode;
+mod ending;
 mod error;
 mod limits;
 mod output;
