@@ -18,6 +18,7 @@
 //! * [`Scenario`]: what is played, by a name that is kept for years.
 //! * [`World`]: plays it for a number of units and gives [`Sample`]s.
 //! * `path` (binary): requests per second of the proxy's core, cycles by stage, latency, memory.
+//! * `scale` (binary): what a million connections cost, and open streams of HTTP/2 ([`streams`]).
 //! * `icount` (binary): instructions per unit under callgrind, beside the table `icount.toml`.
 
 pub mod crowd;
@@ -34,6 +35,7 @@ pub mod rules;
 pub mod scenario;
 pub mod server;
 pub mod sluice;
+pub mod streams;
 pub mod world;
 
 pub use scenario::Scenario;

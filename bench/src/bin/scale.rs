@@ -1,4 +1,5 @@
-//! What a million connections cost: memory of each, and how much harder they make the work on one.
+//! What a million connections cost: memory of each, and how much harder they make the work on one;
+//! and what open streams of HTTP/2 cost.
 //!
 //! Every run is a process of its own, so that nothing is left over from another: this program
 //! starts itself with `--play`, under valgrind where instructions are counted. Bytes and
@@ -11,6 +12,7 @@ use std::process::{Command, ExitCode, Stdio};
 use clap::{Parser, ValueEnum};
 use sluice_bench::pairs::Pairs;
 use sluice_bench::server::{Server, Stopped, Unit};
+use sluice_bench::streams::{Halted, Stage, Streams};
 use sluice_bench::{kernel, machine};
 use sluice_tcp::Config;
 
@@ -30,6 +32,18 @@ struct Limit {
 /// Bytes of state per idle established connection, and per proxied pair.
 const CONNECTION: Limit = Limit { gate: 370.0, goal: 400.0 };
 const PAIR: Limit = Limit { gate: 985.0, goal: 1_000.0 };
+/// Bytes per open request, HTTP/2 on both sides: streams, exchange, head, and what the connections to
+/// the endpoints grow by. Before its answer it may have to be sent again.
+const STREAM_ASKED: Limit = Limit { gate: 2_800.0, goal: 400.0 };
+const STREAM_ANSWERED: Limit = Limit { gate: 2_800.0, goal: 400.0 };
+/// Bytes of an idle connection of HTTP/2 that has carried requests, beyond what TCP keeps of it.
+const HTTP2_CONNECTION: Limit = Limit { gate: 7_300.0, goal: 4_096.0 };
+/// Connections with streams, and streams of each, between which the slope is taken.
+const STREAM_CONNECTIONS: u32 = 1_000;
+const STREAMS: [u32; 2] = [10, 100];
+/// Connections of HTTP/2 between which the slope is taken, and streams that each has carried.
+const HTTP2_CONNECTIONS: [u32; 2] = [1_000, 10_000];
+const CARRIED: u32 = 10;
 /// Instructions among many, of those among few.
 const AMONG_MANY: Limit = Limit { gate: 1.08, goal: 1.1 };
 /// An exchange on one of many pairs sends a segment more: an ACK that no request comes to carry.
@@ -71,7 +85,7 @@ struct Options {
     /// One run: connections, or pairs.
     #[arg(long, default_value_t = FEW)]
     connections: u32,
-    /// One run: how many units, in turn; the last ones count.
+    /// One run: how many units, in turn; the last ones count. Of streams: how many each connection has.
     #[arg(long, default_value_t = 0)]
     units: u64,
 }
@@ -92,6 +106,10 @@ enum Question {
 enum Play {
     Server,
     Pairs,
+    /// Streams that stay open.
+    Streams,
+    /// Connections that have carried streams.
+    Carriers,
 }
 
 fn main() -> ExitCode {
@@ -144,12 +162,34 @@ fn play(what: Play, options: &Options) -> Result<bool, String> {
             };
             (cycles, interrupted, pairs.crowd.failures)
         }
+        Play::Streams | Play::Carriers => {
+            let failures = play_streams(what, connections, units as u32);
+            (0.0, 0, failures.map_err(|halted| format!("{} streams did", halted.done))?)
+        }
     };
     println!("cycles {cycles}\ninterrupted {interrupted}");
     if failures > 0 {
         return Err(format!("{failures} segments were not as expected"));
     }
     Ok(true)
+}
+
+/// Prints what is resident while streams wait, or when none is left.
+fn play_streams(what: Play, connections: u32, streams: u32) -> Result<u64, Halted> {
+    let mut world = Streams::new(connections, streams);
+    if what == Play::Carriers {
+        world.fill(connections, streams)?;
+        world.rest();
+        say_memory();
+        return Ok(world.failures());
+    }
+    for (stage, name) in [(Stage::Asked, "asked"), (Stage::Answered, "answered")] {
+        let more = if stage == Stage::Asked { streams } else { 0 };
+        world.play(0..connections, more, stage)?;
+        world.rest();
+        println!("{name} {}", machine::resident_bytes());
+    }
+    Ok(world.failures())
 }
 
 fn say_memory() {
@@ -227,6 +267,7 @@ fn memory(options: &Options) -> Result<bool, String> {
     let more = options.many.unwrap_or(MANY);
     println!("\nbytes of state, slope from {FEW} to {more} (allocated, resident)");
     let mut holds = true;
+    let mut connection = 0.0;
     for (what, name, limit) in
         [("server", "idle established connection", CONNECTION), ("pairs", "proxied TCP pair", PAIR)]
     {
@@ -237,10 +278,42 @@ fn memory(options: &Options) -> Result<bool, String> {
         };
         let (allocated, resident) = (slope("allocated")?, slope("resident")?);
         let most = allocated.max(resident);
+        if what == "server" {
+            connection = most;
+        }
         holds &= most <= limit.gate;
         let verdict = limit.verdict(most);
         println!("  {name:<28} {allocated:>7.1} {resident:>7.1}   {verdict}");
     }
+    Ok(holds & http2_memory(connection)?)
+}
+
+/// What HTTP/2 adds; `connection` is what TCP has of one connection.
+fn http2_memory(connection: f64) -> Result<bool, String> {
+    let [low, high] = STREAMS;
+    let count = STREAM_CONNECTIONS;
+    println!(
+        "\nHTTP/2, resident bytes: {count} connections of each side, slope from {low} to {high} streams"
+    );
+    let few = run("streams", "exchange", count, low.into(), false)?;
+    let many = run("streams", "exchange", count, high.into(), false)?;
+    let mut holds = true;
+    for (stage, name, limit) in [
+        ("asked", "idle stream, not answered", STREAM_ASKED),
+        ("answered", "idle stream, answered", STREAM_ANSWERED),
+    ] {
+        let slope = (many.value(stage)? - few.value(stage)?) / f64::from(count * (high - low));
+        holds &= slope <= limit.gate;
+        println!("  {name:<36} {slope:>7.1}   {}", limit.verdict(slope));
+    }
+    let [low, high] = HTTP2_CONNECTIONS;
+    let few = run("carriers", "exchange", low, CARRIED.into(), false)?.value("resident")?;
+    let many = run("carriers", "exchange", high, CARRIED.into(), false)?.value("resident")?;
+    // The client's end of it is in the same process.
+    let beyond = (many - few) / f64::from(high - low) - 2.0 * connection;
+    holds &= beyond <= HTTP2_CONNECTION.gate;
+    let verdict = HTTP2_CONNECTION.verdict(beyond);
+    println!("  {:<36} {beyond:>7.1}   {verdict}", "idle connection, beyond its TCP state");
     Ok(holds)
 }
 
