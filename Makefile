@@ -172,6 +172,11 @@ scale: ## a million connections: memory, instructions, cycles; a flood of a mill
 goodput: build ## downloads over a bad cable, ours beside the kernel's: GOODPUT='--loss 1% --rtt 50 --pairs 5'
 	@$(STEP) 1200 "goodput" tests/scripts/netns tests/scripts/goodput $(GOODPUT) $(SLUICE)
 
+.PHONY: peers
+peers: deps build ## requests through HAProxy, Envoy, nginx and Sluice in turn: PEERS='--rounds 5 --only HAProxy --record'
+	@$(STEP) 1800 "beside other proxies" tests/scripts/netns /usr/bin/python3 -B bench/peers \
+		--output $(TARGET_DIR)/peers.md $(PEERS) $(SLUICE)
+
 .PHONY: nightly
 nightly: ## the long run: everything, NIGHTLY_MINUTES= of seeds, NIGHTLY_TIME= seconds per fuzz target, benches
 	@$(MAKE) lint test
@@ -179,6 +184,7 @@ nightly: ## the long run: everything, NIGHTLY_MINUTES= of seeds, NIGHTLY_TIME= s
 	@$(MAKE) fuzz TIME=$(NIGHTLY_TIME)
 	@$(MAKE) matrix
 	@$(MAKE) goodput
+	@$(MAKE) peers
 	@$(MAKE) scale
 	@$(MAKE) bench
 
