@@ -107,7 +107,7 @@ test-features: ## the binary without DPDK, and with the system's shared libdpdk
 		--features sluice/dpdk-shared
 
 .PHONY: test-e2e
-test-e2e: build ## the binary against curl, wrk, nginx and DPDK devices, in network namespaces
+test-e2e: build ## the binary against curl, wrk, nginx, Envoy, gRPC and DPDK devices, in network namespaces
 	@$(STEP) 600 "build the end-to-end tests" $(CARGO) test --quiet -p sluice --features dpdk --test e2e --no-run
 	@SLUICE_BIN=$(abspath $(SLUICE)) $(STEP) 600 "end to end" tests/scripts/netns \
 		$(CARGO) test --quiet --offline -p sluice --features dpdk --test e2e

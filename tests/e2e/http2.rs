@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::lab::{Backend, Client, Lab, Nginx, Sluice, respond, tap_config, wait_until};
+use crate::lab::{Backend, Client, Lab, Nginx, Sluice, peer, respond, tap_config, wait_until};
 
 const SITE: &str = r#"
 [[listener]]
@@ -166,15 +166,6 @@ fn the_preface_may_come_in_pieces_and_what_only_begins_like_it_is_refused() {
     assert!(rest.ends_with(&goaway), "{rest:?}");
 }
 
-/// A program of `tests/peers`.
-fn peer(name: &str) -> String {
-    let target = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".to_owned());
-    let path =
-        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(target).join("peers").join(name);
-    assert!(path.exists(), "{} is missing: make deps", path.display());
-    path.to_str().expect("a path in UTF-8").to_owned()
-}
-
 /// What h2spec asks for and does not get, with the reason.
 const NOT_AS_H2SPEC_WANTS: [&str; 2] = [
     // 3.5, 2: what does not begin as HTTP/2 is HTTP/1.1 here, and is answered in it (RFC 9113, 3.4
@@ -278,7 +269,6 @@ fn grpc_s_own_interoperability_tests_pass() {
     sluice.stop();
 }
 
-/// A GET on a stream, by hand.
 /// GOAWAY in two steps, and a new connection: no call fails by it, with gRPC's own client and server.
 #[test]
 fn connections_of_grpc_are_replaced() {
@@ -313,6 +303,7 @@ fn connections_of_grpc_are_replaced() {
     sluice.stop();
 }
 
+/// A GET on a stream, by hand.
 fn get(stream: u8, path: &str) -> Vec<u8> {
     // :method GET, :scheme http by number; :path and :authority as literals that are not indexed.
     let mut block = vec![0x82, 0x86, 0x04, path.len() as u8];

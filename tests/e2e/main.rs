@@ -1,10 +1,13 @@
-//! End to end: the real binary against curl, wrk, ab, nginx and DPDK's devices.
+//! End to end: the real binary against curl, wrk, ab, nghttp, nginx, Envoy, gRPC and DPDK's
+//! devices.
 //!
 //! ```text
 //!   lab/         what a test stands on: a network namespace, bounded commands, Sluice as a process,
 //!                scripted backends, a client that sends any bytes, nginx, capture files
 //!   http.rs      requests over a TAP, with the kernel as client and backend      relay.rs  protocol = "tcp"
 //!   http2.rs     HTTP/2 on either side, and between the versions
+//!   envoy.rs     Envoy on either side, over HTTP/2    nghttp.rs  its priorities, trailers and copies
+//!   grpc.rs      grpc-python through Sluice, and through Envoy, Sluice and Envoy
 //!   load.rs      many requests, many connections, large bodies                   workers.rs  two cores
 //!   upstream.rs  backends that fail     downstream.rs  clients that misbehave
 //!   reload.rs    SIGHUP     drain.rs  SIGTERM     start.rs  what stops a start     cli.rs  exit statuses
@@ -37,8 +40,10 @@ mod downstream;
 mod dpdk;
 mod drain;
 mod ecmp;
+mod envoy;
 mod fast_open;
 mod filter;
+mod grpc;
 mod http;
 mod http2;
 mod impairment;
@@ -46,6 +51,7 @@ mod ipv6;
 mod lab;
 mod load;
 mod lossy;
+mod nghttp;
 mod relay;
 mod reload;
 mod routers;

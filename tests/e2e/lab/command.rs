@@ -24,6 +24,15 @@ pub(crate) fn wait_until(seconds: u32, what: &str, mut condition: impl FnMut() -
     }
 }
 
+/// A program of `tests/peers`, which `make deps` installs.
+#[track_caller]
+pub(crate) fn peer(name: &str) -> String {
+    let target = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".to_owned());
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(target).join("peers").join(name);
+    assert!(path.exists(), "{} is missing: make deps", path.display());
+    path.to_str().expect("a path in UTF-8").to_owned()
+}
+
 /// A program that ran to its end.
 #[derive(Debug)]
 pub(crate) struct Finished {

@@ -4,6 +4,7 @@ mod backend;
 mod client;
 mod command;
 mod config;
+mod envoy;
 mod expert;
 mod frames;
 mod namespace;
@@ -13,8 +14,9 @@ mod sluice;
 
 pub(crate) use backend::{Backend, respond};
 pub(crate) use client::Client;
-pub(crate) use command::{Spawned, wait_until};
+pub(crate) use command::{Spawned, peer, wait_until};
 pub(crate) use config::{core, tap_config, with_cores};
+pub(crate) use envoy::Envoy;
 pub(crate) use expert::{Capture, Expertise};
 pub(crate) use frames::{Frame, Mac};
 pub(crate) use namespace::Lab;
