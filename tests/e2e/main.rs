@@ -5,7 +5,7 @@
 //!   lab/         what a test stands on: a network namespace, bounded commands, Sluice as a process,
 //!                scripted backends, a client that sends any bytes, nginx, capture files
 //!   http.rs      requests over a TAP, with the kernel as client and backend      relay.rs  protocol = "tcp"
-//!   http2.rs     HTTP/2 on either side, and between the versions
+//!   http2.rs     HTTP/2 on either side, and between the versions                tunnels.rs  WebSockets, CONNECT
 //!   envoy.rs     Envoy on either side, over HTTP/2    nghttp.rs  its priorities, trailers and copies
 //!   grpc.rs      grpc-python through Sluice, and through Envoy, Sluice and Envoy
 //!   load.rs      many requests, many connections, large bodies                   workers.rs  two cores
@@ -56,6 +56,7 @@ mod relay;
 mod reload;
 mod routers;
 mod start;
+mod tunnels;
 mod twin;
 mod udp;
 mod upstream;

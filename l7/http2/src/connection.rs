@@ -200,6 +200,14 @@ impl Http2 {
         }
     }
 
+    /// Client role: whether the server takes extended CONNECT (RFC 8441). None: it has not said what
+    /// it takes, and may not be asked yet.
+    #[must_use]
+    pub fn takes_protocols(&self) -> Option<bool> {
+        let said = !matches!(self.reading, Reading::Preface | Reading::Frame { first: true });
+        said.then_some(self.peer.connect_protocol)
+    }
+
     /// Bytes of memory that the connection holds, all in all.
     #[must_use]
     pub fn memory(&self) -> usize {
@@ -274,8 +282,9 @@ impl Http2 {
         done
     }
 
-    /// What each side says first (RFC 9113, 3.4).
-    pub(crate) fn start(&mut self, cx: &mut CodecContext<'_>) {
+    /// Writes what each side says first (RFC 9113, 3.4), if that has not been said. A client does so by
+    /// itself with its first request.
+    pub fn start(&mut self, cx: &mut CodecContext<'_>) {
         if self.started {
             return;
         }

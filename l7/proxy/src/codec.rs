@@ -1,6 +1,6 @@
 //! The codec of a session: an enum, so that the hot path has no virtual call.
 
-use sluice_base::Instant;
+use sluice_base::{Instant, SlabKey};
 use sluice_buf::Chain;
 use sluice_l7_core::{Codec, StreamId};
 use sluice_l7_http1::Http1;
@@ -45,6 +45,8 @@ pub(crate) struct Multiplexed {
     pub(crate) trim_at: Instant,
     /// Bytes of window beyond those of every connection.
     pub(crate) granted: u32,
+    /// The first request that waits for the endpoint's settings, or the name of nothing.
+    pub(crate) awaiting: SlabKey,
     /// The stack takes no bytes now.
     pub(crate) held: bool,
     /// On the list of connections to be settled at the end of the call.
@@ -61,6 +63,7 @@ impl Default for Multiplexed {
             requests_left: u32::MAX,
             trim_at: never,
             granted: 0,
+            awaiting: SlabKey::NONE,
             held: false,
             touched: false,
         }

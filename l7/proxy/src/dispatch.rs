@@ -15,6 +15,7 @@ use crate::retry::Failure;
 use crate::sessions::{NO_SESSION, Upstream};
 use crate::tunnel::Tunnel;
 use crate::verbs::Verb;
+use crate::websocket;
 
 /// The balancer's choice for an exchange.
 struct Picked {
@@ -24,6 +25,8 @@ struct Picked {
     http2: bool,
     /// The request has not been sent there.
     untried: bool,
+    /// It is for HTTP/2 and asks in the words of HTTP/1.1 to speak something else.
+    upgrades: bool,
     cluster: ClusterId,
     endpoint: EndpointId,
     address: SocketAddr,
@@ -34,7 +37,10 @@ impl Proxy {
     /// else it waits.
     pub(crate) fn dispatch(&mut self, key: ExchangeKey, fresh: bool) {
         let Some(picked) = self.pick(key) else { return };
-        let Picked { http, http2, untried, cluster, endpoint, address } = picked;
+        let Picked { http, http2, untried, upgrades, cluster, endpoint, address } = picked;
+        if upgrades && !self.begin_upgrade(key) {
+            return;
+        }
         // One that carries others as well is known to work, if it did not fail this very request.
         if http && (!fresh || (http2 && untried)) {
             let idle = self.pools.idle_at(endpoint, http2);
@@ -95,14 +101,14 @@ impl Proxy {
             && match compiled.http {
                 HttpVersion::Http11 => false,
                 HttpVersion::Http2 => true,
+                // Whoever speaks both takes WebSockets in HTTP/1.1 for certain.
                 HttpVersion::Same => {
                     exchange.tunnel == Tunnel::No && self.is_multiplexed(exchange.downstream)
                 }
             };
-        if http2 && exchange.tunnel != Tunnel::No {
-            self.reply(key, Reply::NO_TUNNEL);
-            return None;
-        }
+        let upgrades = http2
+            && exchange.tunnel == Tunnel::No
+            && exchange.head.as_ref().is_some_and(|head| head.is_upgrade());
         let idle_to_check = self.pools.sync(cluster, compiled);
         let tried = exchange.tried.as_slice();
         let picked = compiled.endpoints.pick(&mut self.load, &mut self.rng, tried);
@@ -110,6 +116,7 @@ impl Proxy {
             http,
             http2,
             untried: !tried.contains(&endpoint.id),
+            upgrades,
             cluster,
             endpoint: endpoint.id,
             address: endpoint.address,
@@ -218,6 +225,12 @@ impl Proxy {
             self.send_request(key, conn);
             return;
         }
+        if matches!(exchange.tunnel, Tunnel::Asked(_)) {
+            if self.word_tunnel(key, conn) {
+                self.send_request(key, conn);
+            }
+            return;
+        }
         let Some(session) = self.sessions.get_mut(conn) else { return };
         let Some(&Upstream { cluster, endpoint, remote, .. }) = session.upstream() else { return };
         let Some(stream) = session.codec.open_stream() else {
@@ -259,8 +272,10 @@ impl Proxy {
         }
         let (more, downstream) = (!exchange.request_ended, exchange.downstream);
         let multiplexed = session.codec.is_multiplexed();
-        if exchange.tunnel == Tunnel::Asked {
+        if let Tunnel::Worded(form) = exchange.tunnel {
             // What the client says to the other end waits until there is one.
+            exchange.tunnel = Tunnel::Asked(form);
+            exchange.head.as_deref_mut().map(websocket::ask_by_get);
         } else if written.is_ok() && exchange.has_early_parts() {
             written = self.send_early_parts(key);
         } else if written.is_ok() && !more {

@@ -11,6 +11,9 @@ impl Proxy {
     pub(crate) fn complete(&mut self, key: ExchangeKey) {
         let Some(exchange) = self.exchanges.get(key) else { return };
         let whole = exchange.request_ended && exchange.request_forwarded;
+        if !whole && exchange.tunnel.is_open() {
+            return self.tunnel_half_over(key);
+        }
         let conn = exchange.downstream;
         if let Some(state) = exchange.cluster().and_then(|id| self.pools.cluster(id)) {
             state.counters.upstream_rq_completed.increment();
@@ -46,6 +49,9 @@ impl Proxy {
         let why = if exchange.call.is_over(self.wires.now) {
             // Which its caller, whose time is over as well, takes for the deadline.
             ResetReason::Cancelled
+        } else if exchange.tunnel.is_open() && flags.contains(ResponseFlags::UPSTREAM_TERMINATION) {
+            // RFC 9113, 8.5: as if a TCP connection had failed.
+            ResetReason::ConnectError
         } else {
             ResetReason::Internal
         };
@@ -89,6 +95,7 @@ impl Proxy {
                     self.pools.dequeue(cluster, key, &mut self.exchanges);
                 }
             }
+            State::Settling(index) => self.unawait(key, index),
             State::Connecting(token) => {
                 exchange.state = State::Local;
                 // The connection itself goes on: the next request will be glad of it. If it has

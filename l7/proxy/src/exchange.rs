@@ -39,6 +39,8 @@ pub(crate) enum State {
     Queued,
     /// For the connection with this token.
     Connecting(u32),
+    /// For what the endpoint takes, on the connection in this slot.
+    Settling(u32),
     /// For the response.
     Sent,
     /// For the end of the response.
@@ -249,7 +251,7 @@ pub(crate) struct Exchange {
     pub(crate) head_at: Instant,
     pub(crate) request_bytes: u64,
     pub(crate) response_bytes: u64,
-    /// Neighbours in the pending queue.
+    /// Neighbours in the pending queue, or among those that wait for the same connection.
     pub(crate) queue_next: Option<ExchangeKey>,
     pub(crate) queue_prev: Option<ExchangeKey>,
 }
@@ -399,18 +401,16 @@ impl Exchange {
     #[inline]
     pub(crate) fn takes_request_body(&self) -> bool {
         match self.state {
-            State::Sent | State::Responding => {
-                !self.request_forwarded && self.tunnel != Tunnel::Asked
-            }
+            State::Sent | State::Responding => !self.request_forwarded && !self.tunnel.is_asked(),
             State::Relaying => true,
-            State::Local | State::Queued | State::Connecting(_) => false,
+            State::Local | State::Queued | State::Connecting(_) | State::Settling(_) => false,
         }
     }
 
     /// Whether there is an endpoint to come whom the request can be sent to.
     #[inline]
     pub(crate) fn waits_for_connection(&self) -> bool {
-        matches!(self.state, State::Queued | State::Connecting(_))
+        matches!(self.state, State::Queued | State::Connecting(_) | State::Settling(_))
     }
 
     /// What was sent of the request is not repeated any more.
@@ -425,7 +425,7 @@ impl Exchange {
     /// Whether what comes of the request is kept until there is somebody to send it to.
     #[inline]
     pub(crate) fn keeps_early_parts(&self) -> bool {
-        self.waits_for_connection() || self.tunnel == Tunnel::Asked
+        self.waits_for_connection() || self.tunnel.is_asked()
     }
 
     /// Whether parts of the request came before there was anybody to send them to.

@@ -59,6 +59,7 @@
 //! framing shows the cut it is closed, else reset (`ending`).
 
 mod address;
+mod awaiting;
 mod call;
 mod closing;
 mod codec;
@@ -89,6 +90,7 @@ mod responses;
 mod retry;
 mod routing;
 mod sessions;
+mod sha1;
 mod snapshot;
 mod sweep;
 mod timers;
@@ -96,6 +98,7 @@ mod tunnel;
 mod udp;
 mod upstream;
 mod verbs;
+mod websocket;
 mod wires;
 
 pub use counters::{

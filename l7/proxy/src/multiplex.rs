@@ -144,6 +144,9 @@ impl Proxy {
                 Err(error) => return self.multiplexed_broken(conn, error),
             }
         }
+        if listener.is_none() {
+            self.look_for_awaiting(conn);
+        }
         let Some(session) = self.sessions.get_mut(conn) else { return };
         if session.status.peer_closed && !session.status.queued {
             match session.handle_end_of_input(&mut self.wires) {
@@ -435,6 +438,7 @@ impl Proxy {
 
     /// An endpoint's connection is gone, with all that it carried.
     pub(crate) fn multiplexed_gone(&mut self, conn: ConnId, upstream: &Upstream) {
+        self.fail_awaiting(conn);
         let keys = self.exchanges_on(conn);
         self.forget(conn);
         if let Some(state) = self.pools.cluster(upstream.cluster) {

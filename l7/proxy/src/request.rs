@@ -11,7 +11,6 @@ use crate::multiplex::Side;
 use crate::plan::Plan;
 use crate::proxy::Proxy;
 use crate::responses::Reply;
-use crate::tunnel::Tunnel;
 
 impl Proxy {
     pub(crate) fn begin_request(
@@ -180,7 +179,7 @@ impl Proxy {
             let upstream = exchange.upstream.filter(|_| exchange.takes_request_body());
             exchange.request_forwarded = upstream.is_some();
             self.exchange_timers.set_earlier(key.index, exchange.route_deadline);
-            if exchange.tunnel == Tunnel::Open {
+            if exchange.tunnel.is_open() {
                 self.end_tunnel(key);
             } else if let Some(upstream) = upstream
                 && let Some(session) = self.sessions.get_mut(upstream.conn)

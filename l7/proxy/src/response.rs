@@ -237,7 +237,7 @@ impl Proxy {
             }
             self.note_status(key, &head);
         }
-        let asked = self.exchanges.get(key).is_some_and(|it| it.tunnel == Tunnel::Asked);
+        let asked = self.exchanges.get(key).is_some_and(|it| it.tunnel.is_asked());
         if asked && !self.tunnel_answered(key, &mut head) {
             self.wires.put_head(head);
             return;
@@ -283,10 +283,10 @@ impl Proxy {
             }
             exchange.invariants();
         }
-        if upgraded {
+        if asked && self.exchanges.get(key).is_some_and(|it| it.tunnel == Tunnel::Open) {
+            self.tunnel_opened(key, body.is_none());
+        } else if upgraded {
             self.upgrade(key);
-        } else if asked && self.exchanges.get(key).is_some_and(|it| it.tunnel == Tunnel::Open) {
-            self.tunnel_opened(key);
         } else if body.is_none() {
             self.complete(key);
         }

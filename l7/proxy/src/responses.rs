@@ -33,6 +33,8 @@ macro_rules! replies {
 replies! {
     /// The path is none (RFC 3986), or leaves the root.
     BAD_PATH = 400, DOWNSTREAM_PROTOCOL_ERROR, "";
+    /// A WebSocket is asked for without a key.
+    BAD_WEBSOCKET = 400, DOWNSTREAM_PROTOCOL_ERROR, "";
     /// No virtual host, or none of its routes.
     NO_ROUTE = 404, NO_ROUTE, "";
     /// The head did not arrive in time.
@@ -43,6 +45,8 @@ replies! {
     BODY_TOO_LARGE = 413, NONE, "Payload Too Large";
     /// A tunnel through one stream of many, which there is none for.
     NO_TUNNEL = 501, NONE, "";
+    /// The endpoint has not said that it takes extended CONNECT (RFC 8441, 3).
+    NO_WEBSOCKET = 501, NONE, "the endpoint takes no WebSockets in HTTP/2";
     /// The endpoint does not speak HTTP.
     UPSTREAM_GARBAGE = 502, UPSTREAM_PROTOCOL_ERROR,
         "upstream connect error or disconnect/reset before headers. reset reason: protocol error";

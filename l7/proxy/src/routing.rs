@@ -1,7 +1,7 @@
 //! From a request head to a route, and what filters and the route do to the heads.
 
 use sluice_config_model::Scheme;
-use sluice_l7_core::{BodyLength, Head, Method, NameId};
+use sluice_l7_core::{BodyLength, Head, Method, NameId, Span};
 use sluice_l7_filter::{FilterContext, FilterResult};
 use sluice_l7_route::{Action, Path};
 
@@ -9,7 +9,8 @@ use crate::call::is_call;
 use crate::exchange::ExchangeKey;
 use crate::proxy::Proxy;
 use crate::responses::{Reply, ReplyParts};
-use crate::tunnel::{self, Tunnel};
+use crate::tunnel::{Form, Tunnel};
+use crate::websocket;
 
 /// What becomes of a request.
 enum Decision {
@@ -28,7 +29,7 @@ impl Proxy {
         let Some(exchange) = self.exchanges.get_mut(key) else { return };
         let listener = exchange.plan.listener;
         if matches!(decision, Decision::Forward) {
-            if exchange.request_ended {
+            if exchange.request_ended || exchange.tunnel.is_asked() {
                 exchange.await_response(exchange.started);
             } else {
                 exchange.route_deadline = exchange.call.deadline();
@@ -101,10 +102,11 @@ impl Proxy {
         {
             let state = self.listeners.get(exchange.plan.listener.index()).and_then(Option::as_ref);
             let allowed = state.is_some_and(|state| state.http2.config.connect_protocol);
-            if !allowed || !tunnel::begin(head, &mut self.rng) {
+            if !allowed || !websocket::begin(head) {
                 return Decision::Reply(Reply::NO_TUNNEL);
             }
-            (exchange.body, exchange.tunnel) = (BodyLength::None, Tunnel::Asked);
+            exchange.body = BodyLength::None;
+            exchange.tunnel = Tunnel::Asked(Form::WebSocket { accept: Span::EMPTY });
         }
         let Ok(path_len) = Path::normalize_len(head, &mut self.scratch) else {
             return Decision::Reply(Reply::BAD_PATH);

@@ -1,22 +1,28 @@
-//! WebSockets through one stream of HTTP/2 (RFC 8441), to endpoints that speak HTTP/1.1.
+//! Exchanges that become tunnels: WebSockets, where one of the two connections speaks HTTP/2.
 //!
 //! ```text
-//!   CONNECT, :protocol = websocket --> GET, Upgrade: websocket, a key of ours
-//!                              200 <-- 101
-//!                             DATA <-> bytes
-//!                       END_STREAM <-> FIN
+//!                           client             Sluice               endpoint
+//!   CONNECT, :protocol = websocket --> 2 -- GET, Upgrade --> 1 --> GET, Upgrade: websocket
+//!          GET, Upgrade: websocket --> 1 --              --> 2 --> CONNECT, :protocol = websocket
+//!                         200, 101 <--                       <-- 101, 200
+//!                            bytes <-> as the body of request and response <-> bytes
+//!                  END_STREAM, FIN <-> each direction by itself            <-> FIN, END_STREAM
 //! ```
 //!
-//! The stream stays an exchange whose two bodies end when they end: windows, timeouts and counters
-//! are those of any other.
+//! Routes and filters see the GET that HTTP/1.1 has for it; what it is said with is decided when the
+//! connection to the endpoint is known ([`websocket`](crate::websocket)). A tunnel stays an exchange whose two bodies end
+//! when they end: windows, timeouts and counters are those of any other. Only between two
+//! connections of HTTP/1.1 it becomes a [relay](crate::relay).
 
-use sluice_base::Rng;
-use sluice_l7_core::{Head, Method, NameId, Span, Start};
+use sluice_base::{ConnId, Instant};
+use sluice_l7_core::{Head, Span, StreamId};
 
 use crate::exchange::{ExchangeKey, State};
 use crate::proxy::Proxy;
+use crate::responses::Reply;
 use crate::retry::Failure;
 use crate::verbs::Verb;
+use crate::websocket;
 
 /// How far an exchange is with becoming a tunnel.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -24,93 +30,126 @@ pub(crate) enum Tunnel {
     /// It does not.
     No,
     /// The endpoint has been asked, or will be: what the client says already waits.
-    Asked,
+    Asked(Form),
+    /// The same, while the request is being written in the words of its connection.
+    Worded(Form),
     /// It is one.
     Open,
+    /// It is one, and the endpoint says nothing more.
+    Answered,
 }
 
-/// What is spoken through it.
-const PROTOCOL: &[u8] = b"websocket";
-const KEY: &[u8] = b"sec-websocket-key";
-const ACCEPT: &[u8] = b"sec-websocket-accept";
-
-/// Turns an extended CONNECT into the request that HTTP/1.1 has for it; false: it asks for something
-/// else.
-pub(crate) fn begin(head: &mut Head, rng: &mut Rng) -> bool {
-    let Start::Request { path, authority, scheme, .. } = *head.start() else { return false };
-    if head.protocol() != PROTOCOL {
-        return false;
-    }
-    let (method, protocol) = (Method::Get, Span::EMPTY);
-    let start =
-        Start::Request { method, method_text: Span::EMPTY, path, authority, scheme, protocol };
-    let version = head.version();
-    head.set_start(start, version);
-    head.set_upgrade(true);
-    head.remove(NameId::CONTENT_LENGTH);
-    head.set(NameId::UPGRADE, PROTOCOL);
-    let mut bytes = [0; 16];
-    bytes[..8].copy_from_slice(&rng.next_u64().to_be_bytes());
-    bytes[8..].copy_from_slice(&rng.next_u64().to_be_bytes());
-    head.set(KEY, &base64(&bytes));
-    true
+/// What was asked for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Form {
+    /// A WebSocket (RFC 6455, RFC 8441).
+    WebSocket {
+        /// What a client of HTTP/1.1 expects in answer to its key: text of the request's head.
+        accept: Span,
+    },
 }
 
-/// 16 bytes as text (RFC 4648, 4).
-fn base64(bytes: &[u8; 16]) -> [u8; 24] {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = [b'='; 24];
-    for (three, four) in bytes.chunks(3).zip(text.chunks_mut(4)) {
-        let byte = |at: usize| u32::from(three.get(at).copied().unwrap_or(0));
-        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
-        // As many digits as there are bytes, and one.
-        for (at, digit) in four.iter_mut().enumerate().take(three.len() + 1) {
-            *digit = DIGITS[(bits >> (18 - 6 * at) & 63) as usize];
-        }
+impl Tunnel {
+    /// Whether the endpoint has been asked, or will be.
+    #[inline]
+    pub(crate) fn is_asked(self) -> bool {
+        matches!(self, Self::Asked(_) | Self::Worded(_))
     }
-    text
+
+    /// Whether bytes go through it.
+    #[inline]
+    pub(crate) fn is_open(self) -> bool {
+        matches!(self, Self::Open | Self::Answered)
+    }
 }
 
 impl Proxy {
+    /// A request of HTTP/1.1 asks to speak something else, and goes to an endpoint of HTTP/2, which
+    /// knows of nothing but WebSockets. False: it has been answered.
+    #[cold]
+    pub(crate) fn begin_upgrade(&mut self, key: ExchangeKey) -> bool {
+        let Some(exchange) = self.exchanges.get_mut(key) else { return false };
+        let Some(head) = exchange.head.as_deref_mut() else { return false };
+        // RFC 9110, 7.8: what is not understood may be ignored.
+        if !websocket::is_asked(head) || !exchange.body.is_none() {
+            return true;
+        }
+        let Some(accept) = websocket::accept_of(head) else {
+            self.reply(key, Reply::BAD_WEBSOCKET);
+            return false;
+        };
+        exchange.tunnel = Tunnel::Asked(Form::WebSocket { accept });
+        true
+    }
+
     /// The endpoint has answered who asked for a tunnel. False: that was no answer to it, and the
     /// exchange has failed.
     pub(crate) fn tunnel_answered(&mut self, key: ExchangeKey, head: &mut Head) -> bool {
         let Some(exchange) = self.exchanges.get_mut(key) else { return false };
-        match head.status() {
-            101 => {
-                exchange.tunnel = Tunnel::Open;
-                let listener = exchange.plan.listener;
-                head.set_status(200);
-                head.remove(NameId::UPGRADE);
-                head.remove(ACCEPT);
-                if let Some(state) = self.listener(listener) {
-                    state.counters.downstream_cx_upgrades_total.increment();
-                }
-                true
+        let Tunnel::Asked(Form::WebSocket { accept }) = exchange.tunnel else { return true };
+        let Some(upstream) = exchange.upstream else { return false };
+        let to_one = self.sessions.get(exchange.downstream);
+        let to_one = to_one.is_none_or(|session| !session.codec.is_multiplexed());
+        let from = self.sessions.get_mut(upstream.conn).filter(|it| it.codec.is_multiplexed());
+        match (head.status(), from) {
+            (101, None) => websocket::answer_to_two(head),
+            (200..300, Some(_)) if to_one => {
+                let accept = exchange.head.as_ref().map_or(&[][..], |asked| asked.text(accept));
+                websocket::answer_to_one(head, accept);
             }
+            (200..300, Some(_)) => {}
             // To the client it would mean that there is one.
-            200..300 => {
+            (200..300, None) => {
                 self.release_upstream(key, false);
                 self.fail_upstream(key, Failure::Protocol);
-                false
+                return false;
             }
-            _ => {
+            (_, from) => {
                 exchange.tunnel = Tunnel::No;
                 exchange.request_forwarded = true;
-                true
+                if let Some(session) = from {
+                    // Its stream waits for bytes that will not come.
+                    let _over = session.encode_end(upstream.stream, None, &mut self.wires);
+                    self.touch_output(upstream.conn);
+                }
+                return true;
             }
         }
+        exchange.tunnel = Tunnel::Open;
+        let listener = exchange.plan.listener;
+        if let Some(state) = self.listener(listener) {
+            state.counters.downstream_cx_upgrades_total.increment();
+        }
+        true
     }
 
-    /// The tunnel is open: what the client said before goes first.
-    pub(crate) fn tunnel_opened(&mut self, key: ExchangeKey) {
+    /// The tunnel is open: what the client said before goes first. `answered`: the endpoint has
+    /// said all already.
+    pub(crate) fn tunnel_opened(&mut self, key: ExchangeKey, answered: bool) {
         let Some(exchange) = self.exchanges.get_mut(key) else { return };
+        let client = exchange.downstream;
+        // Limits of a request's body and time are not those of a tunnel.
+        exchange.plan.body_max = u64::MAX;
+        exchange.route_deadline = Instant::NEVER;
         let early = std::mem::take(&mut exchange.early);
-        if !early.is_empty() && !self.forward_request_body(key, early) {
+        if !self.is_multiplexed(client) {
+            // The GET was complete, and the tunnel begins behind it.
+            if let Some(exchange) = self.exchanges.get_mut(key) {
+                exchange.request_ended = false;
+            }
+            if let Some(session) = self.sessions.get_mut(client).filter(|_| answered) {
+                let _over = session.encode_end(StreamId::CONNECTION, None, &mut self.wires);
+            }
+            self.make_ready(client);
+        } else if !early.is_empty() && !self.forward_request_body(key, early) {
             return;
         }
+        self.touch_output(client);
         if self.exchanges.get(key).is_some_and(|exchange| exchange.request_ended) {
             self.end_tunnel(key);
+        }
+        if answered {
+            self.complete(key);
         }
     }
 
@@ -121,24 +160,36 @@ impl Proxy {
             return;
         };
         exchange.request_forwarded = true;
-        let conn = upstream.conn;
-        let Some(session) = self.sessions.get_mut(conn) else { return };
+        exchange.route_deadline = Instant::NEVER;
+        let is_over = exchange.tunnel == Tunnel::Answered;
+        let Some(session) = self.sessions.get_mut(upstream.conn) else { return };
         if session.encode_end(upstream.stream, None, &mut self.wires).is_err() {
             return self.fail_local(key);
         }
+        self.end_of_tunnel_written(upstream.conn);
+        if is_over {
+            self.complete(key);
+        }
+    }
+
+    /// The endpoint says nothing more, and the client has been told; it may go on.
+    pub(crate) fn tunnel_half_over(&mut self, key: ExchangeKey) {
+        let Some(exchange) = self.exchanges.get_mut(key) else { return };
+        exchange.tunnel = Tunnel::Answered;
+        let client = exchange.downstream;
+        self.end_of_tunnel_written(client);
+    }
+
+    /// One direction is over. Where a connection carries nothing else, a FIN says so.
+    fn end_of_tunnel_written(&mut self, conn: ConnId) {
+        if self.is_multiplexed(conn) {
+            return self.touch_output(conn);
+        }
+        let Some(session) = self.sessions.get_mut(conn) else { return };
         let already = std::mem::replace(&mut session.status.closed, true);
         self.flush(conn);
         if !already {
             self.wires.verbs.push_back(Verb::Close { conn });
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    /// RFC 6455, 1.3: the key of the example.
-    #[test]
-    fn a_key_as_text() {
-        assert_eq!(&super::base64(b"the sample nonce"), b"dGhlIHNhbXBsZSBub25jZQ==");
     }
 }

@@ -236,6 +236,7 @@ impl Proxy {
     /// Closes a connection that carries nothing: FIN, then it lingers.
     pub(crate) fn close_upstream(&mut self, conn: ConnId) {
         self.pools.unpark(conn, &mut self.sessions);
+        self.fail_awaiting(conn);
         let Some(session) = self.sessions.get_mut(conn) else { return };
         debug_assert!(session.exchange().is_none(), "an exchange ends before its connection");
         let Some(upstream) = session.upstream().copied() else { return };

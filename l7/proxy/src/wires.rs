@@ -235,6 +235,13 @@ impl Session {
         coded!(@call coded, wires, limits, |coded, cx| coded.codec.say_goodbye(cx));
     }
 
+    /// Says what comes before the first request.
+    pub(crate) fn start(&mut self, wires: &mut Wires) {
+        let SessionCodec::Http2(coded) = &mut self.codec else { return };
+        let limits = &wires.response_limits;
+        coded!(@call coded, wires, limits, |coded, cx| coded.codec.start(cx));
+    }
+
     /// Lets the windows of a connection grow.
     pub(crate) fn grant_window(&mut self, bytes: u32, wires: &mut Wires) {
         let SessionCodec::Http2(coded) = &mut self.codec else { return };

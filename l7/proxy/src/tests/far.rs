@@ -91,6 +91,8 @@ pub(crate) struct Far {
     /// Streams whose body bytes are not credited.
     pub(crate) stalled: BTreeSet<StreamId>,
     pub(crate) goaway: bool,
+    /// What extended CONNECTs asked for.
+    pub(crate) protocols: Vec<String>,
     pub(super) ended: bool,
 }
 
@@ -119,6 +121,7 @@ impl Far {
             messages: BTreeMap::new(),
             stalled: BTreeSet::new(),
             goaway: false,
+            protocols: Vec::new(),
             ended: false,
         }
     }
@@ -145,6 +148,9 @@ impl Far {
     fn hear(&mut self, event: Event, world: &World) {
         match event {
             Event::Head { stream, head, body } => {
+                if !head.protocol().is_empty() {
+                    self.protocols.push(text(head.protocol()));
+                }
                 let message = self.message(stream);
                 assert!(message.start.is_empty(), "one head: {message:?}, then {head:?}");
                 message.start = match head.status() {
@@ -225,7 +231,18 @@ impl Far {
         }
         let stream = &world.streams[at];
         let (fin, dead) = (stream.fin, stream.dead);
-        if fin || dead {
+        // Of a tunnel, a FIN ends one direction.
+        let half = fin && !dead && {
+            let codec = self.machine.codec();
+            codec.is_upgraded() && !codec.must_close()
+        };
+        if half {
+            while let Ok(Some(event)) =
+                self.lend(world, |codec, _, cx| codec.handle_end_of_input(cx))
+            {
+                self.hear(event, world);
+            }
+        } else if fin || dead {
             worked = true;
             while !stream.aborted
                 && let Ok(Some(event)) =
@@ -245,7 +262,8 @@ impl Far {
                 }
             }
         }
-        let closes = fin || (self.role == Role::Server && self.machine.codec().must_close());
+        let closes =
+            (fin && !half) || (self.role == Role::Server && self.machine.codec().must_close());
         if closes && !world.streams[at].we_fin && !world.streams[at].dead {
             world.fin(at);
             worked = true;

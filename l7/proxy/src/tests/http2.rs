@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use sluice_config_model::{Cluster, Config, Http2Settings, HttpVersion};
-use sluice_l7_core::{BodyLength, Method, ResetReason, Scheme, Span, Start};
+use sluice_l7_core::{BodyLength, Method};
 use sluice_l7_http2::frame::PREFACE;
 
-use super::far::{Ended, Place, Version};
+use super::far::{Ended, Version};
 use super::net::Net;
 use super::world::{Behaviour, World, endpoint, routes, web};
 use crate::StreamEvent;
@@ -227,114 +227,4 @@ fn who_waited_in_vain_tries_another_endpoint() {
     assert_eq!(world.upstreams().len(), 2, "and no other");
     assert_eq!(world.cluster_counters().upstream_rq_active.value(), 8, "{asked}");
     world.census();
-}
-
-const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
-                      sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
-
-/// A client of HTTP/2 that has asked for a WebSocket, and the connection on which HTTP/1.1 is.
-fn websocket(change: impl FnOnce(&mut Config)) -> (Net, Place, Option<usize>) {
-    let mut net = Net::with(One, |config| {
-        web(config).allow_connect = true;
-        change(config);
-    });
-    net.raw_from = 0;
-    let client = net.client(Two);
-    net.settle();
-    let place = net.ask_as(client, |own| {
-        let [path, authority, protocol] =
-            [&b"/chat"[..], b"example.com", b"websocket"].map(|text| own.add_text(text));
-        let (method, method_text, scheme) = (Method::Connect, Span::EMPTY, Scheme::Http);
-        let start = Start::Request { method, method_text, path, authority, scheme, protocol };
-        own.set_start(start, sluice_l7_core::Version::Http2);
-        own.append("sec-websocket-version", b"13");
-        own.append("sec-websocket-protocol", b"chat");
-    });
-    let upstream = net.world.upstreams().last().copied();
-    (net, place, upstream)
-}
-
-#[test]
-fn a_websocket_through_a_stream() {
-    for early in [false, true] {
-        let (mut net, place, upstream) = websocket(|_| {});
-        let upstream = upstream.expect("a connection to an endpoint");
-        let head = net.world.take(upstream);
-        assert!(head.starts_with("GET /chat HTTP/1.1\r\n"), "{head}");
-        for line in ["host: example.com", "upgrade: websocket", "connection: upgrade"] {
-            assert!(head.to_lowercase().contains(&format!("\r\n{line}\r\n")), "{line}: {head}");
-        }
-        assert!(head.contains("sec-websocket-version: 13\r\n"), "{head}");
-        let key = head.split("sec-websocket-key: ").nth(1).expect("a key of ours");
-        assert_eq!(key.find("==\r\n"), Some(22), "{key}");
-        if early {
-            net.body(place, b"first");
-            assert_eq!(net.world.take(upstream), "", "nobody speaks WebSocket yet");
-        }
-        net.say(upstream, SWITCH.as_bytes());
-        assert_eq!(net.seen(place).start, "200");
-        for name in ["upgrade", "connection", "sec-websocket-accept"] {
-            assert_eq!(net.seen(place).field(name), None);
-        }
-        net.body(place, b"hello");
-        let said = net.world.take(upstream);
-        assert_eq!(said, if early { "firsthello" } else { "hello" });
-        net.say(upstream, b"and you");
-        assert_eq!(net.seen(place).body, b"and you");
-        assert_eq!(net.world.listener_counters().downstream_cx_upgrades_total.value(), 1);
-        // Either side says goodbye.
-        if early {
-            net.end(place, &[]);
-            assert!(net.world.streams[upstream].fin);
-            net.say(upstream, b"bye");
-            net.world.fin(upstream);
-            net.settle();
-            assert_eq!(net.outcome(place), "200 Whole");
-            assert_eq!(net.seen(place).body, b"and youbye");
-        } else {
-            net.world.fin(upstream);
-            net.settle();
-            assert_eq!(net.outcome(place), "200 Whole");
-        }
-        net.census();
-    }
-}
-
-#[test]
-fn a_websocket_that_does_not_come_about() {
-    // Refused, misunderstood, nobody there who could.
-    let (mut net, place, upstream) = websocket(|_| {});
-    let upstream = upstream.expect("a connection to an endpoint");
-    net.say(upstream, b"HTTP/1.1 403 Forbidden\r\ncontent-length: 2\r\n\r\nno");
-    assert_eq!((net.outcome(place).as_str(), &net.seen(place).body[..]), ("403 Whole", &b"no"[..]));
-    net.census();
-    let (mut net, place, upstream) = websocket(|_| {});
-    let upstream = upstream.expect("a connection to an endpoint");
-    net.say(upstream, b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhm");
-    assert_eq!(net.outcome(place), "502 Whole");
-    net.census();
-    let (net, place, upstream) = websocket(|config| config.clusters[0].http = HttpVersion::Http2);
-    assert_eq!((net.outcome(place).as_str(), upstream), ("501 Whole", None));
-    net.census();
-    let (net, _, upstream) = websocket(|config| config.clusters[0].http = HttpVersion::Same);
-    assert!(upstream.is_some(), "in HTTP/1.1");
-    net.census();
-}
-
-/// Who hangs up in the middle is heard on the other side, as what it is.
-#[test]
-fn a_websocket_that_is_cut() {
-    let (mut net, place, upstream) = websocket(|_| {});
-    let upstream = upstream.expect("a connection to an endpoint");
-    net.say(upstream, SWITCH.as_bytes());
-    net.reset(place, ResetReason::Cancelled);
-    assert!(net.world.streams[upstream].aborted);
-    net.census();
-    let (mut net, place, upstream) = websocket(|_| {});
-    let upstream = upstream.expect("a connection to an endpoint");
-    net.say(upstream, SWITCH.as_bytes());
-    net.world.reset(upstream);
-    net.settle();
-    assert!(matches!(net.seen(place).ended, Ended::Reset(_)), "{}", net.outcome(place));
-    net.census();
 }

@@ -19,6 +19,7 @@ mod requests;
 mod retries;
 mod routes;
 mod timeouts;
+mod tunnels;
 mod udp;
 mod versions;
 mod world;

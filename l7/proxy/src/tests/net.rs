@@ -118,7 +118,7 @@ impl Net {
         write(&mut head);
         let stream = self.lend(client, |codec, cx| {
             let stream = codec.open_stream().expect("the connection takes streams");
-            let body = BodyLength::UntilClose;
+            let body = if head.is_upgrade() { BodyLength::None } else { BodyLength::UntilClose };
             codec.encode_head(stream, &head, body, cx).expect("a request may be written");
             stream
         });
