@@ -85,8 +85,15 @@ fn walk(config: &Config, request: &Explain) -> Result<bool, Unclear> {
     for step in table.explain(&head, &path) {
         println!("  {step}");
     }
-    match table.find(&head, &path) {
+    let found = match head.method() {
+        Method::Connect => table.find_connect(&head),
+        _ => table.find(&head, &path),
+    };
+    match found {
         Ok(route) => {
+            if let Some(connect) = route.connect() {
+                println!("  connect = \"{}\"", connect.as_str());
+            }
             print_action(config, route, &head);
             Ok(true)
         }

@@ -35,6 +35,11 @@ const CASES: &[(&str, i32, &[&str])] = &[
     ("explain-direct", 0, &["explain", "-c", "FILE", "GET", "http://shop.example/ping"]),
     ("explain-weighted", 0, &["explain", "-c", "FILE", "POST", "http://shop.example/split"]),
     ("explain-tcp", 0, &["explain", "-c", "FILE", "--listener", "raw", "GET", "/"]),
+    (
+        "explain-connect",
+        0,
+        &["explain", "-c", "FILE", "--listener", "web", "CONNECT", "http://db.example:5432"],
+    ),
     ("explain-udp", 0, &["explain", "-c", "FILE", "GET", "udp://10.9.0.2:53"]),
     ("explain-no-host", 3, &["explain", "-c", "FILE", "GET", "http://other.example/"]),
     ("explain-no-route", 3, &["explain", "-c", "FILE", "DELETE", "http://api.example/only-get"]),

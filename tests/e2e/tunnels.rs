@@ -1,8 +1,8 @@
-//! Tunnels: WebSockets in every pair of versions, by hand on both sides.
+//! Tunnels: WebSockets in every pair of versions, by hand on both sides; CONNECT by curl and by hand.
 
 use std::io::{Read, Write};
 
-use crate::lab::{Backend, Client, Lab, Sluice, tap_config};
+use crate::lab::{Backend, Client, Lab, Sluice, respond, tap_config};
 
 const SITE: &str = r#"
 [[listener]]
@@ -16,6 +16,16 @@ prefix = "/one/"
 cluster = "one"
 [[listener.virtual_host.route]]
 prefix = "/two/"
+cluster = "two"
+[[listener.virtual_host]]
+domains = ["tcp.test"]
+[[listener.virtual_host.route]]
+connect = "terminate"
+cluster = "one"
+[[listener.virtual_host]]
+domains = ["two.test"]
+[[listener.virtual_host.route]]
+connect = "forward"
 cluster = "two"
 
 [[cluster]]
@@ -191,5 +201,75 @@ fn websockets_of_http1_reach_either_version() {
     }
     let metrics = sluice.metrics();
     assert_eq!(metrics.sum("envoy_http_downstream_cx_upgrades_total", &[]), 2);
+    sluice.stop();
+}
+
+/// A request through a tunnel, by curl: the proxy it asks is Sluice, the server is the cluster's.
+#[test]
+fn curl_goes_through_a_tunnel() {
+    let lab = Lab::new();
+    let site = SITE.replace("[\"10.9.0.1:8081\"]", "[\"10.9.0.1:8083\"]");
+    let sluice = Sluice::start(&lab, &tap_config(&site));
+    let _server = Backend::http("10.9.0.1:8083", |request, stream| {
+        let large = vec![b'x'; 3_000_000];
+        let body = if request.target == "/large" { &large[..] } else { b"through the tunnel" };
+        respond(stream, "200 OK", &[], body)
+    });
+    let proxied = ["-p", "-x", "http://10.9.0.2:80", "-o", "/dev/null"];
+    let said = |url: &str, what: &str| {
+        let more = ["-w", what, url];
+        lab.fetch(&[&proxied[..], &more[..]].concat())
+    };
+    let what = "%{http_connect} %{http_code} %{size_download}";
+    assert_eq!(said("http://tcp.test:99/a", what), "200 200 18");
+    assert_eq!(said("http://tcp.test:99/large", what), "200 200 3000000");
+    // Where no route for CONNECT leads, nobody gets to.
+    let refused = [&proxied[..], &["-w", "%{http_connect}", "http://10.9.0.1:8083/"]].concat();
+    let command = format!("curl -s {}", refused.join(" "));
+    assert_eq!(lab.run(20, &command).stdout, "404");
+    let metrics = sluice.metrics();
+    assert_eq!(metrics.sum("envoy_http_downstream_cx_upgrades_total", &[]), 2);
+    sluice.stop();
+}
+
+/// The same on a stream; and by CONNECT to an endpoint of HTTP/2.
+#[test]
+fn connect_on_a_stream() {
+    let lab = Lab::new();
+    let sluice = Sluice::start(&lab, &tap_config(SITE));
+    let _echo = Backend::raw("10.9.0.1:8081", |mut stream| {
+        let mut bytes = [0; 4_096];
+        while let Ok(count @ 1..) = stream.read(&mut bytes) {
+            let _gone = stream.write_all(&bytes[..count]);
+        }
+    });
+    let _two = two();
+    for authority in ["tcp.test:99", "two.test:99"] {
+        let mut client = Client::connect("10.9.0.2:80");
+        client.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+        client.send(SETTINGS);
+        let head = block(&[(":method", "CONNECT"), (":authority", authority)]);
+        // It names no scheme.
+        client.send(frame(1, 4, 1, &head[1..]));
+        client.send(frame(0, 0, 1, b"early"));
+        let mut heard = Vec::new();
+        let mut ended = false;
+        while !ended {
+            let header = client.read_exactly(9);
+            let payload = client.read_exactly(usize::from(header[1]) << 8 | usize::from(header[2]));
+            assert!(header[3] != 3 && header[3] != 7, "RST_STREAM or GOAWAY: {authority}");
+            if header[3] == 1 {
+                assert_eq!((header[4], payload[0]), (4, 0x88), "200, and it goes on: {authority}");
+            }
+            if header[3] == 0 {
+                heard.extend_from_slice(&payload);
+                ended = header[4] & 1 != 0;
+                if heard == b"early" {
+                    client.send(frame(0, 1, 1, b" and late"));
+                }
+            }
+        }
+        assert_eq!(heard, b"early and late", "{authority}");
+    }
     sluice.stop();
 }

@@ -42,9 +42,9 @@ pub use interface::{
 };
 pub use listener::{HttpListener, Listener, Protocol};
 pub use route::{
-    DirectResponse, DomainPattern, GrpcTimeout, HeaderMatch, HeaderValue, PathMatch, QueryMatch,
-    Redirect, RedirectPath, RetryOn, Route, RouteAction, RouteMatch, Scheme, StringMatch,
-    VirtualHost, WeightedCluster,
+    Connect, DirectResponse, DomainPattern, GrpcTimeout, HeaderMatch, HeaderValue, PathMatch,
+    QueryMatch, Redirect, RedirectPath, RetryOn, Route, RouteAction, RouteMatch, Scheme,
+    StringMatch, VirtualHost, WeightedCluster,
 };
 pub use rule::{IpNetwork, PortRange, Rule, RuleAction};
 pub use runtime::{Buffers, Hugepages, Idle, Runtime};

@@ -135,6 +135,29 @@ pub enum PathMatch {
     Prefix(String),
     /// The whole path matches this expression (compile it as `^(?:...)$`).
     Regex(String),
+    /// There is no path: the request is a CONNECT (RFC 9110, 9.3.6). No other condition takes one.
+    Connect(Connect),
+}
+
+/// What becomes of the tunnel that a CONNECT asks for. It leads to the route's cluster, whatever host
+/// the request names.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Connect {
+    /// It ends here: its bytes go to an endpoint by a TCP connection.
+    Terminate,
+    /// The endpoint, a proxy itself, is asked for it.
+    Forward,
+}
+
+impl Connect {
+    /// As configuration writes it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Terminate => "terminate",
+            Self::Forward => "forward",
+        }
+    }
 }
 
 /// A condition on a header field.

@@ -241,9 +241,18 @@ pub const ROUTE: Schema = Schema {
     title: "[[listener.virtual_host.route]]",
     keys: &[
         phrase("name", "name", "known by its position"),
-        phrase("path", "path", "one of `path`, `prefix`, `regex` is required"),
-        phrase("prefix", "path", "one of `path`, `prefix`, `regex` is required"),
-        phrase("regex", "regular expression", "one of `path`, `prefix`, `regex` is required"),
+        phrase("path", "path", "one of `path`, `prefix`, `regex`, `connect` is required"),
+        phrase("prefix", "path", "one of `path`, `prefix`, `regex`, `connect` is required"),
+        phrase(
+            "regex",
+            "regular expression",
+            "one of `path`, `prefix`, `regex`, `connect` is required",
+        ),
+        phrase(
+            "connect",
+            "\"terminate\" or \"forward\"",
+            "one of `path`, `prefix`, `regex`, `connect` is required",
+        ),
         phrase("method", "method", "any method"),
         value("headers", "list of matchers", "[]"),
         value("query", "list of matchers", "[]"),

@@ -61,6 +61,13 @@ impl Http1 {
         }
     }
 
+    /// A connection that is a tunnel from the start, as after a 2xx to CONNECT.
+    #[must_use]
+    pub fn tunnel(role: Role) -> Self {
+        let (receive, send) = (Receive::Tunnel, Send::Tunnel);
+        Self { receive, send, keep_alive: false, ..Self::new(role) }
+    }
+
     #[inline]
     pub(crate) fn stream(&self) -> StreamId {
         StreamId::new(self.number)

@@ -8,7 +8,7 @@ use crate::exchange::{ExchangeKey, State};
 use crate::proxy::Proxy;
 use crate::responses::Reply;
 use crate::retry::Failure;
-use crate::tunnel::Tunnel;
+use crate::tunnel::{Form, Tunnel};
 use crate::websocket;
 
 impl Proxy {
@@ -20,6 +20,10 @@ impl Proxy {
         let Some(session) = self.sessions.get_mut(conn) else { return false };
         let Tunnel::Asked(form) = exchange.tunnel else { return false };
         let Some(head) = exchange.head.as_deref_mut() else { return false };
+        if form == Form::Connect {
+            exchange.tunnel = Tunnel::Worded(form);
+            return true;
+        }
         let SessionCodec::Http2(coded) = &mut session.codec else {
             websocket::ask_one(head, &mut self.rng);
             exchange.tunnel = Tunnel::Worded(form);

@@ -108,11 +108,11 @@ impl Proxy {
                     self.abort_downstream(conn, flags);
                 }
             }
-            (_, Kind::Http) if head_sent => self.cut_downstream(key, flags),
-            (_, Kind::Http) if by_call => self.reply(key, Reply::CALL_DEADLINE),
-            (_, Kind::Http) if by_route => self.reply(key, Reply::UPSTREAM_TIMEOUT),
-            (_, Kind::Http) if request_ended => self.reply(key, Reply::RESPONSE_IDLE),
-            (_, Kind::Http) => self.reply(key, Reply::REQUEST_IDLE),
+            _ if head_sent => self.cut_downstream(key, flags),
+            _ if by_call => self.reply(key, Reply::CALL_DEADLINE),
+            _ if by_route => self.reply(key, Reply::UPSTREAM_TIMEOUT),
+            _ if request_ended => self.reply(key, Reply::RESPONSE_IDLE),
+            _ => self.reply(key, Reply::REQUEST_IDLE),
         }
     }
 }

@@ -129,7 +129,7 @@ impl Proxy {
         debug_assert!(exchange.upstream.is_none(), "the connection is let go before the exchange");
         exchange.flags = exchange.flags.with(flags);
         let (kind, status, listener) = (exchange.kind, exchange.status, exchange.plan.listener);
-        if kind == Kind::Http
+        if kind != Kind::Tcp
             && let Some(state) = self.listener(listener)
         {
             state.counters.downstream_rq_active.subtract(1);

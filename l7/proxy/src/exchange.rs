@@ -56,6 +56,8 @@ pub(crate) enum Kind {
     Http,
     /// Opaque bytes: until the endpoint is up.
     Tcp,
+    /// A CONNECT that ends here: a request whose answer is that a TCP connection is up.
+    Connect,
 }
 
 /// The upstream side of an exchange.

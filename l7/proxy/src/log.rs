@@ -222,7 +222,7 @@ impl Proxy {
         let mut record = AccessRecord::new(listener);
         record.start_time = self.wall_clock_origin + exchange.started.as_nanos();
         record.duration = now.nanos_since(exchange.started);
-        if exchange.kind == Kind::Http && exchange.head_at != Instant::NEVER {
+        if exchange.kind != Kind::Tcp && exchange.head_at != Instant::NEVER {
             record.upstream_service_time = Some(exchange.head_at.nanos_since(exchange.sent_at));
         }
         record.status = exchange.status;

@@ -217,7 +217,7 @@ impl Proxy {
         self.wires.put_head(head);
     }
 
-    fn response_head(
+    pub(crate) fn response_head(
         &mut self,
         conn: ConnId,
         key: ExchangeKey,

@@ -35,6 +35,8 @@ replies! {
     BAD_PATH = 400, DOWNSTREAM_PROTOCOL_ERROR, "";
     /// A WebSocket is asked for without a key.
     BAD_WEBSOCKET = 400, DOWNSTREAM_PROTOCOL_ERROR, "";
+    /// A CONNECT that names no port, or has a body.
+    BAD_CONNECT = 400, DOWNSTREAM_PROTOCOL_ERROR, "";
     /// No virtual host, or none of its routes.
     NO_ROUTE = 404, NO_ROUTE, "";
     /// The head did not arrive in time.
@@ -43,7 +45,7 @@ replies! {
     REQUEST_IDLE = 408, STREAM_IDLE_TIMEOUT, "stream timeout";
     /// Beyond the listener's `max_body`.
     BODY_TOO_LARGE = 413, NONE, "Payload Too Large";
-    /// A tunnel through one stream of many, which there is none for.
+    /// A tunnel that is not allowed, or for what is not known (RFC 9220, 3).
     NO_TUNNEL = 501, NONE, "";
     /// The endpoint has not said that it takes extended CONNECT (RFC 8441, 3).
     NO_WEBSOCKET = 501, NONE, "the endpoint takes no WebSockets in HTTP/2";

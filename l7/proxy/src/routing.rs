@@ -1,15 +1,15 @@
 //! From a request head to a route, and what filters and the route do to the heads.
 
-use sluice_config_model::Scheme;
+use sluice_config_model::{Connect, Scheme};
 use sluice_l7_core::{BodyLength, Head, Method, NameId, Span};
 use sluice_l7_filter::{FilterContext, FilterResult};
 use sluice_l7_route::{Action, Path};
 
 use crate::call::is_call;
-use crate::exchange::ExchangeKey;
+use crate::exchange::{ExchangeKey, Kind};
 use crate::proxy::Proxy;
 use crate::responses::{Reply, ReplyParts};
-use crate::tunnel::{Form, Tunnel};
+use crate::tunnel::{self, Form, Tunnel};
 use crate::websocket;
 
 /// What becomes of a request.
@@ -96,10 +96,8 @@ impl Proxy {
         {
             return Decision::Reply(Reply::BODY_TOO_LARGE);
         }
-        let session = |conn| self.sessions.get(conn);
-        if head.method() == Method::Connect
-            && session(exchange.downstream).is_some_and(|it| it.codec.is_multiplexed())
-        {
+        let mut connects = head.method() == Method::Connect;
+        if connects && !head.protocol().is_empty() {
             let state = self.listeners.get(exchange.plan.listener.index()).and_then(Option::as_ref);
             let allowed = state.is_some_and(|state| state.http2.config.connect_protocol);
             if !allowed || !websocket::begin(head) {
@@ -107,13 +105,25 @@ impl Proxy {
             }
             exchange.body = BodyLength::None;
             exchange.tunnel = Tunnel::Asked(Form::WebSocket { accept: Span::EMPTY });
+            connects = false;
+        } else if connects {
+            if !tunnel::is_connect(head, exchange.body) {
+                return Decision::Reply(Reply::BAD_CONNECT);
+            }
+            (exchange.body, exchange.tunnel) = (BodyLength::None, Tunnel::Asked(Form::Connect));
         }
         let Ok(path_len) = Path::normalize_len(head, &mut self.scratch) else {
             return Decision::Reply(Reply::BAD_PATH);
         };
-        let Ok(route) = listener.routes.find(head, &Path::with_len(head, path_len)) else {
+        let path = Path::with_len(head, path_len);
+        let routes = &listener.routes;
+        let found = if connects { routes.find_connect(head) } else { routes.find(head, &path) };
+        let Ok(route) = found else {
             return Decision::Reply(Reply::NO_ROUTE);
         };
+        if connects && route.connect() == Some(Connect::Terminate) {
+            exchange.kind = Kind::Connect;
+        }
         let plan = &mut exchange.plan;
         plan.route = Some(route.id);
         plan.virtual_host = Some(route.virtual_host);

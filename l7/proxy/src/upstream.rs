@@ -94,6 +94,7 @@ impl Proxy {
         let kind = waits.and_then(|key| self.exchanges.get(key)).map(|exchange| exchange.kind);
         match (waits, kind) {
             (Some(key), Some(Kind::Tcp)) => self.relay_connected(key, conn),
+            (Some(key), Some(Kind::Connect)) => self.tunnel_connected(key, conn),
             (waits, _) => {
                 let codec = self.sessions.http1(CodecRole::Client);
                 if let Some(session) = self.sessions.get_mut(conn) {

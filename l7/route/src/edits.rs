@@ -19,7 +19,7 @@ impl Matched {
     pub(crate) fn by(pattern: &PathPattern) -> Self {
         match pattern {
             PathPattern::Prefix(prefix) => Self::Prefix(prefix.len()),
-            PathPattern::Exact(_) | PathPattern::Regex(_) => Self::Whole,
+            PathPattern::Exact(_) | PathPattern::Regex(_) | PathPattern::Connect(_) => Self::Whole,
         }
     }
 
@@ -44,7 +44,7 @@ impl PrefixRewrite {
     pub(crate) fn compile(route: &Route, matched: Matched) -> Option<Self> {
         let with = route.prefix_rewrite.as_deref()?;
         debug_assert!(
-            !matches!(route.matcher.path, PathMatch::Regex(_)),
+            !matches!(route.matcher.path, PathMatch::Regex(_) | PathMatch::Connect(_)),
             "see Route::prefix_rewrite"
         );
         Some(Self { matched, with: with.as_bytes().into() })

@@ -1,6 +1,6 @@
 //! All conditions of a route together.
 
-use sluice_config_model::{PathMatch, RouteMatch};
+use sluice_config_model::{Connect, PathMatch, RouteMatch};
 use sluice_l7_core::{Head, Method, NameId};
 
 use crate::Path;
@@ -14,6 +14,8 @@ pub(crate) enum PathPattern {
     Exact(Box<[u8]>),
     Prefix(Box<[u8]>),
     Regex(Box<Regex>),
+    /// There is none: a CONNECT.
+    Connect(Connect),
 }
 
 /// A condition on the whole request.
@@ -56,6 +58,7 @@ impl Matcher {
             PathMatch::Exact(text) => PathPattern::Exact(normal(text)),
             PathMatch::Prefix(text) => PathPattern::Prefix(normal(text)),
             PathMatch::Regex(text) => PathPattern::Regex(Box::new(Regex::compile(text)?)),
+            PathMatch::Connect(connect) => PathPattern::Connect(*connect),
         };
         let headers = matcher.headers.iter().map(|header| {
             let (id, name) = (NameId::lookup(header.name.as_bytes()), header.name.as_bytes());
@@ -83,6 +86,7 @@ impl Matcher {
         let path_holds = match &self.path {
             PathPattern::Exact(_) | PathPattern::Prefix(_) => true,
             PathPattern::Regex(regex) => regex.is_match(path.path()),
+            PathPattern::Connect(_) => false,
         };
         path_holds && self.takes_besides_path(head, path)
     }
@@ -94,8 +98,15 @@ impl Matcher {
             PathPattern::Exact(exact) => *path.path() == **exact,
             PathPattern::Prefix(prefix) => path.path().starts_with(prefix),
             PathPattern::Regex(regex) => regex.is_match(path.path()),
+            PathPattern::Connect(_) => false,
         };
         path_holds && self.takes_besides_path(head, path)
+    }
+
+    /// Whether a CONNECT fulfils everything.
+    pub(crate) fn takes_connect(&self, head: &Head) -> bool {
+        matches!(self.path, PathPattern::Connect(_))
+            && self.takes_besides_path(head, &Path::of(head))
     }
 
     #[inline]
@@ -108,7 +119,10 @@ impl Matcher {
     /// The first condition that does not hold, by the definition: no index is asked.
     pub(crate) fn mismatch(&self, head: &Head, path: &Path<'_>) -> Option<Mismatch> {
         let text = path.path();
+        let connect = head.method() == Method::Connect;
         let path_holds = match &self.path {
+            PathPattern::Connect(_) => connect,
+            _ if connect => false,
             PathPattern::Exact(exact) => *text == **exact,
             PathPattern::Prefix(prefix) => text.starts_with(prefix),
             PathPattern::Regex(regex) => regex.is_match(text),
@@ -230,6 +244,7 @@ impl std::fmt::Display for PathPattern {
             Self::Exact(text) => write!(f, "is \"{}\"", text.escape_ascii()),
             Self::Prefix(text) => write!(f, "begins with \"{}\"", text.escape_ascii()),
             Self::Regex(regex) => write!(f, "matches \"{}\"", regex.text()),
+            Self::Connect(_) => f.write_str("is none (CONNECT)"),
         }
     }
 }

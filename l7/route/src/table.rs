@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use sluice_base::{RouteId, VirtualHostId};
-use sluice_config_model::{DomainPattern, GrpcTimeout, HttpListener, RetryOn, Route};
+use sluice_config_model::{Connect, DomainPattern, GrpcTimeout, HttpListener, RetryOn, Route};
 use sluice_l7_core::{Head, HeaderEdits};
 
 use crate::byte_map::ByteMap;
@@ -44,6 +44,8 @@ pub struct VirtualHost {
     exact: ByteMap,
     exact_lists: Box<[Box<[u32]>]>,
     prefixes: PrefixTrie,
+    /// Routes for CONNECT, by index.
+    connect: Box<[u32]>,
 }
 
 /// A route: which requests it takes is hidden, what it does with them is for the proxy.
@@ -107,6 +109,16 @@ impl RouteTable {
         host.find(head, path).ok_or(NoMatch::NoRoute)
     }
 
+    /// The route of a CONNECT, which has no path.
+    ///
+    /// # Errors
+    /// [`NoMatch`]: answer 404.
+    pub fn find_connect(&self, head: &Head) -> Result<&CompiledRoute, NoMatch> {
+        let host = self.virtual_host(head.authority()).ok_or(NoMatch::NoVirtualHost)?;
+        let routes = host.connect.iter().map(|index| &host.routes[*index as usize]);
+        routes.into_iter().find(|route| route.matcher.takes_connect(head)).ok_or(NoMatch::NoRoute)
+    }
+
     /// The virtual host that answers for an authority (host, perhaps with a port).
     #[inline]
     #[must_use]
@@ -125,15 +137,18 @@ impl VirtualHost {
     fn compile(host: &sluice_config_model::VirtualHost) -> Result<Self, CompileError> {
         let mut routes = Vec::with_capacity(host.routes.len());
         let (mut exact, mut prefixes) = (BTreeMap::new(), BTreeMap::new());
+        let mut connect = Vec::new();
         for (index, route) in host.routes.iter().enumerate() {
             let route = CompiledRoute::compile(host, index, route)?;
-            let (lists, key) = match &route.matcher.path {
-                PathPattern::Exact(path) => (&mut exact, &path[..]),
-                PathPattern::Prefix(prefix) => (&mut prefixes, &prefix[..]),
-                PathPattern::Regex(regex) => (&mut prefixes, regex.prefix()),
+            let enter = |lists: &mut BTreeMap<Vec<u8>, Vec<u32>>, key: &[u8]| {
+                lists.entry(key.to_vec()).or_default().push(index as u32);
             };
-            let list: &mut Vec<u32> = lists.entry(key.to_vec()).or_default();
-            list.push(index as u32);
+            match &route.matcher.path {
+                PathPattern::Exact(path) => enter(&mut exact, path),
+                PathPattern::Prefix(prefix) => enter(&mut prefixes, prefix),
+                PathPattern::Regex(regex) => enter(&mut prefixes, regex.prefix()),
+                PathPattern::Connect(_) => connect.push(index as u32),
+            }
             routes.push(route);
         }
         let entries = exact.keys().enumerate().map(|(at, path)| (&path[..], at as u32));
@@ -145,6 +160,7 @@ impl VirtualHost {
             exact: ByteMap::new(entries),
             exact_lists: exact.values().map(|list| list.as_slice().into()).collect(),
             prefixes: PrefixTrie::new(&prefixes),
+            connect: connect.into(),
         })
     }
 
@@ -186,6 +202,15 @@ impl VirtualHost {
 }
 
 impl CompiledRoute {
+    /// What becomes of a tunnel, if the route is for CONNECT.
+    #[must_use]
+    pub const fn connect(&self) -> Option<Connect> {
+        match self.matcher.path {
+            PathPattern::Connect(connect) => Some(connect),
+            PathPattern::Exact(_) | PathPattern::Prefix(_) | PathPattern::Regex(_) => None,
+        }
+    }
+
     fn compile(
         host: &sluice_config_model::VirtualHost,
         index: usize,

@@ -168,6 +168,7 @@ fn dump_route(config: &Config, route: &Route) -> Value {
         PathMatch::Exact(path) => put("path", path.as_str().into()),
         PathMatch::Prefix(prefix) => put("prefix", prefix.as_str().into()),
         PathMatch::Regex(regex) => put("regex", regex.as_str().into()),
+        PathMatch::Connect(connect) => put("connect", connect.as_str().into()),
     }
     put("method", route.matcher.method.clone().into());
     let headers =

@@ -6,8 +6,8 @@ use toml::de::DeValue;
 
 use sluice_base::RouteId;
 use sluice_config_model::{
-    GrpcTimeout, HeaderMatch, HeaderValue, PathMatch, QueryMatch, RetryOn, Route, RouteAction,
-    RouteMatch, StringMatch, defaults,
+    Connect, GrpcTimeout, HeaderMatch, HeaderValue, PathMatch, QueryMatch, RetryOn, Route,
+    RouteAction, RouteMatch, StringMatch, defaults,
 };
 
 use super::cluster::unless_zero;
@@ -142,7 +142,8 @@ fn path_match(section: &mut Section<'_>, report: &mut Report<'_>) -> Option<Path
     let exact = section.take("path");
     let prefix = section.take("prefix");
     let regex = section.take("regex");
-    let given: Vec<_> = [&exact, &prefix, &regex]
+    let connect = section.take("connect");
+    let given: Vec<_> = [&exact, &prefix, &regex, &connect]
         .into_iter()
         .flatten()
         .map(|value| (value.key, value.key_span))
@@ -152,22 +153,25 @@ fn path_match(section: &mut Section<'_>, report: &mut Report<'_>) -> Option<Path
             report
                 .error(section.span, "the route does not say which paths it takes")
                 .label("`path`, `prefix` or `regex` is missing here")
-                .hint("prefix = \"/\" takes every path");
+                .hint("prefix = \"/\" takes every path; `connect` takes CONNECT, which has none");
         }
         [_] => {}
         [first, second, ..] => {
             report
                 .error(second.1, format!("the route has both `{}` and `{}`", first.0, second.0))
-                .hint("a route has one of `path`, `prefix` and `regex`");
+                .hint("a route has one of `path`, `prefix`, `regex` and `connect`");
         }
     }
     let exact = exact.and_then(|value| http::match_path(value, report));
     let prefix = prefix.and_then(|value| http::match_path(value, report));
     let regex = regex.and_then(|value| http::regex(value, report));
+    let words = [Connect::Terminate, Connect::Forward].map(|connect| (connect.as_str(), connect));
+    let connect = connect.and_then(|value| value.word(&words, &[], report));
     exact
         .map(|at| PathMatch::Exact(at.value))
         .or(prefix.map(|at| PathMatch::Prefix(at.value)))
         .or(regex.map(|at| PathMatch::Regex(at.value)))
+        .or(connect.map(|at| PathMatch::Connect(at.value)))
 }
 
 /// A path that replaces what was matched; nothing definite is matched by a regular expression.
@@ -176,9 +180,10 @@ pub(super) fn rewrite(
     path: Option<&PathMatch>,
     report: &mut Report<'_>,
 ) -> Option<At<String>> {
-    if let Some(PathMatch::Regex(_)) = path {
+    if let Some(PathMatch::Regex(_) | PathMatch::Connect(_)) = path {
+        let with = if matches!(path, Some(PathMatch::Regex(_))) { "regex" } else { "connect" };
         report
-            .error(value.key_span, "`prefix_rewrite` does not go with `regex`")
+            .error(value.key_span, format!("`prefix_rewrite` does not go with `{with}`"))
             .hint("it replaces the matched `prefix`, or the whole `path`");
         return None;
     }

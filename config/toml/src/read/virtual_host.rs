@@ -132,6 +132,8 @@ fn routes_of(
 struct Catching {
     prefixes: BTreeMap<String, Span>,
     exact: BTreeSet<String>,
+    /// A route that takes every CONNECT.
+    connect: Option<Span>,
 }
 
 impl Catching {
@@ -144,6 +146,7 @@ impl Catching {
                 ends.filter_map(|prefix| self.prefixes.get(prefix)).next()
             }
             PathMatch::Regex(_) => self.prefixes.get("/"),
+            PathMatch::Connect(_) => self.connect.as_ref(),
         };
         if let Some(first) = taken_by {
             let line = report.line(*first);
@@ -164,7 +167,11 @@ impl Catching {
             PathMatch::Prefix(path) if unconditional => {
                 self.prefixes.entry(path.clone()).or_insert(span);
             }
-            PathMatch::Exact(_) | PathMatch::Prefix(_) | PathMatch::Regex(_) => {}
+            PathMatch::Connect(_) if unconditional => self.connect = self.connect.or(Some(span)),
+            PathMatch::Exact(_)
+            | PathMatch::Prefix(_)
+            | PathMatch::Regex(_)
+            | PathMatch::Connect(_) => {}
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Journeys: bytes in, bytes and verbs out, each ending with the leak census.
 
 mod bodies;
+mod connects;
 mod cuts;
 mod failures;
 mod far;

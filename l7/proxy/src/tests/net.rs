@@ -116,9 +116,11 @@ impl Net {
     pub(crate) fn ask_as(&mut self, client: usize, write: impl FnOnce(&mut Head)) -> Place {
         let mut head = Head::new();
         write(&mut head);
+        // In HTTP/1.1 what follows is no body.
+        let is_one = matches!(self.far(client).machine, Machine::One(_));
+        let body = if is_one { BodyLength::None } else { BodyLength::UntilClose };
         let stream = self.lend(client, |codec, cx| {
             let stream = codec.open_stream().expect("the connection takes streams");
-            let body = if head.is_upgrade() { BodyLength::None } else { BodyLength::UntilClose };
             codec.encode_head(stream, &head, body, cx).expect("a request may be written");
             stream
         });
@@ -168,6 +170,10 @@ impl Net {
         });
         if status >= 200 {
             self.far(at).message(stream).answered = true;
+        }
+        if self.lend(at, |codec, _| codec.is_upgraded()) {
+            // The request was whole; the tunnel goes on.
+            self.far(at).message(stream).ended = Ended::No;
         }
         self.settle();
     }

@@ -2,14 +2,20 @@
 
 use proptest::prelude::*;
 use sluice_base::RouteId;
-use sluice_config_model::{HeaderMatch, PathMatch, QueryMatch, Route, RouteMatch, StringMatch};
+use sluice_config_model::{
+    Connect, HeaderMatch, PathMatch, QueryMatch, Route, RouteMatch, StringMatch,
+};
 use sluice_l7_core::{Head, Method};
 
 use super::{exact, get, host, listener, prefix, regex, route, table};
 use crate::{CompileError, ExplainStep, Path, RouteTable};
 
 fn found(table: &RouteTable, head: &Head) -> Option<u32> {
-    table.find(head, &Path::of(head)).ok().map(|route| route.id.0)
+    let found = match head.method() {
+        Method::Connect => table.find_connect(head),
+        _ => table.find(head, &Path::of(head)),
+    };
+    found.ok().map(|route| route.id.0)
 }
 
 #[test]
@@ -206,7 +212,10 @@ fn first_match(routes: &[Route], head: &Head) -> Option<u32> {
         (StringMatch::Regex(text), Some(value)) => full(text, value),
     };
     let takes = |RouteMatch { path: wanted, method, headers, query: parameters }: &RouteMatch| {
+        let connect = head.method() == Method::Connect;
         let path_holds = match wanted {
+            PathMatch::Connect(_) => connect,
+            _ if connect => false,
             PathMatch::Exact(text) => path == text,
             PathMatch::Prefix(text) => path.starts_with(text),
             PathMatch::Regex(text) => full(text, path),
@@ -245,6 +254,8 @@ fn any_route() -> impl Strategy<Value = Route> {
         3 => "/[ab/]{0,3}".prop_map(PathMatch::Prefix),
         2 => "/([ab/]|a\\*|\\(a\\|b\\)|\\[ab\\]\\+|\\.|b\\?|a\\|/b){0,4}"
             .prop_map(PathMatch::Regex),
+        1 => Just(PathMatch::Connect(Connect::Terminate)),
+        1 => Just(PathMatch::Regex(".*".into())),
     ];
     let method = prop_oneof![3 => Just(None), 1 => Just(Some("GET")), 1 => Just(Some("PUT"))];
     let method = method.prop_map(|method| method.map(str::to_owned));
@@ -268,16 +279,16 @@ fn any_route() -> impl Strategy<Value = Route> {
 fn any_request() -> impl Strategy<Value = Head> {
     let fields = prop::collection::vec(("x-a|X-A|accept|x-b", "[ab]{0,2}"), 0..4);
     let target = "/[abc/]{0,5}(\\?([qr]=?[ab]{0,2}&?){0,3}|)";
-    (prop_oneof![Just(Method::Get), Just(Method::Put)], target, fields).prop_map(
-        |(method, target, fields)| {
-            let mut head = Head::new();
-            head.reset_to_request(method, b"any", target.as_bytes());
-            for (name, value) in fields {
-                head.append(name.as_str(), value.as_bytes());
-            }
-            head
-        },
-    )
+    let methods = prop_oneof![Just(Method::Get), Just(Method::Put), Just(Method::Connect)];
+    (methods, target, fields).prop_map(|(method, target, fields)| {
+        let target = if method == Method::Connect { String::new() } else { target };
+        let mut head = Head::new();
+        head.reset_to_request(method, b"any", target.as_bytes());
+        for (name, value) in fields {
+            head.append(name.as_str(), value.as_bytes());
+        }
+        head
+    })
 }
 
 proptest! {
