@@ -32,8 +32,12 @@ const GROUP: u32 = 64;
 /// Rounds without news after which a run has failed.
 const IDLE_ROUNDS_MAX: u32 = 100_000;
 /// Until memory of the time when much was going on is given up, and no timer of a handshake is left.
-const SETTLE_ROUNDS: u32 = 1_000;
-const SETTLE_ROUND_NANOS: u64 = 5_000_000;
+const SETTLE_MILLIS: u32 = 5_000;
+/// Milliseconds per round meanwhile.
+const SETTLE_ROUND: u32 = 5;
+/// Streams that go on together where all shall come to rest, and how long they are left alone then.
+const CALM_STREAMS: u32 = 640;
+const CALM_MILLIS: u32 = 1_500;
 
 /// A call as a client of gRPC in Go begins it, behind a mesh's ingress.
 const REQUEST: &[(&str, &str)] = &[
@@ -178,10 +182,32 @@ impl Streams {
         }
     }
 
-    /// Lets five seconds pass.
-    pub fn rest(&mut self) {
-        for _ in 0..SETTLE_ROUNDS {
-            self.round(SETTLE_ROUND_NANOS);
+    /// As [`Self::play`] for the first `clients` of them, a few at a time with some peace between: as
+    /// long calls come, so that what only the first second of each needs is used again.
+    ///
+    /// # Errors
+    /// [`Halted`] when some do not get there.
+    pub fn play_calmly(&mut self, clients: u32, streams: u32, stage: Stage) -> Result<(), Halted> {
+        let group = (CALM_STREAMS / self.origin.app.streams).max(1);
+        let mut from = 0;
+        while from < clients {
+            let to = clients.min(from + group);
+            self.play(from..to, streams, stage)?;
+            self.rest(CALM_MILLIS);
+            from = to;
+        }
+        self.settle();
+        Ok(())
+    }
+
+    /// Lets time pass until nothing more comes of what was done.
+    pub fn settle(&mut self) {
+        self.rest(SETTLE_MILLIS);
+    }
+
+    fn rest(&mut self, millis: u32) {
+        for _ in 0..millis / SETTLE_ROUND {
+            self.round(u64::from(SETTLE_ROUND) * 1_000_000);
         }
     }
 
@@ -509,7 +535,7 @@ mod tests {
     fn streams_stop_where_they_are_told_to() {
         let mut world = Streams::new(40, 10);
         world.play(0..40, 10, Stage::Asked).expect("all ask");
-        world.rest();
+        world.settle();
         assert_eq!(world.connections(), 80, "as many streams on each as it takes");
         assert_eq!(world.client.app.seen, [400, 0, 0]);
         world.play(0..40, 0, Stage::Answered).expect("all are answered");
@@ -518,6 +544,8 @@ mod tests {
         assert_eq!(world.client.app.seen, [400, 400, 400]);
         world.play(0..40, 10, Stage::Over).expect("all ask again");
         assert_eq!(world.client.app.seen, [800, 800, 800]);
+        world.play_calmly(40, 10, Stage::Asked).expect("all ask once more");
+        assert_eq!(world.client.app.seen, [1_200, 800, 800]);
         assert_eq!((world.failures(), world.connections()), (0, 80));
     }
 }

@@ -34,8 +34,8 @@ const CONNECTION: Limit = Limit { gate: 370.0, goal: 400.0 };
 const PAIR: Limit = Limit { gate: 985.0, goal: 1_000.0 };
 /// Bytes per open request, HTTP/2 on both sides: streams, exchange, head, and what the connections to
 /// the endpoints grow by. Before its answer it may have to be sent again.
-const STREAM_ASKED: Limit = Limit { gate: 2_800.0, goal: 400.0 };
-const STREAM_ANSWERED: Limit = Limit { gate: 2_800.0, goal: 400.0 };
+const STREAM_ASKED: Limit = Limit { gate: 980.0, goal: 400.0 };
+const STREAM_ANSWERED: Limit = Limit { gate: 770.0, goal: 400.0 };
 /// Bytes of an idle connection of HTTP/2 that has carried requests, beyond what TCP keeps of it.
 const HTTP2_CONNECTION: Limit = Limit { gate: 7_300.0, goal: 4_096.0 };
 /// Connections with streams, and streams of each, between which the slope is taken.
@@ -106,8 +106,10 @@ enum Question {
 enum Play {
     Server,
     Pairs,
-    /// Streams that stay open.
-    Streams,
+    /// Streams that are asked and not answered.
+    Asked,
+    /// Streams that are answered and not ended.
+    Answered,
     /// Connections that have carried streams.
     Carriers,
 }
@@ -162,7 +164,7 @@ fn play(what: Play, options: &Options) -> Result<bool, String> {
             };
             (cycles, interrupted, pairs.crowd.failures)
         }
-        Play::Streams | Play::Carriers => {
+        Play::Asked | Play::Answered | Play::Carriers => {
             let failures = play_streams(what, connections, units as u32);
             (0.0, 0, failures.map_err(|halted| format!("{} streams did", halted.done))?)
         }
@@ -177,18 +179,15 @@ fn play(what: Play, options: &Options) -> Result<bool, String> {
 /// Prints what is resident while streams wait, or when none is left.
 fn play_streams(what: Play, connections: u32, streams: u32) -> Result<u64, Halted> {
     let mut world = Streams::new(connections, streams);
-    if what == Play::Carriers {
-        world.fill(connections, streams)?;
-        world.rest();
-        say_memory();
-        return Ok(world.failures());
+    match what {
+        Play::Asked => world.play_calmly(connections, streams, Stage::Asked)?,
+        Play::Answered => world.play_calmly(connections, streams, Stage::Answered)?,
+        Play::Carriers | Play::Server | Play::Pairs => {
+            world.fill(connections, streams)?;
+            world.settle();
+        }
     }
-    for (stage, name) in [(Stage::Asked, "asked"), (Stage::Answered, "answered")] {
-        let more = if stage == Stage::Asked { streams } else { 0 };
-        world.play(0..connections, more, stage)?;
-        world.rest();
-        println!("{name} {}", machine::resident_bytes());
-    }
+    say_memory();
     Ok(world.failures())
 }
 
@@ -295,14 +294,14 @@ fn http2_memory(connection: f64) -> Result<bool, String> {
     println!(
         "\nHTTP/2, resident bytes: {count} connections of each side, slope from {low} to {high} streams"
     );
-    let few = run("streams", "exchange", count, low.into(), false)?;
-    let many = run("streams", "exchange", count, high.into(), false)?;
     let mut holds = true;
     for (stage, name, limit) in [
         ("asked", "idle stream, not answered", STREAM_ASKED),
         ("answered", "idle stream, answered", STREAM_ANSWERED),
     ] {
-        let slope = (many.value(stage)? - few.value(stage)?) / f64::from(count * (high - low));
+        let few = run(stage, "exchange", count, low.into(), false)?.value("resident")?;
+        let many = run(stage, "exchange", count, high.into(), false)?.value("resident")?;
+        let slope = (many - few) / f64::from(count * (high - low));
         holds &= slope <= limit.gate;
         println!("  {name:<36} {slope:>7.1}   {}", limit.verdict(slope));
     }

@@ -1,13 +1,15 @@
 //! A message's head.
 //!
 //! Its text and index here; `start`, what it starts with; `build`, for decoders; `change`,
-//! `fields` and `look`, for everyone; `intact`, for writers that copy what was received.
+//! `fields` and `look`, for everyone; `intact`, for writers that copy what was received; `packed`, for
+//! requests that wait.
 
 mod build;
 mod change;
 mod fields;
 mod intact;
 mod look;
+mod packed;
 mod start;
 
 use sluice_buf::Slice;
@@ -15,6 +17,7 @@ use sluice_buf::Slice;
 use crate::{Field, Method, NameSet, Span, Version};
 
 pub use intact::Intact;
+pub use packed::PackedHead;
 pub use start::{Scheme, Start};
 
 /// A request's or response's head, or a trailer section.

@@ -172,6 +172,12 @@ impl NameId {
         self.0 as usize
     }
 
+    /// The name with this number, if there is one.
+    #[must_use]
+    pub const fn of_index(index: usize) -> Option<Self> {
+        if index < Self::COUNT { Some(Self(index as u8)) } else { None }
+    }
+
     /// What framing and persistence depend on: codecs look at these themselves.
     pub const FRAMING: [Self; 6] = [
         Self::CONNECTION,

@@ -225,3 +225,58 @@ fn every_mistake_has_a_status() {
         assert!(!status::reason_phrase(status).is_empty());
     }
 }
+
+/// Everything that anybody asks a request's head is the same after it has rested.
+#[test]
+fn a_packed_head_says_what_it_said() {
+    let pool = Pool::heap(1);
+    let long = "v".repeat(300);
+    let text = format!("ACCEPT: a\r\nX-Own: {long}\r\nvia: c\r\nX-Empty: \r\n");
+    let mut head = received(&text, &pool);
+    let (method, version) = (Method::Other, Version::Http2);
+    let start = Start::Request {
+        method,
+        method_text: head.add_text(b"BREW"),
+        path: head.add_text(b"/pot?milk"),
+        authority: head.add_text(b"kettle:80"),
+        scheme: Scheme::Https,
+        protocol: head.add_text(b"websocket"),
+    };
+    head.set_start(start, version);
+    head.remove(NameId::VIA);
+    head.append(NameId::CONTENT_LENGTH, b"5");
+    head.set_content_length(5);
+    head.set_upgrade(true);
+    let at = head.add_text(b"secret");
+    let cookie = NameId::COOKIE;
+    head.push_field(Field {
+        id: cookie,
+        name: Span::EMPTY,
+        value: at,
+        plain: false,
+        never_indexed: true,
+        hash: 7,
+    });
+    let (mut scratch, mut again) = (Vec::new(), Head::new());
+    let packed = head.pack(&mut scratch).expect("a request");
+    assert!(packed.len() < 300 + 120 && scratch.is_empty(), "{} bytes", packed.len());
+    again.append("x-left", b"over");
+    again.unpack(&packed);
+    assert_eq!(format!("{again:?}"), format!("{head:?}"));
+    assert_eq!((again.method_text(), again.version()), (&b"BREW"[..], version));
+    assert_eq!((again.scheme(), again.protocol()), (Scheme::Https, &b"websocket"[..]));
+    assert_eq!((again.content_length(), again.is_upgrade()), (Some(5), true));
+    assert_eq!((again.names(), again.is_unprintable()), (head.names(), false));
+    assert_eq!(again.find(b"x-own"), Some(long.as_bytes()));
+    let fields = again.fields().map(|it| (it.id, it.never_indexed)).collect::<Vec<_>>();
+    assert_eq!(fields.last(), Some(&(cookie, true)));
+    assert_eq!(again.pack(&mut scratch), Some(packed), "as often as one likes");
+    head.reset_to_response(200);
+    assert_eq!(head.pack(&mut scratch), None, "nobody waits with a response");
+    again.reset_to_request(Method::Get, b"", b"/a b");
+    let bad = again.pack(&mut scratch).expect("a request");
+    head.unpack(&bad);
+    assert!(head.is_unprintable() && head.method() == Method::Get && head.path() == b"/a b");
+    drop(head);
+    assert_eq!((pool.in_use(), chain_nodes_in_use()), (0, 0));
+}

@@ -175,6 +175,17 @@ impl Proxy {
         }
     }
 
+    /// A call that nobody made before was answered, and lasts: its method gets its place now.
+    pub(crate) fn place_answered(&mut self, key: ExchangeKey, path: &[u8]) {
+        let Some(exchange) = self.exchanges.get_mut(key) else { return };
+        let known = exchange.call.status != Some(Status::Unimplemented);
+        if let Some(state) = exchange.plan.cluster.and_then(|id| self.pools.cluster(id)) {
+            let methods = &state.counters.methods;
+            methods.entry(path, known);
+            exchange.call.place = methods.find(path);
+        }
+    }
+
     /// Body bytes of a call pass.
     #[inline(never)]
     pub(crate) fn pass_messages(&mut self, key: ExchangeKey, direction: Direction, bytes: &Chain) {

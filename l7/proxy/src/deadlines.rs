@@ -73,7 +73,8 @@ impl Proxy {
         let Some(exchange) = self.exchanges.get(key) else { return };
         let (now, deadline) = (self.wires.now, exchange.deadline());
         if deadline > now {
-            self.exchange_timers.set(index, deadline);
+            let look_at = self.rest(key);
+            self.exchange_timers.set(index, deadline.min(look_at));
             return;
         }
         let by_route = exchange.route_deadline <= now;

@@ -119,6 +119,7 @@ impl Proxy {
 
     /// Counts, logs and frees. The exchange holds nothing upstream any more.
     pub(crate) fn finish(&mut self, key: ExchangeKey, flags: ResponseFlags) {
+        self.wake(key);
         self.exchange_timers.clear(key.index);
         let Some(exchange) = self.exchanges.get_mut(key) else { return };
         if exchange.pending_permit {

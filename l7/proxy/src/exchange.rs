@@ -16,7 +16,7 @@
 
 use sluice_base::{ClusterId, ConnId, EndpointId, Instant, SlabKey};
 use sluice_buf::Chain;
-use sluice_l7_core::{BodyLength, Head, StreamId};
+use sluice_l7_core::{BodyLength, Head, PackedHead, StreamId};
 use sluice_l7_filter::FilterStates;
 
 use crate::address::Address;
@@ -225,6 +225,8 @@ pub(crate) struct Exchange {
     pub(crate) remote: Option<Address>,
     pub(crate) pin: Option<Pin>,
     pub(crate) head: Option<Box<Head>>,
+    /// The same while the exchange rests.
+    pub(crate) packed: Option<PackedHead>,
     pub(crate) body: BodyLength,
     pub(crate) filters: FilterStates,
     /// Body bytes already sent, by reference, for a retry; or what came before a relay was up.
@@ -283,6 +285,7 @@ impl Exchange {
             remote: None,
             pin: None,
             head: None,
+            packed: None,
             body: BodyLength::None,
             filters: FilterStates::default(),
             replay: Chain::new(),
@@ -334,6 +337,7 @@ impl Exchange {
             remote,
             pin,
             head,
+            packed,
             body,
             filters,
             replay,
@@ -359,6 +363,7 @@ impl Exchange {
         debug_assert!(
             pin.is_none()
                 && head.is_none()
+                && packed.is_none()
                 && trailers.is_none()
                 && replay.is_empty()
                 && early.is_empty(),

@@ -87,6 +87,7 @@ mod relay;
 mod request;
 mod response;
 mod responses;
+mod rest;
 mod retry;
 mod routing;
 mod sessions;

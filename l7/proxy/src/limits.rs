@@ -65,6 +65,13 @@ pub(crate) const STREAM_BURST: usize = 16 * 1_024;
 /// has taken them.
 pub(crate) const OUTPUT_PER_CALL: usize = 128 * 1_024;
 
+/// How long a request keeps its head at hand. Most are over by then; of the others what was sent is
+/// needed again only where an endpoint fails, and for the log.
+pub(crate) const REST: Duration = Duration::from_secs(1);
+
+/// Heads kept for requests to come, of 1.5 KiB each: as many as begin within `REST` in most places.
+pub(crate) const HEADS_KEPT: usize = 16 * 1_024;
+
 /// How long a connection that carries nothing keeps memory of the time when it carried much.
 pub(crate) const TRIM: Duration = Duration::from_secs(1);
 

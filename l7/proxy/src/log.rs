@@ -202,7 +202,7 @@ impl fmt::Display for Rfc3339 {
 }
 
 impl Proxy {
-    fn logs(&self) -> bool {
+    pub(crate) fn logs(&self) -> bool {
         self.pins.current().is_some_and(|snapshot| snapshot.access_log)
     }
 

@@ -14,7 +14,7 @@ use crate::counters::{ListenerCounters, WorkerCounters, of_worker};
 use crate::events::{ConnectRefused, StreamEvent};
 use crate::exchange::Exchanges;
 use crate::http2::Http2Plan;
-use crate::limits::{LOG_RING, PENDING_POLL, REQUESTS_PER_CALL, WINDOWS_MAX};
+use crate::limits::{HEADS_KEPT, LOG_RING, PENDING_POLL, REQUESTS_PER_CALL, WINDOWS_MAX};
 use crate::log::AccessRecord;
 use crate::named::Named;
 use crate::pins::Pins;
@@ -121,7 +121,7 @@ impl Proxy {
             worker: config.worker,
             wall_clock_origin: config.wall_clock_origin,
             draining: false,
-            wires: Wires::new(tx_pool, 2 * exchanges as usize),
+            wires: Wires::new(tx_pool, HEADS_KEPT.min(2 * exchanges as usize)),
             sessions: Sessions::new(config.connections_max),
             exchanges: Exchanges::new(exchanges),
             relays: 0,

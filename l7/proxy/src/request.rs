@@ -221,6 +221,7 @@ impl Proxy {
     /// Decodes and drops what is already here of a request that we answer ourselves; whether it is
     /// complete then, so that the connection can go on.
     pub(crate) fn discard_request(&mut self, key: ExchangeKey) -> bool {
+        self.wake(key);
         let Some(exchange) = self.exchanges.get(key) else { return false };
         if exchange.request_ended {
             return true;

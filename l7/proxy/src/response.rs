@@ -191,6 +191,7 @@ impl Proxy {
 
     /// 100 and 103 pass; a client that does not know them (HTTP/1.0) does not get them.
     fn informational(&mut self, key: ExchangeKey, head: Box<Head>) {
+        self.wake(key);
         if let Some(exchange) = self.exchanges.get_mut(key)
             && let Some(session) = self.sessions.get_mut(exchange.downstream)
         {
@@ -225,6 +226,7 @@ impl Proxy {
         body: BodyLength,
     ) {
         let now = self.wires.now;
+        self.wake(key);
         if let Some(session) = self.sessions.get_mut(conn)
             && let Role::Upstream(upstream) = &mut session.role
         {

@@ -104,6 +104,7 @@ impl Proxy {
 
     /// As [`Proxy::reply`], for any content.
     pub(crate) fn reply_with(&mut self, key: ExchangeKey, parts: &ReplyParts<'_>) {
+        self.wake(key);
         self.detach(key);
         let Some(exchange) = self.exchanges.get_mut(key) else { return };
         debug_assert_eq!(exchange.state, State::Local, "an exchange is detached before its reply");

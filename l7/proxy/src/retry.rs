@@ -54,6 +54,7 @@ fn may_retry(exchange: &Exchange, failure: Failure) -> bool {
 impl Proxy {
     /// The endpoint failed; the exchange holds no connection any more.
     pub(crate) fn fail_upstream(&mut self, key: ExchangeKey, failure: Failure) {
+        self.wake(key);
         let Some(exchange) = self.exchanges.get_mut(key) else { return };
         debug_assert!(exchange.upstream.is_none(), "a failed connection is let go first");
         exchange.state = State::Local;

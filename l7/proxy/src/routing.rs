@@ -7,6 +7,7 @@ use sluice_l7_route::{Action, Path};
 
 use crate::call::is_call;
 use crate::exchange::{ExchangeKey, Kind};
+use crate::limits::REST;
 use crate::proxy::Proxy;
 use crate::responses::{Reply, ReplyParts};
 use crate::tunnel::{self, Form, Tunnel};
@@ -35,7 +36,7 @@ impl Proxy {
                 exchange.route_deadline = exchange.call.deadline();
             }
         }
-        self.exchange_timers.set(key.index, exchange.deadline());
+        self.exchange_timers.set(key.index, exchange.deadline().min(exchange.started + REST));
         if exchange.call.is_call() {
             self.place_call(key);
         }

@@ -17,6 +17,7 @@ mod refusals;
 mod relays;
 mod reloads;
 mod requests;
+mod resting;
 mod retries;
 mod routes;
 mod timeouts;
