@@ -87,6 +87,19 @@ impl Span {
         Self { offset: self.offset, len: len as u32 }
     }
 
+    /// The same range of its text, moved by `by`.
+    #[inline]
+    #[must_use]
+    pub const fn moved(self, by: usize) -> Self {
+        Self { offset: self.offset + by as u32, len: self.len }
+    }
+
+    /// The same range of a text of which the first `by` bytes are gone.
+    #[must_use]
+    pub const fn moved_back(self, by: usize) -> Self {
+        Self { offset: self.offset - by as u32, len: self.len }
+    }
+
     /// The same range of the other kind of text, moved by `by`.
     pub(crate) const fn into_own(self, by: usize) -> Self {
         Self::own(self.start() + by, self.len())

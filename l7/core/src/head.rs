@@ -14,7 +14,7 @@ mod start;
 
 use sluice_buf::Slice;
 
-use crate::{Field, Method, NameSet, Span, Version};
+use crate::{Field, Method, NameSet, RunAt, Span, Version};
 
 pub use intact::Intact;
 pub use packed::PackedHead;
@@ -53,6 +53,8 @@ pub struct Head {
     intact: u32,
     /// Names of fields that were added here.
     added: NameSet,
+    /// The run of fields that is part of it, as long as all of it is.
+    run: Option<RunAt>,
     fields: Vec<Field>,
     received: Option<Slice>,
     own: Vec<u8>,
@@ -73,6 +75,7 @@ impl Head {
             nominates_none: false,
             intact: 0,
             added: NameSet::EMPTY,
+            run: None,
             fields: Vec::new(),
             received: None,
             own: Vec::new(),
@@ -100,6 +103,7 @@ impl Head {
         self.nominates_none = false;
         self.intact = 0;
         self.added = NameSet::EMPTY;
+        self.run = None;
         self.fields.clear();
         self.received = None;
         self.own.clear();
@@ -137,6 +141,7 @@ impl Head {
         self.content_length = other.content_length;
         self.nominates_none = other.nominates_none;
         self.added = other.added;
+        self.run = other.run;
         self.fields.extend_from_slice(&other.fields);
         self.own.extend_from_slice(&other.own);
         self.move_received(other.received.as_deref().unwrap_or_default());

@@ -1,6 +1,6 @@
 //! Where heads come from and go to.
 
-use crate::{HEAD_BYTES_MAX, Head};
+use crate::{HEAD_BYTES_MAX, Head, Runs};
 
 /// Fields a fresh head has room for; a browser sends about fifteen.
 const FIELDS: usize = 32;
@@ -12,7 +12,8 @@ const OWN_MAX: usize = 4 * OWN;
 /// Large buffers kept: heads that straddle are rare, and few are in use at once.
 const LARGE_MAX: usize = 16;
 
-/// A worker's heads that are not in use, and the large buffers for those that were copied.
+/// A worker's heads that are not in use, the large buffers for those that were copied, and what
+/// heads have in common.
 ///
 /// After warm-up nothing is allocated: heads return with [`HeadPool::put`].
 #[derive(Debug)]
@@ -25,6 +26,7 @@ pub struct HeadPool {
     small: Vec<Vec<u8>>,
     /// Heads kept at most.
     limit: usize,
+    runs: Runs,
 }
 
 impl HeadPool {
@@ -37,6 +39,7 @@ impl HeadPool {
             large: Vec::new(),
             small: Vec::new(),
             limit,
+            runs: Runs::default(),
         }
     }
 
@@ -94,6 +97,13 @@ impl HeadPool {
             large.clear();
             self.large.push(large);
         }
+    }
+
+    /// Fields that the worker's connections meet again and again.
+    #[inline]
+    #[must_use]
+    pub const fn runs(&mut self) -> &mut Runs {
+        &mut self.runs
     }
 
     /// Heads that wait to be used.

@@ -58,6 +58,7 @@ mod host;
 mod limits;
 mod method;
 mod name;
+mod run;
 pub mod status;
 mod stream_id;
 mod version;
@@ -74,6 +75,7 @@ pub use host::is_host;
 pub use limits::{HEAD_BYTES_MAX, HeadLimits};
 pub use method::Method;
 pub use name::{Name, NameId, NameSet, equal_lower};
+pub use run::{Parts, Run, RunAt, Runs};
 pub use stream_id::StreamId;
 pub use version::Version;
 

@@ -5,12 +5,12 @@
 //! name is among those that mean something to framing.
 
 use sluice_l7_core::{
-    Field, HEAD_BYTES_MAX, Head, HeadLimits, HeadPool, Method, NameId, NameSet, Scheme, Span,
-    Start, Version, is_host,
+    Field, HEAD_BYTES_MAX, Head, HeadLimits, HeadPool, Method, NameId, NameSet, Parts, Run, RunAt,
+    Scheme, Span, Start, Version, is_host,
 };
 
 use crate::error::Fault;
-use crate::hpack::{Decoded, Decoder, HpackError, Kind, Line, Pseudo};
+use crate::hpack::{Decoded, Decoder, FreshRun, HpackError, Kind, Line, Lines, Pseudo};
 use crate::limits::BODY_MAX;
 use crate::state::URGENCY;
 
@@ -77,15 +77,36 @@ struct Reader<'a> {
     /// How many there may be.
     fields_max: u32,
     cookies: u32,
-    method: Option<(Method, Span)>,
-    path: Option<Span>,
-    authority: Option<Span>,
+    parts: Parts,
     host: Option<Span>,
-    scheme: Option<Option<Scheme>>,
-    protocol: Option<Span>,
-    status: Option<u16>,
     content_length: Option<u64>,
-    urgency: u8,
+    urgency: Option<u8>,
+    /// What it starts with is that of a known run, and was looked at then.
+    starts_known: bool,
+    /// The known run that saves most.
+    known: Option<RunAt>,
+    /// The first fields that may be a run.
+    fresh: Option<Fresh>,
+}
+
+/// A run that is worth keeping, if all of it can be.
+#[derive(Clone, Copy)]
+struct Fresh {
+    run: FreshRun,
+    /// Where it starts and ends in the text and among the fields.
+    text: (usize, usize),
+    fields: (usize, usize),
+    /// What was said when it began, and when it ended.
+    before: Said,
+    after: Said,
+}
+
+/// What is not among the fields.
+#[derive(Clone, Copy)]
+struct Said {
+    parts: Parts,
+    cookies: u32,
+    content_length: bool,
 }
 
 /// Decodes a block into `head`. The outer error breaks the connection, the inner one the stream.
@@ -107,18 +128,17 @@ pub(crate) fn head(
         fields: 0,
         fields_max: u32::from(limits.headers),
         cookies: 0,
-        method: None,
-        path: None,
-        authority: None,
+        parts: Parts::default(),
         host: None,
-        scheme: None,
-        protocol: None,
-        status: None,
         content_length: None,
-        urgency: URGENCY,
+        urgency: None,
+        starts_known: false,
+        known: None,
+        fresh: None,
     };
     let most = limits.header_bytes.min(HEAD_BYTES_MAX);
-    let decoded = decoder.decode(block, most, &mut text, |text, line| reader.line(text, line));
+    let runs = (section as u8, heads.runs());
+    let decoded = decoder.decode_runs(block, most, &mut text, &mut reader, runs);
     let facts = match decoded {
         Ok(_) if reader.fault.is_some() => Err(reader.fault.unwrap_or(Fault::FieldName)),
         Ok(Decoded::TooLarge) => Err(Fault::HeadTooLarge),
@@ -128,12 +148,58 @@ pub(crate) fn head(
             return Err(error);
         }
     };
-    let cookies = reader.cookies;
+    let (cookies, fresh) = (reader.cookies, reader.fresh);
+    if let Some(fresh) = fresh
+        && facts.is_ok()
+    {
+        keep_run(decoder, &fresh, &text, head, heads);
+    }
     head.set_own(text);
     if cookies > 1 && facts.is_ok() {
         join_cookies(head, heads);
     }
     Ok(facts)
+}
+
+/// Keeps a run that was met again, in a message without fault.
+#[cold]
+fn keep_run(decoder: &mut Decoder, fresh: &Fresh, text: &[u8], head: &Head, heads: &mut HeadPool) {
+    let (before, after, all) = (&fresh.before, &fresh.after, text);
+    let head_text = |span: Span| all.get(span.start()..span.end()).unwrap_or_default();
+    let (Some(text), Some(fields)) = (
+        all.get(fresh.text.0..fresh.text.1),
+        head.all_fields().get(fresh.fields.0..fresh.fields.1),
+    ) else {
+        return;
+    };
+    let at = fresh.text.0;
+    let mut run = Run::default();
+    run.text = text.to_vec();
+    let mut said = 0;
+    if !before.parts.are_any() && after.parts.are_any() {
+        run.parts = after.parts.moved_back(at);
+        said = after.parts.count();
+    }
+    let moved = |field: &Field| Field {
+        name: field.name.moved_back(at),
+        value: field.value.moved_back(at),
+        ..*field
+    };
+    run.fields = fields.iter().map(moved).collect();
+    run.names = fields.iter().fold(NameSet::EMPTY, |names, field| names.with(field.id));
+    run.cookies = after.cookies - before.cookies;
+    let priorities = fields.iter().filter(|field| field.id == NameId::PRIORITY);
+    run.urgency = priorities.rev().find_map(|field| urgency(head_text(field.value)));
+    // Each has a line end and a colon where RFC 9113, 6.5.2 has 32 bytes.
+    let count = fresh.run.len();
+    run.size = (text.len() + count * (32 - b": \r\n".len())) as u32;
+    // Something was left out, or means more than a field.
+    if said + fields.len() != count || before.content_length != after.content_length {
+        return;
+    }
+    if let Some(id) = heads.runs().keep(&run) {
+        decoder.learn(fresh.run, id);
+    }
 }
 
 /// Decodes a block that nobody wants, for the table's sake.
@@ -149,7 +215,7 @@ pub(crate) fn skip(
     decoded.map(|_| ())
 }
 
-impl Reader<'_> {
+impl Lines for Reader<'_> {
     #[inline(always)]
     fn line(&mut self, text: &[u8], line: &Line) {
         // Nearly every field means nothing to framing.
@@ -163,6 +229,61 @@ impl Reader<'_> {
         } else {
             self.note(text, line);
         }
+    }
+
+    #[inline]
+    fn run(&mut self, run: &Run, at: usize) -> bool {
+        let fields = self.fields + run.fields.len() as u32;
+        let starts = run.parts.are_any();
+        if fields > self.fields_max || starts && (self.fields > 0 || self.parts.are_any()) {
+            return false;
+        }
+        if starts {
+            self.parts = run.parts.moved(at);
+            self.starts_known = run.starts();
+        }
+        self.urgency = run.urgency.or(self.urgency);
+        self.cookies += run.cookies;
+        let (first, count) = (self.fields as u16, run.fields.len() as u16);
+        self.fields = fields;
+        self.head.push_run(run, at);
+        // Of several, the one that saves most.
+        if self.known.is_none_or(|known| known.count < count && !known.starts) {
+            let starts = self.starts_known && first == 0;
+            self.known = Some(RunAt { id: run.id(), names: run.names, first, count, starts });
+        }
+        true
+    }
+
+    #[cold]
+    fn run_begins(&mut self, at: usize, run: FreshRun) {
+        if self.fresh.is_none() {
+            let (fields, said) = (self.head.all_fields().len(), self.said());
+            let (text, fields) = ((at, 0), (fields, 0));
+            self.fresh = Some(Fresh { run, text, fields, before: said, after: said });
+        }
+    }
+
+    #[inline]
+    fn run_ends(&mut self, at: usize) {
+        if self.fresh.is_some_and(|fresh| fresh.text.1 == 0) {
+            self.fresh_ends(at);
+        }
+    }
+}
+
+impl Reader<'_> {
+    #[cold]
+    fn fresh_ends(&mut self, at: usize) {
+        let (fields, said) = (self.head.all_fields().len(), self.said());
+        if let Some(fresh) = &mut self.fresh {
+            (fresh.text.1, fresh.fields.1, fresh.after) = (at, fields, said);
+        }
+    }
+
+    fn said(&self) -> Said {
+        let content_length = self.content_length.is_some() || self.host.is_some();
+        Said { parts: self.parts, cookies: self.cookies, content_length }
     }
 
     #[inline(always)]
@@ -228,7 +349,7 @@ impl Reader<'_> {
                 }
                 return Ok(false);
             }
-            NameId::PRIORITY => self.urgency = urgency(value).unwrap_or(self.urgency),
+            NameId::PRIORITY => self.urgency = urgency(value).or(self.urgency),
             NameId::TE if self.section == Section::Request => {
                 if !value.eq_ignore_ascii_case(b"trailers") {
                     return Err(Fault::Te);
@@ -250,21 +371,21 @@ impl Reader<'_> {
         let repeated = match pseudo {
             Pseudo::Status if self.section == Section::Response => {
                 let status = parse_status(value).ok_or(Fault::Status)?;
-                self.status.replace(status).is_some()
+                self.parts.status.replace(status).is_some()
             }
             Pseudo::Method if request => {
-                self.method.replace((Method::parse(value), span)).is_some()
+                self.parts.method.replace((Method::parse(value), span)).is_some()
             }
-            Pseudo::Path if request => self.path.replace(span).is_some(),
-            Pseudo::Authority if request => self.authority.replace(span).is_some(),
-            Pseudo::Protocol if request => self.protocol.replace(span).is_some(),
+            Pseudo::Path if request => self.parts.path.replace(span).is_some(),
+            Pseudo::Authority if request => self.parts.authority.replace(span).is_some(),
+            Pseudo::Protocol if request => self.parts.protocol.replace(span).is_some(),
             Pseudo::Scheme if request => {
                 let scheme = match value {
                     b"http" => Some(Scheme::Http),
                     b"https" => Some(Scheme::Https),
                     _ => None,
                 };
-                self.scheme.replace(scheme).is_some()
+                self.parts.scheme.replace(scheme).is_some()
             }
             _ => return Err(Fault::PseudoUnexpected),
         };
@@ -273,11 +394,15 @@ impl Reader<'_> {
 
     fn finish(&mut self, text: &[u8]) -> Result<Facts, Fault> {
         self.head.set_nominates_none(true);
+        if let Some(known) = self.known {
+            let starts = known.starts && self.parts.protocol.is_none();
+            self.head.set_run(RunAt { starts, ..known });
+        }
         let mut method = Method::Other;
         match self.section {
             Section::Request => method = self.finish_request(text)?,
             Section::Response => {
-                let status = self.status.ok_or(Fault::PseudoMissing)?;
+                let status = self.parts.status.ok_or(Fault::PseudoMissing)?;
                 let start = Start::Response { status, reason: Span::EMPTY };
                 self.head.set_start(start, Version::Http2);
             }
@@ -285,20 +410,20 @@ impl Reader<'_> {
         }
         Ok(Facts {
             method,
-            status: self.status.unwrap_or(0),
+            status: self.parts.status.unwrap_or(0),
             content_length: self.content_length,
-            urgency: self.urgency,
+            urgency: self.urgency.unwrap_or(URGENCY),
         })
     }
 
     /// RFC 9113, 8.3.1 and 8.5; RFC 8441, 4.
     fn finish_request(&mut self, text: &[u8]) -> Result<Method, Fault> {
         let slice = |span: Span| text.get(span.start()..span.end()).unwrap_or_default();
-        let (method, method_text) = self.method.ok_or(Fault::PseudoMissing)?;
-        if method == Method::Other && !is_token(slice(method_text)) {
+        let (method, method_text) = self.parts.method.ok_or(Fault::PseudoMissing)?;
+        if method == Method::Other && !self.starts_known && !is_token(slice(method_text)) {
             return Err(Fault::Method);
         }
-        let authority = match (self.authority, self.host) {
+        let authority = match (self.parts.authority, self.host) {
             (Some(authority), Some(host)) => {
                 if !slice(authority).eq_ignore_ascii_case(slice(host)) {
                     return Err(Fault::AuthorityMismatch);
@@ -308,32 +433,32 @@ impl Reader<'_> {
             (Some(only), None) | (None, Some(only)) => only,
             (None, None) => return Err(Fault::AuthorityMissing),
         };
-        if !is_host(slice(authority)) {
+        if !self.starts_known && !is_host(slice(authority)) {
             return Err(Fault::Authority);
         }
-        let plain_connect = method == Method::Connect && self.protocol.is_none();
+        let plain_connect = method == Method::Connect && self.parts.protocol.is_none();
         let mut path = Span::EMPTY;
         let mut scheme = Scheme::Implied;
         if plain_connect {
-            if self.path.is_some() || self.scheme.is_some() {
+            if self.parts.path.is_some() || self.parts.scheme.is_some() {
                 return Err(Fault::PseudoUnexpected);
             }
         } else {
-            scheme = self.scheme.ok_or(Fault::PseudoMissing)?.ok_or(Fault::SchemeUnknown)?;
-            path = self.path.ok_or(Fault::PseudoMissing)?;
+            scheme = self.parts.scheme.ok_or(Fault::PseudoMissing)?.ok_or(Fault::SchemeUnknown)?;
+            path = self.parts.path.ok_or(Fault::PseudoMissing)?;
             if path.len() > self.limits.request_line as usize {
                 return Err(Fault::PathTooLong);
             }
-            if !is_path(slice(path), method) {
+            if !self.starts_known && !is_path(slice(path), method) {
                 return Err(Fault::Path);
             }
         }
-        if let Some(protocol) = self.protocol
+        if let Some(protocol) = self.parts.protocol
             && (method != Method::Connect || !is_token(slice(protocol)))
         {
             return Err(Fault::ProtocolName);
         }
-        let protocol = self.protocol.unwrap_or(Span::EMPTY);
+        let protocol = self.parts.protocol.unwrap_or(Span::EMPTY);
         let start = Start::Request { method, method_text, path, authority, scheme, protocol };
         self.head.set_start(start, Version::Http2);
         Ok(method)

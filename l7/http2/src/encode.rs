@@ -1,6 +1,6 @@
 //! From a [`Head`] to a header block (RFC 9113, 8.2, 8.3).
 
-use sluice_l7_core::{Field, Head, Method, NameId, NameSet, Scheme};
+use sluice_l7_core::{Field, Head, Method, NameId, NameSet, RunAt, Scheme};
 
 use crate::hpack::{Encoder, Pseudo};
 
@@ -31,9 +31,58 @@ const SKIPPED: NameSet = NameSet::of(&[
 const NOT_IN_TRAILERS: NameSet =
     SKIPPED.with(NameId::CONTENT_LENGTH).with(NameId::TRAILER).with(NameId::EXPECT);
 
+/// How a run is written: with what a message starts with, with `te: trailers`.
+const WITH_START: u8 = 1;
+const WITH_TE: u8 = 2;
+
 /// A request's block.
 pub(crate) fn request(encoder: &mut Encoder, head: &Head, length: Length, out: &mut Vec<u8>) {
     encoder.begin(out);
+    let skipped = length.skipped(head);
+    let run = head.run(skipped.without(NameId::TE)).copied();
+    let mut te = head.names().contains(NameId::TE) && says_trailers(head, run.as_ref());
+    let mut written = 0;
+    if let Some(run) = run {
+        let with_te = te && run.contains(NameId::TE);
+        te &= !with_te;
+        let start = if run.starts { WITH_START } else { 0 };
+        let part = start | if with_te { WITH_TE } else { 0 };
+        if !run.starts {
+            request_start(encoder, head, out);
+        }
+        written = write_to_run(encoder, head, &run, skipped, out);
+        if !encoder.run(run.id, part, out) {
+            let at = out.len();
+            if run.starts {
+                request_start(encoder, head, out);
+            }
+            let mut count = write_run(encoder, head, &run, out) + 4 * usize::from(start);
+            if with_te {
+                encoder.field(NameId::TE, b"te", b"trailers", false, out);
+                count += 1;
+            }
+            encoder.wrote_run(run.id, part, &out[at..], count);
+        }
+    } else {
+        request_start(encoder, head, out);
+    }
+    fields(encoder, head, written, skipped, out);
+    length.write(encoder, head, out);
+    if te {
+        encoder.field(NameId::TE, b"te", b"trailers", false, out);
+    }
+}
+
+/// Whether TE says that trailers are wanted; a known run with it was looked at when it came.
+#[inline]
+fn says_trailers(head: &Head, run: Option<&RunAt>) -> bool {
+    run.is_some_and(|run| run.contains(NameId::TE))
+        || head.get(NameId::TE) == Some(b"trailers")
+        || head.has_token(NameId::TE, b"trailers")
+}
+
+/// The pseudo-header fields of a request.
+fn request_start(encoder: &mut Encoder, head: &Head, out: &mut Vec<u8>) {
     encoder.pseudo(Pseudo::Method, head.method_text(), out);
     let protocol = head.protocol();
     if head.method() != Method::Connect || !protocol.is_empty() {
@@ -48,50 +97,99 @@ pub(crate) fn request(encoder: &mut Encoder, head: &Head, length: Length, out: &
     if !protocol.is_empty() {
         encoder.pseudo(Pseudo::Protocol, protocol, out);
     }
-    fields(encoder, head, length, out);
-    let is_said = |head: &Head| {
-        head.get(NameId::TE) == Some(b"trailers") || head.has_token(NameId::TE, b"trailers")
-    };
-    if head.names().contains(NameId::TE) && is_said(head) {
-        encoder.field(NameId::TE, b"te", b"trailers", false, out);
-    }
 }
 
 /// A response's block.
 pub(crate) fn response(encoder: &mut Encoder, head: &Head, length: Length, out: &mut Vec<u8>) {
     encoder.begin(out);
-    encoder.status(head.status(), out);
-    fields(encoder, head, length, out);
+    let skipped = length.skipped(head);
+    let mut written = 0;
+    match head.run(skipped).copied() {
+        Some(run) if run.starts => {
+            if !encoder.run(run.id, WITH_START, out) {
+                let at = out.len();
+                encoder.status(head.status(), out);
+                let count = write_run(encoder, head, &run, out) + 1;
+                encoder.wrote_run(run.id, WITH_START, &out[at..], count);
+            }
+            written = usize::from(run.first + run.count);
+        }
+        _ => encoder.status(head.status(), out),
+    }
+    fields(encoder, head, written, skipped, out);
+    length.write(encoder, head, out);
 }
 
-fn fields(encoder: &mut Encoder, head: &Head, length: Length, out: &mut Vec<u8>) {
-    let mut skipped = SKIPPED;
-    let mut say = None;
-    match length {
-        Length::Inherited => {}
-        Length::Known(length) if head.content_length() == Some(length) => {}
-        Length::Known(length) => {
-            say = Some(length);
-            skipped = skipped.with(NameId::CONTENT_LENGTH);
+impl Length {
+    /// Fields that are not written as they are.
+    #[inline]
+    fn skipped(self, head: &Head) -> NameSet {
+        match self {
+            Self::Inherited => SKIPPED,
+            Self::Known(length) if head.content_length() == Some(length) => SKIPPED,
+            Self::Known(_) | Self::Unsaid => SKIPPED.with(NameId::CONTENT_LENGTH),
         }
-        Length::Unsaid => skipped = skipped.with(NameId::CONTENT_LENGTH),
     }
-    for field in head.fields_without(skipped) {
+
+    /// What is said in their place.
+    #[inline]
+    fn write(self, encoder: &mut Encoder, head: &Head, out: &mut Vec<u8>) {
+        match self {
+            Self::Known(length) if head.content_length() != Some(length) => {
+                let (digits, from) = decimal(length);
+                let value = &digits[from..];
+                encoder.field(NameId::CONTENT_LENGTH, b"content-length", value, false, out);
+            }
+            Self::Known(_) | Self::Inherited | Self::Unsaid => {}
+        }
+    }
+}
+
+/// The fields from place `from` on.
+#[inline]
+fn fields(encoder: &mut Encoder, head: &Head, from: usize, skipped: NameSet, out: &mut Vec<u8>) {
+    for field in head.fields_between(from, usize::MAX, skipped) {
         write_field(encoder, head, field, out);
     }
-    if let Some(length) = say {
-        let (digits, from) = decimal(length);
-        let value = &digits[from..];
-        encoder.field(NameId::CONTENT_LENGTH, b"content-length", value, false, out);
+}
+
+/// The fields in front of a run; the place behind it.
+#[inline]
+fn write_to_run(
+    encoder: &mut Encoder,
+    head: &Head,
+    run: &RunAt,
+    skipped: NameSet,
+    out: &mut Vec<u8>,
+) -> usize {
+    for field in head.fields_between(0, usize::from(run.first), skipped) {
+        write_field(encoder, head, field, out);
     }
+    usize::from(run.first + run.count)
+}
+
+/// The fields of a run, one by one; how many.
+#[cold]
+fn write_run(encoder: &mut Encoder, head: &Head, run: &RunAt, out: &mut Vec<u8>) -> usize {
+    let (first, end) = (usize::from(run.first), usize::from(run.first + run.count));
+    let fields = head.all_fields().get(first..end).unwrap_or_default();
+    let written = fields.iter().filter(|field| field.id != NameId::TE);
+    written.map(|field| write_field(encoder, head, field, out)).count()
 }
 
 /// A trailer section's block.
 pub(crate) fn trailers(encoder: &mut Encoder, head: &Head, out: &mut Vec<u8>) {
     encoder.begin(out);
-    for field in head.fields_without(NOT_IN_TRAILERS) {
-        write_field(encoder, head, field, out);
+    let mut written = 0;
+    if let Some(run) = head.run(NOT_IN_TRAILERS).copied() {
+        written = write_to_run(encoder, head, &run, NOT_IN_TRAILERS, out);
+        if !encoder.run(run.id, 0, out) {
+            let at = out.len();
+            let count = write_run(encoder, head, &run, out);
+            encoder.wrote_run(run.id, 0, &out[at..], count);
+        }
     }
+    fields(encoder, head, written, NOT_IN_TRAILERS, out);
 }
 
 #[inline(always)]

@@ -12,6 +12,7 @@
 //! | `static_table.rs` | appendix A by number, and by name |
 //! | `table.rs` | the dynamic table (2.3.2, 4) of either side |
 //! | `decode.rs`, `encode.rs` | representations (6) |
+//! | `runs.rs` | indexes that come one behind the other again and again |
 //! | `hash.rs` | how a field finds itself in another connection's table |
 
 mod decode;
@@ -19,10 +20,12 @@ mod encode;
 mod hash;
 mod huffman;
 mod integer;
+mod runs;
 mod static_table;
 mod table;
 
 pub use decode::{Decoded, Decoder, Kind, Line};
+pub(crate) use decode::{FreshRun, Lines};
 pub use encode::Encoder;
 pub use huffman::{decode as huffman_decode, encode as huffman_encode};
 

@@ -69,6 +69,9 @@ mod streams;
 mod timer;
 mod window;
 
+#[cfg(test)]
+mod tests;
+
 pub use connection::Http2;
 pub use error::{ErrorCode, Fault, Scope};
 pub use settings::Config;

@@ -3,7 +3,7 @@
 use sluice_buf::{Chain, Slice};
 
 use super::{Head, Start};
-use crate::{Field, HeadPool, Span, Version};
+use crate::{Field, HeadPool, Run, RunAt, Span, Version};
 
 impl Head {
     /// Takes the received bytes that spans will refer to.
@@ -77,6 +77,29 @@ impl Head {
         debug_assert!(!self.removed.contains(field.id), "decoders push before anything is removed");
         self.known.insert(field.id);
         self.fields.push(field);
+    }
+
+    /// Appends the fields of a run, whose text lies from `at` on of the text that was lent out.
+    #[inline]
+    pub fn push_run(&mut self, run: &Run, at: usize) {
+        debug_assert!(!run.names.meets(self.removed), "decoders push before anything is removed");
+        self.known = self.known.or(run.names);
+        if at == 0 {
+            self.fields.extend_from_slice(&run.fields);
+            return;
+        }
+        let moved = |field: &Field| Field {
+            name: field.name.moved(at),
+            value: field.value.moved(at),
+            ..*field
+        };
+        self.fields.extend(run.fields.iter().map(moved));
+    }
+
+    /// Says which run is part of it; of several, the longest.
+    #[inline]
+    pub fn set_run(&mut self, run: RunAt) {
+        self.run = Some(run);
     }
 
     /// Copies `text`, which has been checked, behind the own text.

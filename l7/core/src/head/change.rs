@@ -40,7 +40,7 @@ impl Head {
     /// Really removes what was removed: another field of the name comes.
     #[cold]
     fn purge(&mut self, id: NameId) {
-        self.intact = 0;
+        (self.intact, self.run) = (0, None);
         self.removed = self.removed.without(id);
         self.fields.retain(|field| field.id != id);
     }
@@ -133,7 +133,7 @@ impl Head {
     }
 
     fn remove_text(&mut self, text: &[u8]) -> usize {
-        self.intact = 0;
+        (self.intact, self.run) = (0, None);
         let before = self.fields.len();
         let (received, own) = (self.received.as_deref(), &self.own);
         self.fields.retain(|field| {
@@ -145,7 +145,7 @@ impl Head {
 
     /// Keeps the fields for which `keep` says so, in order.
     pub fn retain(&mut self, mut keep: impl FnMut(NameId, &[u8], &[u8]) -> bool) {
-        self.intact = 0;
+        (self.intact, self.run) = (0, None);
         let (received, own, removed) = (self.received.as_deref(), &self.own, self.removed);
         self.fields.retain(|field| {
             !removed.contains(field.id)
@@ -157,7 +157,7 @@ impl Head {
     /// Replaces a request's path and query.
     pub fn set_path(&mut self, text: &[u8]) {
         let text = self.add_word(text);
-        self.intact = 0;
+        self.starts_anew();
         if let Start::Request { path, .. } = &mut self.start {
             *path = text;
         }
@@ -166,7 +166,7 @@ impl Head {
     /// Replaces a request's host and port.
     pub fn set_authority(&mut self, text: &[u8]) {
         let text = self.add_word(text);
-        self.intact = 0;
+        self.starts_anew();
         if let Start::Request { authority, .. } = &mut self.start {
             *authority = text;
         }
@@ -174,10 +174,18 @@ impl Head {
 
     /// Replaces a response's status; its phrase becomes the usual one.
     pub fn set_status(&mut self, to: u16) {
-        self.intact = 0;
+        self.starts_anew();
         if let Start::Response { status, reason } = &mut self.start {
             *status = to;
             *reason = Span::EMPTY;
+        }
+    }
+
+    /// What it starts with is not what was received.
+    fn starts_anew(&mut self) {
+        self.intact = 0;
+        if let Some(run) = &mut self.run {
+            run.starts = false;
         }
     }
 

@@ -1,7 +1,7 @@
 //! Looking for fields in a head.
 
 use super::Head;
-use crate::{Field, NameId, NameSet, Version};
+use crate::{Field, NameId, NameSet, RunAt, Version};
 
 impl Head {
     /// The first value of a well-known field.
@@ -96,8 +96,29 @@ impl Head {
     /// The index of the fields, in order, without those of some well-known names.
     #[inline]
     pub fn fields_without(&self, names: NameSet) -> impl Iterator<Item = &Field> {
-        let names = names.or(self.removed);
-        self.fields.iter().filter(move |field| !names.contains(field.id))
+        self.fields_between(0, usize::MAX, names)
+    }
+
+    /// The same from place `from` up to `to`.
+    #[inline]
+    pub fn fields_between(
+        &self,
+        from: usize,
+        to: usize,
+        without: NameSet,
+    ) -> impl Iterator<Item = &Field> {
+        let names = without.or(self.removed);
+        let fields = self.fields.get(from..to.min(self.fields.len())).unwrap_or_default();
+        fields.iter().filter(move |field| !names.contains(field.id))
+    }
+
+    /// The run of fields that is part of it: all of them, unless a name of it is in `without` or was
+    /// removed.
+    #[inline]
+    #[must_use]
+    pub fn run(&self, without: NameSet) -> Option<&RunAt> {
+        let gone = without.or(self.removed);
+        self.run.as_ref().filter(|run| !run.names.meets(gone))
     }
 
     /// Whether Connection is known to name no field (RFC 9110, 7.6.1).

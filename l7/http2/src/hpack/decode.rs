@@ -1,9 +1,10 @@
 //! From a header block to lines.
 
 use sluice_arch::none;
-use sluice_l7_core::NameId;
+use sluice_l7_core::{NameId, Run, Runs};
 
 use super::hash::hash;
+use super::runs::{Indexes, Known, KnownRuns};
 use super::static_table::{ENTRIES, STATIC_LEN};
 use super::table::{NewEntry, OVERHEAD, Table};
 use super::{HpackError, Pseudo, TABLE_SIZE, huffman, integer};
@@ -80,11 +81,57 @@ pub struct Decoder {
     size: u32,
     /// What it may use: `TABLE_SIZE`, or less that it has acknowledged.
     allowed: u32,
+    /// Runs that were met. Out of line: a connection on which nothing came twice has none.
+    runs: Option<Box<KnownRuns>>,
+}
+
+/// Who hears of the fields of a block.
+pub(crate) trait Lines {
+    /// A field, with all of the text.
+    fn line(&mut self, text: &[u8], line: &Line);
+
+    /// All of a run's fields, whose text will lie from `at` on. False: they are wanted one by one.
+    fn run(&mut self, run: &Run, at: usize) -> bool;
+
+    /// Fields from here on may be a run.
+    fn run_begins(&mut self, at: usize, run: FreshRun);
+
+    /// Up to here.
+    fn run_ends(&mut self, at: usize);
+}
+
+/// Whoever hears of each field alone.
+struct Each<F>(F);
+
+impl<F: FnMut(&[u8], &Line)> Lines for Each<F> {
+    #[inline]
+    fn line(&mut self, text: &[u8], line: &Line) {
+        (self.0)(text, line);
+    }
+
+    fn run(&mut self, _: &Run, _: usize) -> bool {
+        false
+    }
+
+    fn run_begins(&mut self, _: usize, _: FreshRun) {}
+
+    fn run_ends(&mut self, _: usize) {}
+}
+
+/// A run to remember: it was met before, and has no number yet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FreshRun(Known);
+
+impl FreshRun {
+    /// Fields in it.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
 }
 
 impl Default for Decoder {
     fn default() -> Self {
-        Self { table: Table::default(), size: TABLE_SIZE, allowed: TABLE_SIZE }
+        Self { table: Table::default(), size: TABLE_SIZE, allowed: TABLE_SIZE, runs: None }
     }
 }
 
@@ -132,22 +179,66 @@ impl Decoder {
         block: &[u8],
         limit: u32,
         text: &mut Vec<u8>,
-        mut each: impl FnMut(&[u8], &Line),
+        each: impl FnMut(&[u8], &Line),
     ) -> Result<Decoded, HpackError> {
         let mut sink = Sink { text, left: limit, too_large: false };
+        self.decode_into(block, &mut sink, &mut Each(each), None)
+    }
+
+    /// The same, with what is known of runs.
+    #[inline]
+    pub(crate) fn decode_runs(
+        &mut self,
+        block: &[u8],
+        limit: u32,
+        text: &mut Vec<u8>,
+        lines: &mut impl Lines,
+        (part, runs): (u8, &mut Runs),
+    ) -> Result<Decoded, HpackError> {
+        let mut sink = Sink { text, left: limit, too_large: false };
+        self.decode_into(block, &mut sink, lines, Some((part, runs)))
+    }
+
+    /// `known`: which part of a message it is, and the worker's runs.
+    #[inline(always)]
+    fn decode_into(
+        &mut self,
+        block: &[u8],
+        sink: &mut Sink<'_>,
+        lines: &mut impl Lines,
+        mut known: Option<(u8, &mut Runs)>,
+    ) -> Result<Decoded, HpackError> {
         if self.size > self.allowed && !matches!(block.first(), Some(0x20..0x40)) {
             return Err(HpackError::TableSize);
         }
         let (mut rest, mut updates) = (block, 0);
+        // Indexes in front of which no run is looked for.
+        let mut run_left = 0;
         while let Some((&first, behind)) = rest.split_first() {
+            if first >= 0x80
+                && run_left == 0
+                && let Some((part, runs)) = &mut known
+            {
+                let indexes = Indexes::at_start_of(rest);
+                run_left = indexes.len();
+                if run_left > 1 && self.take_run(indexes, *part, runs, sink, lines) {
+                    rest = &rest[run_left..];
+                    (run_left, updates) = (0, 2);
+                    continue;
+                }
+            }
             rest = behind;
             match first {
                 0x80.. => {
                     let index = integer::decode(first, 7, &mut rest)?;
-                    self.indexed(index, &mut sink, &mut each)?;
+                    self.indexed(index, sink, lines)?;
+                    run_left = run_left.saturating_sub(1);
+                    if run_left == 0 {
+                        lines.run_ends(sink.text.len());
+                    }
                 }
                 0x40..0x80 => {
-                    self.literal(first, 6, Indexing::Incremental, &mut rest, &mut sink, &mut each)?;
+                    self.literal(first, 6, Indexing::Incremental, &mut rest, sink, lines)?;
                 }
                 0x20..0x40 => {
                     updates += 1;
@@ -158,9 +249,9 @@ impl Decoder {
                     continue;
                 }
                 0x10..0x20 => {
-                    self.literal(first, 4, Indexing::Never, &mut rest, &mut sink, &mut each)?;
+                    self.literal(first, 4, Indexing::Never, &mut rest, sink, lines)?;
                 }
-                _ => self.literal(first, 4, Indexing::Without, &mut rest, &mut sink, &mut each)?,
+                _ => self.literal(first, 4, Indexing::Without, &mut rest, sink, lines)?,
             }
             // No update behind a field (4.2).
             updates = 2;
@@ -168,16 +259,54 @@ impl Decoder {
         Ok(if sink.too_large { Decoded::TooLarge } else { Decoded::Complete })
     }
 
+    /// Yields all of a run at once, if it is known.
+    #[inline(always)]
+    fn take_run(
+        &mut self,
+        indexes: Indexes,
+        part: u8,
+        runs: &mut Runs,
+        sink: &mut Sink<'_>,
+        lines: &mut impl Lines,
+    ) -> bool {
+        let at = sink.text.len();
+        if let Some(known) = &self.runs
+            && let Some(id) = known.find(indexes, part, &self.table)
+            && let Some(run) = runs.get(id)
+            && sink.left >= run.size
+            && lines.run(run, at)
+        {
+            sink.left -= run.size;
+            sink.text.extend_from_slice(&run.text);
+            return true;
+        }
+        let known = self.runs.get_or_insert_with(|| Box::new(KnownRuns::NONE));
+        if known.is_seen(indexes, part, &self.table) {
+            lines.run_begins(at, FreshRun(Known::new(indexes, part, 0, &self.table)));
+        }
+        false
+    }
+
+    /// From now on this run is known by the number that it has among the worker's.
+    pub(crate) fn learn(&mut self, run: FreshRun, id: u64) {
+        if let Some(known) = &mut self.runs {
+            known.learn(run.0, id);
+        }
+    }
+
     /// Makes it a fresh one, in the same memory.
     pub(crate) fn clear(&mut self) {
         self.table.clear();
         self.size = TABLE_SIZE;
+        if let Some(runs) = &mut self.runs {
+            **runs = KnownRuns::NONE;
+        }
     }
 
     /// Bytes of memory that the table holds.
     #[must_use]
     pub fn memory(&self) -> usize {
-        self.table.memory()
+        self.table.memory() + self.runs.as_ref().map_or(0, |_| size_of::<KnownRuns>())
     }
 
     /// The size of the table, as the RFC counts.
@@ -202,7 +331,7 @@ impl Decoder {
         &mut self,
         index: u32,
         sink: &mut Sink<'_>,
-        each: &mut impl FnMut(&[u8], &Line),
+        lines: &mut impl Lines,
     ) -> Result<(), HpackError> {
         let (kind, valid_value, name_len, value_len, hash, line);
         if let Some(entry) = ENTRIES.get((index as usize).wrapping_sub(1)) {
@@ -222,7 +351,8 @@ impl Decoder {
         let at = sink.text.len() as u32;
         sink.text.extend_from_slice(line);
         let never_indexed = false;
-        each(sink.text, &Line { kind, valid_value, never_indexed, at, name_len, value_len, hash });
+        let line = Line { kind, valid_value, never_indexed, at, name_len, value_len, hash };
+        lines.line(sink.text, &line);
         Ok(())
     }
 
@@ -234,7 +364,7 @@ impl Decoder {
         indexing: Indexing,
         rest: &mut &[u8],
         sink: &mut Sink<'_>,
-        each: &mut impl FnMut(&[u8], &Line),
+        lines: &mut impl Lines,
     ) -> Result<(), HpackError> {
         let index = integer::decode(first, bits, rest)?;
         let at = sink.text.len();
@@ -273,7 +403,7 @@ impl Decoder {
             value_len: value_len as u32,
             hash: 0,
         };
-        each(sink.text, &line);
+        lines.line(sink.text, &line);
         Ok(())
     }
 

@@ -9,6 +9,7 @@
 use sluice_l7_core::NameId;
 
 use super::hash::hash;
+use super::runs::{Indexes, KnownRuns};
 use super::static_table::{ENTRIES, STATIC_LEN, number_of};
 use super::table::{NewEntry, OVERHEAD, Table};
 use super::{Kind, Pseudo, TABLE_SIZE, huffman, integer};
@@ -37,6 +38,8 @@ pub struct Encoder {
     size: u32,
     /// The smallest size since the last block, to be said at the start of the next one (4.2).
     announce: Option<u32>,
+    /// Runs that were written. Out of line, as the index.
+    runs: Option<Box<KnownRuns>>,
 }
 
 /// Values that are nobody else's business: a table would let an attacker who can make us send fields
@@ -92,7 +95,7 @@ static CLASSES: [Class; NameId::COUNT] = {
 
 impl Default for Encoder {
     fn default() -> Self {
-        Self { table: Table::default(), index: None, size: TABLE_SIZE, announce: None }
+        Self { table: Table::default(), index: None, size: TABLE_SIZE, announce: None, runs: None }
     }
 }
 
@@ -196,6 +199,8 @@ impl Encoder {
         let class = if never_indexed { Class::Secret } else { CLASSES[id.index()] };
         match class {
             Class::Remembered => {}
+            // Of a call without an error.
+            Class::Fleeting if value.is_empty() => {}
             Class::Fleeting => return literal(0x00, 4, number_of(id), name, value, out),
             Class::Secret => return literal(0x10, 4, number_of(id), name, value, out),
             Class::AcceptEncoding if value == ENTRIES[15].value() => return out.push(0x90),
@@ -205,6 +210,27 @@ impl Encoder {
         let hash = if known == 0 { hash(kind, name, value) } else { known };
         if !self.indexed(hash, kind, name, value, out) {
             self.literal(number_of(id), kind, name, value, hash, out);
+        }
+    }
+
+    /// Writes a run of the worker's as it was written before; whether it was, and can be.
+    #[inline(always)]
+    pub(crate) fn run(&mut self, id: u64, part: u8, out: &mut Vec<u8>) -> bool {
+        let Some(runs) = &self.runs else { return false };
+        let Some((indexes, len)) = runs.written(id, part, &self.table) else { return false };
+        let end = out.len() + len;
+        out.extend_from_slice(&indexes);
+        out.truncate(end);
+        true
+    }
+
+    /// `block` was written for a run of `count` fields: if it is nothing but indexes, it is
+    /// remembered.
+    pub(crate) fn wrote_run(&mut self, id: u64, part: u8, block: &[u8], count: usize) {
+        let indexes = Indexes::at_start_of(block);
+        if indexes.len() == count && block.len() == count {
+            let runs = self.runs.get_or_insert_with(|| Box::new(KnownRuns::NONE));
+            runs.wrote(id, part, indexes, &self.table);
         }
     }
 
@@ -227,13 +253,18 @@ impl Encoder {
         if let Some(index) = &mut self.index {
             **index = Index { slots: [[0; WAYS]; BUCKETS], seen: [[0; WAYS]; BUCKETS] };
         }
+        if let Some(runs) = &mut self.runs {
+            **runs = KnownRuns::NONE;
+        }
         (self.size, self.announce) = (TABLE_SIZE, None);
     }
 
     /// Bytes of memory that the table holds.
     #[must_use]
     pub fn memory(&self) -> usize {
-        self.table.memory() + self.index.as_ref().map_or(0, |_| size_of::<Index>())
+        self.table.memory()
+            + self.index.as_ref().map_or(0, |_| size_of::<Index>())
+            + self.runs.as_ref().map_or(0, |_| size_of::<KnownRuns>())
     }
 
     /// The size of the table, as the RFC counts.

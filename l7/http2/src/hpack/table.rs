@@ -159,8 +159,8 @@ impl Table {
     }
 
     /// Entries in the table.
-    #[cfg(test)]
-    fn len(&self) -> u32 {
+    #[inline]
+    pub(super) fn len(&self) -> u32 {
         self.len
     }
 

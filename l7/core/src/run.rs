@@ -1,0 +1,247 @@
+//! Fields that come together again and again.
+//!
+//! Clients of a mesh say nearly the same with every request, and header compression turns that into
+//! the same few indexes one behind the other: a *run*. What a run stands for is found out once per
+//! worker and kept in [`Runs`]; a decoder that meets it again copies its text and its index of
+//! fields, and an encoder that has written it for the same peer copies what it wrote.
+
+use crate::{Field, Method, NameId, NameSet, Scheme, Span};
+
+/// Runs that a worker keeps.
+const RUNS: usize = 256;
+/// Text of a run at most, in bytes.
+const TEXT_MAX: usize = 1_024;
+
+/// What pseudo-header fields said.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Parts {
+    /// `:method`, and its name.
+    pub method: Option<(Method, Span)>,
+    /// `:path`
+    pub path: Option<Span>,
+    /// `:authority`
+    pub authority: Option<Span>,
+    /// `:scheme`; within, None: one that is not known.
+    pub scheme: Option<Option<Scheme>>,
+    /// `:protocol`
+    pub protocol: Option<Span>,
+    /// `:status`
+    pub status: Option<u16>,
+}
+
+impl Parts {
+    /// Whether there is one.
+    #[inline]
+    #[must_use]
+    pub const fn are_any(&self) -> bool {
+        self.count() > 0
+    }
+
+    /// How many there are.
+    #[inline]
+    #[must_use]
+    pub const fn count(&self) -> usize {
+        let Self { method, path, authority, scheme, protocol, status } = self;
+        method.is_some() as usize
+            + path.is_some() as usize
+            + authority.is_some() as usize
+            + scheme.is_some() as usize
+            + protocol.is_some() as usize
+            + status.is_some() as usize
+    }
+
+    /// The same for a text that starts `by` bytes earlier.
+    #[inline]
+    #[must_use]
+    pub fn moved(mut self, by: usize) -> Self {
+        if by > 0 {
+            self.each(|span| span.moved(by));
+        }
+        self
+    }
+
+    /// The same for a text of which the first `by` bytes are gone.
+    #[must_use]
+    pub fn moved_back(mut self, by: usize) -> Self {
+        self.each(|span| span.moved_back(by));
+        self
+    }
+
+    fn each(&mut self, to: impl Fn(Span) -> Span) {
+        let method = self.method.as_mut().map(|(_, span)| span);
+        let spans = [method, self.path.as_mut(), self.authority.as_mut(), self.protocol.as_mut()];
+        spans.into_iter().flatten().for_each(|span| *span = to(*span));
+    }
+}
+
+/// A sequence of fields, decoded and found good.
+#[derive(Debug, Default)]
+pub struct Run {
+    /// Which one this is, of all there ever were; 0: none.
+    id: u64,
+    hash: u32,
+    /// Whether it was met since the last look for one to give up.
+    used: bool,
+    /// Its lines.
+    pub text: Vec<u8>,
+    /// The index of its fields into `text`.
+    pub fields: Vec<Field>,
+    /// The names of these.
+    pub names: NameSet,
+    /// What pseudo-header fields in it said, by `text`.
+    pub parts: Parts,
+    /// Cookie fields among them.
+    pub cookies: u32,
+    /// `u=` of a Priority field.
+    pub urgency: Option<u8>,
+    /// Bytes of all fields as RFC 9113, 6.5.2 counts.
+    pub size: u32,
+}
+
+impl Run {
+    /// Its number.
+    #[inline]
+    #[must_use]
+    pub const fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Whether its pseudo-header fields are all of a request's but `:protocol`, or all of a
+    /// response's: what a message starts with.
+    #[inline]
+    #[must_use]
+    pub const fn starts(&self) -> bool {
+        let Parts { method, path, authority, scheme, protocol, status } = &self.parts;
+        let request = method.is_some() && path.is_some() && authority.is_some();
+        (request && scheme.is_some() && protocol.is_none()) || status.is_some()
+    }
+}
+
+/// The runs of a worker: a bounded number, of which those that nobody meets any more are given up.
+#[derive(Debug, Default)]
+pub struct Runs {
+    slots: Vec<Run>,
+    /// Where the next look for one to give up starts.
+    hand: usize,
+    kept: u64,
+}
+
+impl Runs {
+    /// The run of this number, unless it was given up.
+    #[inline]
+    #[must_use]
+    pub fn get(&mut self, id: u64) -> Option<&Run> {
+        let run = self.slots.get_mut(id as usize % RUNS)?;
+        run.used = true;
+        (run.id == id).then_some(&*run)
+    }
+
+    /// Keeps a run, or finds it among those that are kept; its number. None: it is too long.
+    #[must_use]
+    pub fn keep(&mut self, run: &Run) -> Option<u64> {
+        if run.text.len() > TEXT_MAX {
+            return None;
+        }
+        let hash = hash(&run.text);
+        let same = |kept: &Run| {
+            kept.hash == hash && kept.text == run.text && kept.fields.len() == run.fields.len()
+        };
+        if let Some(kept) = self.slots.iter().find(|kept| same(kept)) {
+            return Some(kept.id);
+        }
+        let slot = self.free_slot();
+        self.kept += 1;
+        let kept = self.slots.get_mut(slot)?;
+        // Never 0, and never the same again.
+        kept.id = self.kept * RUNS as u64 + slot as u64;
+        (kept.hash, kept.used) = (hash, false);
+        kept.text.clear();
+        kept.text.extend_from_slice(&run.text);
+        kept.fields.clear();
+        kept.fields.extend_from_slice(&run.fields);
+        (kept.names, kept.parts) = (run.names, run.parts);
+        (kept.cookies, kept.urgency, kept.size) = (run.cookies, run.urgency, run.size);
+        Some(kept.id)
+    }
+
+    /// A new one, or that of a run which was not met of late.
+    fn free_slot(&mut self) -> usize {
+        if self.slots.len() < RUNS {
+            self.slots.push(Run::default());
+            return self.slots.len() - 1;
+        }
+        loop {
+            self.hand = (self.hand + 1) % RUNS;
+            if !std::mem::take(&mut self.slots[self.hand].used) {
+                return self.hand;
+            }
+        }
+    }
+}
+
+/// Which run is part of a head, and where: for who writes the head.
+#[derive(Clone, Copy, Debug)]
+pub struct RunAt {
+    /// Its number.
+    pub id: u64,
+    /// The names of its fields.
+    pub names: NameSet,
+    /// The place of its first field among the head's, and how many they are.
+    pub first: u16,
+    /// How many fields it has.
+    pub count: u16,
+    /// Whether what the head starts with is what the run says.
+    pub starts: bool,
+}
+
+impl RunAt {
+    /// Whether it has a field of this name.
+    #[inline]
+    #[must_use]
+    pub const fn contains(&self, id: NameId) -> bool {
+        self.names.contains(id)
+    }
+}
+
+/// FNV-1a: it only tells runs apart that are then compared.
+fn hash(text: &[u8]) -> u32 {
+    let step = |hash: u32, byte: &u8| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
+    text.iter().fold(0x811c_9dc5, step)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(text: &str) -> Run {
+        Run { text: text.into(), ..Run::default() }
+    }
+
+    #[test]
+    fn a_run_is_kept_once_and_found_by_its_number() {
+        let mut runs = Runs::default();
+        assert!(runs.get(0).is_none());
+        let first = runs.keep(&run("a: b\r\n")).expect("it is short");
+        let second = runs.keep(&run("a: c\r\n")).expect("it is short");
+        assert_ne!(first, second);
+        assert_eq!(runs.keep(&run("a: b\r\n")), Some(first));
+        assert_eq!(runs.get(first).map(|run| run.text.as_slice()), Some(b"a: b\r\n".as_slice()));
+        assert!(runs.get(0).is_none() && runs.get(first + RUNS as u64).is_none());
+        assert_eq!(runs.keep(&run(&"x".repeat(TEXT_MAX + 1))), None);
+    }
+
+    #[test]
+    fn those_that_are_met_stay_and_numbers_are_used_once() {
+        let mut runs = Runs::default();
+        let busy = runs.keep(&run("busy: 1\r\n")).expect("it is short");
+        let mut ids = std::collections::BTreeSet::new();
+        for number in 0..10 * RUNS {
+            let id = runs.keep(&run(&format!("n: {number}\r\n"))).expect("it is short");
+            assert!(ids.insert(id), "{id} twice");
+            assert!(runs.get(busy).is_some(), "given up at {number}");
+        }
+        assert_eq!(runs.slots.len(), RUNS);
+        let last = ids.into_iter().next_back();
+        assert!(last.is_some_and(|id| runs.get(id).is_some()));
+    }
+}
