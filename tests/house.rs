@@ -58,7 +58,7 @@ const TABLE: &[(&str, Kind, &[&str])] = &[
     (
         "sluice-l7-route",
         SansIo,
-        &["sluice-base", "sluice-buf", "sluice-l7-core", "sluice-config-model"],
+        &["sluice-base", "sluice-arch", "sluice-buf", "sluice-l7-core", "sluice-config-model"],
     ),
     (
         "sluice-l7-balance",

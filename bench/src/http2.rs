@@ -144,7 +144,7 @@ impl Http2Load {
             slot_of: Vec::new(),
             request: request(grpc),
             grpc,
-            body: Chain::copy_from(&[b'q'; BODY], pool).expect("the pool has room for one"),
+            body: Chain::copy_from(&body(b'q', grpc), pool).expect("the pool has room for one"),
             asked: 0,
             closes: false,
             left: vec![0; connections as usize],
@@ -313,7 +313,7 @@ impl Http2Origin {
             connections: Vec::new(),
             response: response(grpc),
             trailers: grpc.then_some(trailers),
-            body: Chain::copy_from(&[b'a'; BODY], pool).expect("the pool has room for one"),
+            body: Chain::copy_from(&body(b'a', grpc), pool).expect("the pool has room for one"),
         }
     }
 
@@ -410,6 +410,15 @@ fn request(grpc: bool) -> Head {
     head.append("grpc-accept-encoding", b"gzip");
     head.append("x-tenant", b"blue");
     head
+}
+
+/// [`BODY`] bytes: of gRPC, one message.
+fn body(filler: u8, grpc: bool) -> [u8; BODY] {
+    let mut body = [filler; BODY];
+    if grpc {
+        body[..5].copy_from_slice(&[0, 0, 0, 0, BODY as u8 - 5]);
+    }
+    body
 }
 
 /// The same request as HTTP/1.1 says it.

@@ -1,5 +1,7 @@
 //! A queue of slices.
 
+mod append;
+
 use std::fmt;
 
 use crate::header::Segment;
@@ -176,81 +178,6 @@ impl Chain {
         (self.place, self.bytes, self.form) = (NOWHERE, 0, 0);
     }
 
-    /// Appends a copy of `bytes`, first into the last buffer's tailroom if nobody else refers to
-    /// that buffer, then into fresh ones of `pool`.
-    ///
-    /// # Errors
-    /// [`PoolEmpty`] if the pool runs out; the bytes copied so far are cut off again.
-    pub fn append_copy(&mut self, bytes: &[u8], pool: &Pool) -> Result<(), PoolEmpty> {
-        let before = self.len();
-        let taken = self.fill_tail(bytes);
-        for rest in bytes[taken..].chunks(crate::DATA_ROOM - crate::HEADROOM) {
-            match pool.alloc() {
-                Ok(mut packet) => {
-                    let fits = packet.append_bytes(rest);
-                    debug_assert!(fits, "a fresh buffer has room for its data room");
-                    packet.into_chain(0, rest.len(), self);
-                }
-                Err(empty) => {
-                    self.truncate(before);
-                    return Err(empty);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Appends all of `other`: a copy of its bytes where they are as few as a segment would copy
-    /// anyway (`COPY_MAX`) and the last buffer has room for them, since then a reference costs more
-    /// than they do.
-    #[inline]
-    pub fn append_small(&mut self, other: &mut Self) {
-        if let Some((segment, offset)) = other.one()
-            && other.len() <= crate::COPY_MAX
-        {
-            // SAFETY: `other` is borrowed; its reference keeps the bytes alive and unwritten.
-            let bytes = unsafe { segment.bytes(usize::from(offset), other.len()) };
-            if self.tail_room() >= bytes.len() {
-                self.fill_tail(bytes);
-                return other.clear();
-            }
-        }
-        self.append(other);
-    }
-
-    /// Bytes that [`Chain::append_copy`] would copy without another buffer.
-    #[inline]
-    #[must_use]
-    pub fn tail_room(&self) -> usize {
-        if let Some((segment, offset)) = self.one() {
-            room(segment, usize::from(offset) + self.len())
-        } else if let Some(ends) = self.list() {
-            let node = nodes::copy(ends.last);
-            let end = usize::from(node.offset) + usize::from(node.len);
-            node.segment.map_or(0, |segment| room(segment, end))
-        } else {
-            0
-        }
-    }
-
-    /// Copies what fits into the last buffer's tailroom; returns how many bytes that were.
-    fn fill_tail(&mut self, bytes: &[u8]) -> usize {
-        let taken = if let Some((segment, offset)) = self.one() {
-            fill(segment, usize::from(offset) + self.len(), bytes)
-        } else if let Some(ends) = self.list() {
-            nodes::update(ends.last, |node| {
-                let end = usize::from(node.offset) + usize::from(node.len);
-                let taken = node.segment.map_or(0, |segment| fill(segment, end, bytes));
-                node.len += taken as u16;
-                taken
-            })
-        } else {
-            0
-        };
-        self.bytes += taken as u32;
-        taken
-    }
-
     /// Takes the first slice.
     #[inline]
     pub fn pop_front(&mut self) -> Option<Slice> {
@@ -268,7 +195,21 @@ impl Chain {
         self.bytes -= u32::from(node.len);
         self.form -= 1;
         self.place = Place { list: Ends { first: node.next, last: ends.last } };
+        if self.form == 1 {
+            self.gather();
+        }
         node.segment.map(|segment| Slice::from_segment(segment, node.offset, node.len))
+    }
+
+    /// The last slice of a list lies in the chain again, where it is cheaper to look at.
+    #[inline]
+    fn gather(&mut self) {
+        if let Some(ends) = self.list() {
+            let node = nodes::remove(ends.first);
+            if let Some(segment) = node.segment {
+                self.set_one(segment, node.offset, node.len);
+            }
+        }
     }
 
     /// Gives up the first `count` bytes (all, if there are fewer).
@@ -288,9 +229,7 @@ impl Chain {
     /// Less than there is.
     fn advance_list(&mut self, count: usize) {
         let mut left = count;
-        while left > 0
-            && let Some(ends) = self.list()
-        {
+        while let Some(ends) = self.list() {
             let here = nodes::update(ends.first, |node| {
                 let here = usize::from(node.len);
                 if left < here {
@@ -306,6 +245,7 @@ impl Chain {
             left -= here;
             drop(self.pop_node());
         }
+        self.advance(left);
     }
 
     /// Gives up all bytes.
@@ -320,7 +260,7 @@ impl Chain {
     }
 
     fn clear_list(&mut self) {
-        while let Some(slice) = self.pop_node() {
+        while let Some(slice) = self.pop_front() {
             drop(slice);
         }
     }
@@ -338,26 +278,42 @@ impl Chain {
     /// Less than there is.
     fn split_some(&mut self, count: usize) -> Self {
         let mut front = Self::new();
-        if let Some((segment, offset)) = self.one() {
-            if count > 0 {
-                segment.retain();
-                front.set_one(segment, offset, count as u16);
-                self.form += count as u32;
-                self.bytes -= count as u32;
-            }
-            return front;
-        }
         let mut left = count;
         while left > 0 {
-            let Some(mut slice) = self.pop_node() else { break };
-            if slice.len() > left {
-                let rest = slice.split_off(left);
-                self.push_front(rest);
+            if let Some((segment, offset)) = self.cut_front(left) {
+                segment.retain();
+                front.push_parts(segment, offset, left as u16);
+                break;
             }
+            let Some(slice) = self.pop_front() else { break };
             left -= slice.len();
             front.push(slice);
         }
         front
+    }
+
+    /// Takes `count` bytes off the first slice, if it has more; where they lie.
+    #[inline]
+    fn cut_front(&mut self, count: usize) -> Option<(Segment, u16)> {
+        let (segment, offset) = if let Some((segment, offset)) = self.one() {
+            if count >= self.len() {
+                return None;
+            }
+            self.form += count as u32;
+            (segment, offset)
+        } else {
+            nodes::update(self.list()?.first, |node| {
+                let offset = node.offset;
+                if count >= usize::from(node.len) {
+                    return None;
+                }
+                node.offset += count as u16;
+                node.len -= count as u16;
+                node.segment.map(|segment| (segment, offset))
+            })?
+        };
+        self.bytes -= count as u32;
+        Some((segment, offset))
     }
 
     /// Cuts the chain to its first `len` bytes.
@@ -457,29 +413,6 @@ impl Chain {
         };
         Ranges { here, skip: offset, left: len.min(self.len().saturating_sub(offset)) }
     }
-}
-
-/// How much may be written behind the only slice of a buffer, which ends at `end`.
-#[inline]
-fn room(segment: Segment, end: usize) -> usize {
-    let indirect = segment.ol_flags() & crate::flags::INDIRECT != 0;
-    if segment.refcnt() != 1 || indirect {
-        return 0;
-    }
-    usize::from(segment.buf_len()) - end
-}
-
-/// Copies what fits behind the only slice of a buffer, which ends at `end`.
-#[inline]
-fn fill(segment: Segment, end: usize, bytes: &[u8]) -> usize {
-    let count = bytes.len().min(room(segment, end));
-    if count == 0 {
-        return 0;
-    }
-    // SAFETY: the chain holds the only reference, so no slice covers the bytes behind it.
-    let room = unsafe { segment.bytes_mut(end, count) };
-    room.copy_from_slice(&bytes[..count]);
-    count
 }
 
 pub(crate) struct Ranges {

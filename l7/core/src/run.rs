@@ -5,7 +5,7 @@
 //! worker and kept in [`Runs`]; a decoder that meets it again copies its text and its index of
 //! fields, and an encoder that has written it for the same peer copies what it wrote.
 
-use crate::{Field, Method, NameId, NameSet, Scheme, Span};
+use crate::{Field, Method, NameId, NameSet, Scheme, Span, Start};
 
 /// Runs that a worker keeps.
 const RUNS: usize = 256;
@@ -50,6 +50,14 @@ impl Parts {
             + status.is_some() as usize
     }
 
+    /// Whether they are all of a request's but `:protocol`, or all of a response's.
+    #[must_use]
+    pub const fn are_all(&self) -> bool {
+        let Self { method, path, authority, scheme, protocol, status } = self;
+        let request = method.is_some() && path.is_some() && authority.is_some();
+        (request && scheme.is_some() && protocol.is_none()) || status.is_some()
+    }
+
     /// The same for a text that starts `by` bytes earlier.
     #[inline]
     #[must_use]
@@ -90,6 +98,8 @@ pub struct Run {
     pub names: NameSet,
     /// What pseudo-header fields in it said, by `text`.
     pub parts: Parts,
+    /// What a message starts with that begins with it, if it says all of that.
+    pub start: Option<Start>,
     /// Cookie fields among them.
     pub cookies: u32,
     /// `u=` of a Priority field.
@@ -104,16 +114,6 @@ impl Run {
     #[must_use]
     pub const fn id(&self) -> u64 {
         self.id
-    }
-
-    /// Whether its pseudo-header fields are all of a request's but `:protocol`, or all of a
-    /// response's: what a message starts with.
-    #[inline]
-    #[must_use]
-    pub const fn starts(&self) -> bool {
-        let Parts { method, path, authority, scheme, protocol, status } = &self.parts;
-        let request = method.is_some() && path.is_some() && authority.is_some();
-        (request && scheme.is_some() && protocol.is_none()) || status.is_some()
     }
 }
 
@@ -146,7 +146,8 @@ impl Runs {
         let same = |kept: &Run| {
             kept.hash == hash && kept.text == run.text && kept.fields.len() == run.fields.len()
         };
-        if let Some(kept) = self.slots.iter().find(|kept| same(kept)) {
+        if let Some(kept) = self.slots.iter_mut().find(|kept| same(kept)) {
+            kept.start = kept.start.or(run.start);
             return Some(kept.id);
         }
         let slot = self.free_slot();
@@ -159,7 +160,7 @@ impl Runs {
         kept.text.extend_from_slice(&run.text);
         kept.fields.clear();
         kept.fields.extend_from_slice(&run.fields);
-        (kept.names, kept.parts) = (run.names, run.parts);
+        (kept.names, kept.parts, kept.start) = (run.names, run.parts, run.start);
         (kept.cookies, kept.urgency, kept.size) = (run.cookies, run.urgency, run.size);
         Some(kept.id)
     }

@@ -361,6 +361,9 @@ impl Http2 {
                 Reading::Frame { first } => {
                     let Some(header) = read_header(input) else { return Ok(None) };
                     if !self.check_frame(first, &header)? {
+                        if let Some(event) = self.take_whole_data(&header, input, cx) {
+                            return Ok(Some(event));
+                        }
                         match self.begin_data(&header, input, cx)? {
                             Step::More => return Ok(None),
                             Step::Event(event) => return Ok(Some(event)),

@@ -10,6 +10,54 @@ use crate::frame::{FrameHeader, HEADER_LEN, flag};
 use crate::state::{NO_LENGTH, Receive, Send};
 
 impl Http2 {
+    /// A DATA frame as most are: without padding, all of it there, within every window and length,
+    /// on a stream that waits for it. Any other is for [`Http2::begin_data`].
+    #[inline]
+    pub(crate) fn take_whole_data(
+        &mut self,
+        header: &FrameHeader,
+        input: &mut Chain,
+        cx: &CodecContext<'_>,
+    ) -> Option<Event> {
+        let len = header.len;
+        if len == 0 || header.has(flag::PADDED) || input.len() < HEADER_LEN + len as usize {
+            return None;
+        }
+        let slot = self.streams.find(header.stream.number())?;
+        let stream = self.streams.get_mut(slot);
+        let end = header.has(flag::END_STREAM);
+        let (outstanding, charged) = (stream.outstanding + len, self.window.outstanding() + len);
+        if stream.receive != Receive::Body
+            || outstanding > self.window.stream
+            || charged > self.window.size()
+        {
+            return None;
+        }
+        if stream.expected != NO_LENGTH {
+            let left = stream.expected.checked_sub(u64::from(len))?;
+            if end && left != 0 {
+                return None;
+            }
+            stream.expected = left;
+        }
+        stream.outstanding = outstanding;
+        stream.moved = stream.moved.saturating_add(len);
+        if end {
+            stream.receive = Receive::Done;
+            self.ending = Some(header.stream);
+        }
+        let answered = self.role == Role::Server && stream.send == Send::Done;
+        self.window.charge(len);
+        self.credit += HEADER_LEN + len as usize;
+        self.reading = Reading::Frame { first: false };
+        self.heard(cx.now);
+        if answered {
+            self.stands_still(slot, cx.now);
+        }
+        input.advance(HEADER_LEN);
+        Some(Event::Body { stream: header.stream, bytes: input.split_to(len as usize) })
+    }
+
     /// Takes the frame's header, and the byte that says how much padding there is.
     pub(crate) fn begin_data(
         &mut self,

@@ -12,6 +12,7 @@ use sluice_l7_core::{
 use crate::error::Fault;
 use crate::hpack::{Decoded, Decoder, FreshRun, HpackError, Kind, Line, Lines, Pseudo};
 use crate::limits::BODY_MAX;
+use crate::recurring::{Fresh, Said, keep_run, run_alone};
 use crate::state::URGENCY;
 
 /// Which part of a message a block is.
@@ -81,32 +82,12 @@ struct Reader<'a> {
     host: Option<Span>,
     content_length: Option<u64>,
     urgency: Option<u8>,
-    /// What it starts with is that of a known run, and was looked at then.
-    starts_known: bool,
+    /// What it starts with, by a known run, which was looked at then.
+    start: Option<Start>,
     /// The known run that saves most.
     known: Option<RunAt>,
     /// The first fields that may be a run.
     fresh: Option<Fresh>,
-}
-
-/// A run that is worth keeping, if all of it can be.
-#[derive(Clone, Copy)]
-struct Fresh {
-    run: FreshRun,
-    /// Where it starts and ends in the text and among the fields.
-    text: (usize, usize),
-    fields: (usize, usize),
-    /// What was said when it began, and when it ended.
-    before: Said,
-    after: Said,
-}
-
-/// What is not among the fields.
-#[derive(Clone, Copy)]
-struct Said {
-    parts: Parts,
-    cookies: u32,
-    content_length: bool,
 }
 
 /// Decodes a block into `head`. The outer error breaks the connection, the inner one the stream.
@@ -118,6 +99,9 @@ pub(crate) fn head(
     limits: &HeadLimits,
     heads: &mut HeadPool,
 ) -> Result<Result<Facts, Fault>, HpackError> {
+    if let Some(facts) = run_alone(decoder, block, section, head, limits, heads) {
+        return Ok(Ok(facts));
+    }
     let mut text = head.take_own();
     let mut reader = Reader {
         head: &mut *head,
@@ -132,7 +116,7 @@ pub(crate) fn head(
         host: None,
         content_length: None,
         urgency: None,
-        starts_known: false,
+        start: None,
         known: None,
         fresh: None,
     };
@@ -159,47 +143,6 @@ pub(crate) fn head(
         join_cookies(head, heads);
     }
     Ok(facts)
-}
-
-/// Keeps a run that was met again, in a message without fault.
-#[cold]
-fn keep_run(decoder: &mut Decoder, fresh: &Fresh, text: &[u8], head: &Head, heads: &mut HeadPool) {
-    let (before, after, all) = (&fresh.before, &fresh.after, text);
-    let head_text = |span: Span| all.get(span.start()..span.end()).unwrap_or_default();
-    let (Some(text), Some(fields)) = (
-        all.get(fresh.text.0..fresh.text.1),
-        head.all_fields().get(fresh.fields.0..fresh.fields.1),
-    ) else {
-        return;
-    };
-    let at = fresh.text.0;
-    let mut run = Run::default();
-    run.text = text.to_vec();
-    let mut said = 0;
-    if !before.parts.are_any() && after.parts.are_any() {
-        run.parts = after.parts.moved_back(at);
-        said = after.parts.count();
-    }
-    let moved = |field: &Field| Field {
-        name: field.name.moved_back(at),
-        value: field.value.moved_back(at),
-        ..*field
-    };
-    run.fields = fields.iter().map(moved).collect();
-    run.names = fields.iter().fold(NameSet::EMPTY, |names, field| names.with(field.id));
-    run.cookies = after.cookies - before.cookies;
-    let priorities = fields.iter().filter(|field| field.id == NameId::PRIORITY);
-    run.urgency = priorities.rev().find_map(|field| urgency(head_text(field.value)));
-    // Each has a line end and a colon where RFC 9113, 6.5.2 has 32 bytes.
-    let count = fresh.run.len();
-    run.size = (text.len() + count * (32 - b": \r\n".len())) as u32;
-    // Something was left out, or means more than a field.
-    if said + fields.len() != count || before.content_length != after.content_length {
-        return;
-    }
-    if let Some(id) = heads.runs().keep(&run) {
-        decoder.learn(fresh.run, id);
-    }
 }
 
 /// Decodes a block that nobody wants, for the table's sake.
@@ -240,7 +183,7 @@ impl Lines for Reader<'_> {
         }
         if starts {
             self.parts = run.parts.moved(at);
-            self.starts_known = run.starts();
+            self.start = run.start.filter(|_| at == 0);
         }
         self.urgency = run.urgency.or(self.urgency);
         self.cookies += run.cookies;
@@ -249,7 +192,7 @@ impl Lines for Reader<'_> {
         self.head.push_run(run, at);
         // Of several, the one that saves most.
         if self.known.is_none_or(|known| known.count < count && !known.starts) {
-            let starts = self.starts_known && first == 0;
+            let starts = self.start.is_some();
             self.known = Some(RunAt { id: run.id(), names: run.names, first, count, starts });
         }
         true
@@ -394,8 +337,11 @@ impl Reader<'_> {
 
     fn finish(&mut self, text: &[u8]) -> Result<Facts, Fault> {
         self.head.set_nominates_none(true);
+        if self.parts.protocol.is_some() || self.host.is_some() {
+            self.start = None;
+        }
         if let Some(known) = self.known {
-            let starts = known.starts && self.parts.protocol.is_none();
+            let starts = known.starts && self.start.is_some();
             self.head.set_run(RunAt { starts, ..known });
         }
         let mut method = Method::Other;
@@ -418,9 +364,14 @@ impl Reader<'_> {
 
     /// RFC 9113, 8.3.1 and 8.5; RFC 8441, 4.
     fn finish_request(&mut self, text: &[u8]) -> Result<Method, Fault> {
+        if let Some(start @ Start::Request { method, path, .. }) = self.start {
+            self.head.set_start(start, Version::Http2);
+            let fits = path.len() <= self.limits.request_line as usize;
+            return if fits { Ok(method) } else { Err(Fault::PathTooLong) };
+        }
         let slice = |span: Span| text.get(span.start()..span.end()).unwrap_or_default();
         let (method, method_text) = self.parts.method.ok_or(Fault::PseudoMissing)?;
-        if method == Method::Other && !self.starts_known && !is_token(slice(method_text)) {
+        if method == Method::Other && !is_token(slice(method_text)) {
             return Err(Fault::Method);
         }
         let authority = match (self.parts.authority, self.host) {
@@ -433,7 +384,7 @@ impl Reader<'_> {
             (Some(only), None) | (None, Some(only)) => only,
             (None, None) => return Err(Fault::AuthorityMissing),
         };
-        if !self.starts_known && !is_host(slice(authority)) {
+        if !is_host(slice(authority)) {
             return Err(Fault::Authority);
         }
         let plain_connect = method == Method::Connect && self.parts.protocol.is_none();
@@ -449,7 +400,7 @@ impl Reader<'_> {
             if path.len() > self.limits.request_line as usize {
                 return Err(Fault::PathTooLong);
             }
-            if !self.starts_known && !is_path(slice(path), method) {
+            if !is_path(slice(path), method) {
                 return Err(Fault::Path);
             }
         }

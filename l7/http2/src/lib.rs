@@ -21,6 +21,7 @@
 //! | `frame.rs` | frame headers and payloads |
 //! | `control.rs`, `data.rs` | what each frame does |
 //! | `decode.rs`, `encode.rs` | a header block to a `Head` and back |
+//! | `recurring.rs` | blocks and parts of blocks that were met before |
 //! | `output.rs` | header blocks and bodies, written |
 //! | `window.rs`, `timer.rs` | receiving windows and how they grow; deadlines |
 //! | `settings.rs` | what both ends say about themselves; [`Config`] |
@@ -62,6 +63,7 @@ mod ending;
 mod error;
 mod limits;
 mod output;
+mod recurring;
 mod server;
 mod settings;
 mod state;

@@ -101,6 +101,14 @@ impl Http2 {
             state.announced = left.ok_or(EncodeError::LengthMismatch)?;
         }
         let waits = !state.queue.is_empty();
+        let window = state.send_window.min(self.send_window).max(0) as usize;
+        if count <= window.min(FRAME_SIZE as usize)
+            && (last || state.announced != 0)
+            && !(waits || self.hold || self.streams.any_ready() || !self.unsent.is_empty())
+        {
+            return self.write_whole(slot, bytes, last, cx);
+        }
+        let state = self.streams.get_mut(slot);
         state.queue.append(bytes);
         if last {
             state.send = Send::Ending;
@@ -118,6 +126,43 @@ impl Http2 {
             self.wait(slot, cx.now);
         }
         Ok(written)
+    }
+
+    /// Body bytes for which there is a window, while nobody waits: as one frame.
+    #[inline]
+    fn write_whole(
+        &mut self,
+        slot: u16,
+        bytes: &mut Chain,
+        last: bool,
+        cx: &mut CodecContext<'_>,
+    ) -> Result<usize, EncodeError> {
+        let count = bytes.len();
+        let state = self.streams.get_mut(slot);
+        let header = FrameHeader {
+            len: count as u32,
+            kind: FrameKind::Data,
+            flags: if last { flag::END_STREAM } else { 0 },
+            stream: StreamId::new(state.id),
+        };
+        if cx.output.append_framed(&header.write(), bytes, cx.pool).is_err() {
+            // Until there is memory.
+            state.queue.append(bytes);
+            if last {
+                state.send = Send::Ending;
+            }
+            self.wait(slot, cx.now);
+            return Ok(0);
+        }
+        state.send_window -= count as i32;
+        self.send_window -= count as i32;
+        state.moved = state.moved.saturating_add(count as u32);
+        state.still_since = 0;
+        self.budgets.earn_ping();
+        if last {
+            self.sent_all(slot, cx.now);
+        }
+        Ok(count)
     }
 
     /// What is queued waits for its turn, or for a window.

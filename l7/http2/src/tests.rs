@@ -5,7 +5,8 @@ use sluice_l7_core::{Head, HeadLimits, HeadPool, Method, NameId, NameSet};
 
 use crate::decode::{self, Facts, Section};
 use crate::encode::{self, Length};
-use crate::hpack::{Decoder, Encoder};
+use crate::error::Fault;
+use crate::hpack::{Decoder, Encoder, Pseudo};
 
 /// What a head says: its start, its fields.
 fn said(head: &Head) -> (Vec<u8>, Vec<(String, Vec<u8>)>) {
@@ -29,6 +30,10 @@ impl Reader {
     }
 
     fn read(&mut self, block: &[u8], section: Section) -> (Box<Head>, Facts) {
+        self.try_read(block, section).expect("a good head")
+    }
+
+    fn try_read(&mut self, block: &[u8], section: Section) -> Result<(Box<Head>, Facts), Fault> {
         if self.forgets {
             self.heads = HeadPool::new(1, 16);
         }
@@ -36,8 +41,7 @@ impl Reader {
         let limits = HeadLimits::default();
         let facts =
             decode::head(&mut self.decoder, block, section, &mut head, &limits, &mut self.heads);
-        let facts = facts.expect("both tables are alike").expect("a good head");
-        (head, facts)
+        facts.expect("both tables are alike").map(|facts| (head, facts))
     }
 }
 
@@ -73,7 +77,9 @@ fn message(rng: &mut Rng, section: Section) -> Head {
             head.append(NameId::COOKIE, b"a=1");
             head.append(NameId::COOKIE, b"b=2");
         }
-        head.append(NameId::X_REQUEST_ID, format!("{:x}", pick(1 << 40)).as_bytes());
+        if pick(3) > 0 {
+            head.append(NameId::X_REQUEST_ID, format!("{:x}", pick(1 << 40)).as_bytes());
+        }
     }
     head
 }
@@ -153,6 +159,42 @@ fn runs_say_what_their_fields_say() {
             let (runs, all) = pass(section, seed);
             assert!(runs * 20 > all, "{runs} of {all} {section:?} by runs: too few to say much");
         }
+    }
+}
+
+/// What stands behind a run is no part of it: neither on the way in nor out.
+#[test]
+fn an_extended_connect_is_none_without_its_protocol() {
+    let (mut client, mut to) = (Encoder::default(), Encoder::default());
+    let (mut proxy, mut server) = (Reader::new(false), Reader::new(true));
+    let protocol = [&[0x00, 9][..], b":protocol", &[9], b"websocket"].concat();
+    let mut start = |method: &[u8]| {
+        let mut block = Vec::new();
+        for (pseudo, value) in [
+            (Pseudo::Method, method),
+            (Pseudo::Scheme, b"http"),
+            (Pseudo::Path, b"/chat"),
+            (Pseudo::Authority, b"shop.example"),
+        ] {
+            client.pseudo(pseudo, value, &mut block);
+        }
+        block
+    };
+    for round in 0..20 {
+        let block = [start(b"CONNECT"), protocol.clone()].concat();
+        let (head, _) = proxy.read(&block, Section::Request);
+        assert_eq!(head.protocol(), b"websocket", "round {round}");
+        let sent = write(&mut to, &head, Section::Request);
+        let (there, _) = server.read(&sent, Section::Request);
+        assert_eq!((there.protocol(), there.path()), (&b"websocket"[..], &b"/chat"[..]));
+        proxy.heads.put(head);
+        // A start that is known to be good is not, where it is another message's.
+        proxy.read(&start(b"POST"), Section::Request);
+        let wrong = [start(b"POST"), protocol.clone()].concat();
+        let fault = proxy.try_read(&wrong, Section::Request).expect_err("no CONNECT");
+        assert_eq!(fault, Fault::ProtocolName, "round {round}");
+        let fault = proxy.try_read(&start(b"CONNECT"), Section::Request).expect_err("a path");
+        assert_eq!(fault, Fault::PseudoUnexpected, "round {round}");
     }
 }
 

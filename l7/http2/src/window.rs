@@ -109,6 +109,13 @@ impl ConnectionWindow {
         kept
     }
 
+    /// So many bytes have come, which are within the window.
+    #[inline]
+    pub(crate) fn charge(&mut self, len: u32) {
+        self.outstanding += len;
+        self.sample = self.sample.saturating_add(len);
+    }
+
     /// The peer has our SETTINGS.
     pub(crate) fn acknowledged(&mut self) {
         if let Some(next) = self.stream_next.take() {
@@ -125,8 +132,7 @@ impl Http2 {
         if outstanding > self.window.size {
             return Err(Fault::ConnectionWindowExceeded);
         }
-        self.window.outstanding = outstanding;
-        self.window.sample = self.window.sample.saturating_add(len);
+        self.window.charge(len);
         Ok(())
     }
 

@@ -157,6 +157,9 @@ const fn status_of(condition: RetryOn) -> Status {
     }
 }
 
+/// From how old on the messages of a call are counted as they pass, and not when it ends.
+pub(crate) const LASTING: Duration = Duration::from_secs(1);
+
 /// One direction of a call.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Direction {
@@ -186,16 +189,14 @@ impl Proxy {
         }
     }
 
-    /// Body bytes of a call pass.
-    #[inline(never)]
-    pub(crate) fn pass_messages(&mut self, key: ExchangeKey, direction: Direction, bytes: &Chain) {
+    /// Counts the messages that have passed of a call that lasts, so that it is seen while it does.
+    #[cold]
+    pub(crate) fn count_messages(&mut self, key: ExchangeKey, direction: Direction) {
         let Some(exchange) = self.exchanges.get_mut(key) else { return };
         let passed = match direction {
             Direction::Request => &mut exchange.call.request,
             Direction::Response => &mut exchange.call.response,
         };
-        passed.pass(bytes);
-        // A stream that lasts is seen while it lasts.
         let Some(place) = exchange.call.place else { return };
         let Some(state) = exchange.plan.cluster.and_then(|id| self.pools.cluster(id)) else {
             return;

@@ -4,7 +4,7 @@ use sluice_base::ConnId;
 use sluice_buf::Chain;
 use sluice_l7_core::{BodyLength, Event, Head, ResetReason, StreamId};
 
-use crate::call::Direction;
+use crate::call::{Direction, LASTING};
 use crate::exchange::{ExchangeKey, Kind};
 use crate::flags::ResponseFlags;
 use crate::multiplex::Side;
@@ -78,13 +78,18 @@ impl Proxy {
             self.credit_dropped(conn, stream, count);
             return;
         };
-        let Some(exchange) = self.exchanges.get_mut(key) else { return };
-        exchange.last_activity = self.wires.now;
+        let now = self.wires.now;
+        let Some(mut exchange) = self.exchanges.get_mut(key) else { return };
+        exchange.last_activity = now;
         exchange.request_bytes += count as u64;
         if exchange.call.is_call() {
-            self.pass_messages(key, Direction::Request, &bytes);
+            exchange.call.request.pass(&bytes);
+            if exchange.started + LASTING < now {
+                self.count_messages(key, Direction::Request);
+                let Some(again) = self.exchanges.get_mut(key) else { return };
+                exchange = again;
+            }
         }
-        let Some(exchange) = self.exchanges.get_mut(key) else { return };
         if exchange.request_bytes > exchange.plan.body_max {
             drop(bytes);
             self.credit_dropped(conn, stream, count);
@@ -97,10 +102,10 @@ impl Proxy {
             exchange.early.append(&mut bytes);
         } else if exchange.upstream.is_some() && exchange.takes_request_body() {
             let upstream = exchange.upstream.map_or(conn, |upstream| upstream.conn);
-            self.owe(conn, key, count);
             if self.is_multiplexed(upstream) {
                 self.forward_to_stream(key, bytes);
             } else {
+                self.owe(conn, key, count);
                 self.forward_request_body(key, bytes);
             }
         } else {
@@ -135,7 +140,7 @@ impl Proxy {
     /// The same where the endpoint's connection carries many exchanges; with the end of the request
     /// if that is known.
     fn forward_to_stream(&mut self, key: ExchangeKey, mut bytes: Chain) {
-        let now = self.wires.now;
+        let (now, count) = (self.wires.now, bytes.len());
         let Some(exchange) = self.exchanges.get_mut(key) else { return };
         let Some(upstream) = exchange.upstream else { return };
         let Some((from, to)) = self.sessions.pair(exchange.downstream, upstream.conn) else {
@@ -151,10 +156,16 @@ impl Proxy {
         } else {
             to.encode_body(upstream.stream, &mut bytes, &mut self.wires)
         };
+        let on_its_way = *written.as_ref().unwrap_or(&0);
+        from.owe_or_credit(
+            exchange.stream,
+            (count, on_its_way),
+            &mut exchange.request_owed,
+            &mut self.wires,
+        );
         self.touch_output(upstream.conn);
-        match written {
-            Ok(written) => self.repay(key, Side::Downstream, written),
-            Err(_) => self.fail_local(key),
+        if written.is_err() {
+            self.fail_local(key);
         }
     }
 

@@ -5,10 +5,9 @@ use sluice_buf::Chain;
 use sluice_l7_core::{BodyLength, Event, Head, ResetReason, status};
 use sluice_l7_filter::FilterResult;
 
-use crate::call::Direction;
+use crate::call::{Direction, LASTING};
 use crate::exchange::{ExchangeKey, State};
 use crate::flags::ResponseFlags;
-use crate::multiplex::Side;
 use crate::proxy::Proxy;
 use crate::responses::Reply;
 use crate::retry::Failure;
@@ -86,7 +85,10 @@ impl Proxy {
                 let count = bytes.len();
                 exchange.response_bytes += count as u64;
                 if exchange.call.is_call() {
-                    self.pass_messages(key, Direction::Response, &bytes);
+                    exchange.call.response.pass(&bytes);
+                    if exchange.started + LASTING < self.wires.now {
+                        self.count_messages(key, Direction::Response);
+                    }
                 }
                 let Some((from, to)) = self.sessions.pair(conn, downstream) else { return };
                 if from.codec.is_multiplexed() || to.codec.is_multiplexed() {
@@ -135,11 +137,6 @@ impl Proxy {
         let Some(exchange) = self.exchanges.get_mut(key) else { return };
         let (downstream, stream) = (exchange.downstream, exchange.stream);
         let Some((from, to)) = self.sessions.pair(conn, downstream) else { return };
-        if from.codec.is_multiplexed() {
-            exchange.response_owed += count as u32;
-        } else {
-            from.owed += count as u32;
-        }
         let ended = from.codec.take_end();
         let queues = to.codec.is_multiplexed();
         let written = match queues && ended {
@@ -147,16 +144,20 @@ impl Proxy {
             false => to.encode_body(stream, &mut bytes, &mut self.wires),
         };
         let mut ends = Ok(());
-        match written {
-            Ok(written) if queues => self.repay(key, Side::Upstream, written),
-            Ok(written) if written == count => {
-                if ended {
-                    let session = self.sessions.get_mut(downstream);
-                    ends =
-                        session.map_or(Ok(()), |it| it.encode_end(stream, None, &mut self.wires));
-                }
-            }
-            Ok(_) | Err(_) => return self.fail_local(key),
+        if written.is_ok() && ended && !queues {
+            ends = to.encode_end(stream, None, &mut self.wires);
+        }
+        // What goes to HTTP/1.1 is credited when TCP has taken it.
+        let on_its_way = written.as_ref().map_or(0, |written| if queues { *written } else { 0 });
+        let from_stream = exchange.upstream.map_or(stream, |upstream| upstream.stream);
+        from.owe_or_credit(
+            from_stream,
+            (count, on_its_way),
+            &mut exchange.response_owed,
+            &mut self.wires,
+        );
+        if written.is_err() || (!queues && written != Ok(count)) {
+            return self.fail_local(key);
         }
         self.touch_output(downstream);
         if ends.is_err() {

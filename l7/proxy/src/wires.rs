@@ -188,6 +188,26 @@ impl Session {
         coded!(self, wires, limits, |coded, cx| coded.codec.encode_last(stream, bytes, cx), opaque)
     }
 
+    /// Of `count` body bytes that came on a stream of this connection, so many have gone on: it may
+    /// send as many more. The others are owed, by their exchange where there are several.
+    #[inline]
+    pub(crate) fn owe_or_credit(
+        &mut self,
+        stream: StreamId,
+        (count, gone): (usize, usize),
+        owed_by_exchange: &mut u32,
+        wires: &mut Wires,
+    ) {
+        let owed = match &self.codec {
+            SessionCodec::Http2(_) => owed_by_exchange,
+            SessionCodec::Http1(_) | SessionCodec::Opaque => &mut self.owed,
+        };
+        *owed += (count - gone.min(count)) as u32;
+        if gone > 0 {
+            self.credit_body(stream, gone, wires);
+        }
+    }
+
     #[inline]
     pub(crate) fn encode_end(
         &mut self,

@@ -4,7 +4,7 @@ use sluice_arch::none;
 use sluice_l7_core::{NameId, Run, Runs};
 
 use super::hash::hash;
-use super::runs::{Indexes, Known, KnownRuns};
+use super::runs::{Indexes, Known, KnownRuns, LANES};
 use super::static_table::{ENTRIES, STATIC_LEN};
 use super::table::{NewEntry, OVERHEAD, Table};
 use super::{HpackError, Pseudo, TABLE_SIZE, huffman, integer};
@@ -257,6 +257,20 @@ impl Decoder {
             updates = 2;
         }
         Ok(if sink.too_large { Decoded::TooLarge } else { Decoded::Complete })
+    }
+
+    /// The number of the run that is all of a block, if it is known.
+    #[inline]
+    pub(crate) fn known_run(&self, block: &[u8], part: u8) -> Option<u64> {
+        if !(2..=LANES).contains(&block.len()) || self.size > self.allowed {
+            return None;
+        }
+        let known = self.runs.as_ref()?;
+        let indexes = Indexes::at_start_of(block);
+        if indexes.len() < block.len() {
+            return None;
+        }
+        known.find(indexes, part, &self.table)
     }
 
     /// Yields all of a run at once, if it is known.

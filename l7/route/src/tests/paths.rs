@@ -155,3 +155,25 @@ proptest! {
         }
     }
 }
+
+/// Targets of every length, since sixteen bytes are looked at together: with one byte that is
+/// refused, or a dot segment, at every place.
+#[test]
+fn what_needs_a_look_is_seen_at_every_place() {
+    for len in 1..70 {
+        let plain = format!("/{}", "x".repeat(len));
+        assert_eq!(normalized(&plain), Ok(plain.clone()));
+        for at in 1..len {
+            let (front, back) = plain.split_at(at);
+            for refused in [" ", "#", "\0", "\x7f", "%"] {
+                let target = format!("{front}{refused}{}", &back[1..]);
+                assert!(normalized(&target).is_err(), "{target:?}");
+            }
+            // One dot segment, and dots that are none.
+            let (dotted, without) = (format!("{front}/./y{back}"), format!("{front}/y{back}"));
+            assert_eq!(normalized(&dotted), Ok(without), "{dotted}");
+            let kept = format!("{front}{}{back}/.a?/../", &".x"[usize::from(at == 1)..]);
+            assert_eq!(normalized(&kept), Ok(kept.clone()));
+        }
+    }
+}
