@@ -382,7 +382,7 @@ pub const HTTP2: Schema = Schema {
         phrase(
             "max_stream_window_size",
             "size",
-            "\"4MiB\", or the initial window where that is larger",
+            "\"8MiB\", or the initial window where that is larger",
         ),
         value("hpack_table_size", "size", "\"4KiB\""),
         value("max_resets", "number", "500"),

@@ -4,9 +4,11 @@
 //! WINDOW_UPDATE. A change of the initial window then changes every stream's at once, without a walk.
 //!
 //! A window is given back by the quarter. When that happens while no measurement runs, one begins:
-//! a PING goes behind the WINDOW_UPDATE, and what arrives until its answer is what the path carries
-//! in a round trip. If that is two thirds of a stream's window or more, the window was the limit:
-//! twice the measured is wanted, and the caller grants what its worker's bound allows.
+//! a PING goes behind the WINDOW_UPDATE, and what arrives until its answer, with what came just before,
+//! is what the path carries in a round trip, on that stream and on all. If that is two thirds of a
+//! window or more, a stream's or the connection's, that window was the limit. Four times the measured is
+//! wanted then: a sender that begins doubles what it has on its way in each of the two round trips
+//! until the answer has an effect. The caller grants what its worker's bound allows.
 //!
 //! Bytes that a stream's reader leaves where they are take up the connection's window as well. A
 //! client's streams belong to different readers, so where half of it is held it is made larger, for as
@@ -42,8 +44,11 @@ pub(crate) struct ConnectionWindow {
     lent: u32,
     /// More that would be used.
     wanted: u32,
-    /// Bytes received since the PING that measures; `measuring`: one is on its way.
+    /// Bytes received since the PING that measures, and those of the stream that it was sent for;
+    /// `measuring`: one is on its way.
     sample: u32,
+    stream_sample: u32,
+    sampled: u32,
     pub(crate) measuring: bool,
     /// When body bytes arrived last, in seconds.
     last_data: u32,
@@ -62,6 +67,8 @@ impl ConnectionWindow {
             lent: 0,
             wanted: 0,
             sample: 0,
+            stream_sample: 0,
+            sampled: 0,
             measuring: false,
             last_data: 0,
         }
@@ -109,11 +116,14 @@ impl ConnectionWindow {
         kept
     }
 
-    /// So many bytes have come, which are within the window.
+    /// So many bytes have come on a stream, which are within the window.
     #[inline]
-    pub(crate) fn charge(&mut self, len: u32) {
+    pub(crate) fn charge(&mut self, id: u32, len: u32) {
         self.outstanding += len;
         self.sample = self.sample.saturating_add(len);
+        if id == self.sampled {
+            self.stream_sample = self.stream_sample.saturating_add(len);
+        }
     }
 
     /// The peer has our SETTINGS.
@@ -125,14 +135,14 @@ impl ConnectionWindow {
 }
 
 impl Http2 {
-    /// A DATA frame of `len` bytes, padding included, has begun.
+    /// A DATA frame of `len` bytes, padding included, has begun on a stream.
     #[inline]
-    pub(crate) fn charge_connection(&mut self, len: u32) -> Result<(), Fault> {
+    pub(crate) fn charge_connection(&mut self, id: u32, len: u32) -> Result<(), Fault> {
         let outstanding = self.window.outstanding + len;
         if outstanding > self.window.size {
             return Err(Fault::ConnectionWindowExceeded);
         }
-        self.window.charge(len);
+        self.window.charge(id, len);
         Ok(())
     }
 
@@ -147,30 +157,36 @@ impl Http2 {
         if bytes == 0 {
             return;
         }
-        let mut measure = self.credit_connection(bytes, cx);
+        // Streams that have ended have no window: all they had was the connection's.
+        let (mut of, mut given_back) = (StreamId::CONNECTION, self.credit_connection(bytes, cx));
         if let Some(slot) = self.streams.find(stream.number()) {
             let quarter = self.window.stream_quarter();
             let state = self.streams.get_mut(slot);
             state.credited += bytes;
-            if state.credited > quarter && state.receive != Receive::Done {
-                let more = std::mem::take(&mut state.credited);
-                state.outstanding = state.outstanding.saturating_sub(more);
-                self.put(&frame::window_update(stream, more), cx);
-                measure = true;
+            if state.receive != Receive::Done {
+                // What arrives in a round trip comes in one go behind a window that limits: a
+                // measurement that began anywhere in there would miss what came before.
+                (of, given_back) = (stream, 0);
+                if state.credited > quarter {
+                    given_back = std::mem::take(&mut state.credited);
+                    state.outstanding = state.outstanding.saturating_sub(given_back);
+                    self.put(&frame::window_update(stream, given_back), cx);
+                }
             }
         }
-        if measure {
-            self.measure(cx);
+        if given_back > 0 {
+            self.measure(of, given_back, cx);
         }
     }
 
-    /// Gives bytes back to the connection's window; whether that was announced.
-    pub(crate) fn credit_connection(&mut self, bytes: u32, cx: &mut CodecContext<'_>) -> bool {
+    /// Gives bytes back to the connection's window; how many, if now.
+    pub(crate) fn credit_connection(&mut self, bytes: u32, cx: &mut CodecContext<'_>) -> u32 {
         let window = &mut self.window;
         window.credited += bytes;
         if window.credited <= window.size / 4 {
-            return false;
+            return 0;
         }
+        window.last_data = (cx.now.as_millis() / 1_000) as u32;
         let all = std::mem::take(&mut window.credited).min(window.outstanding);
         window.outstanding -= all;
         let kept = window.excess.min(all);
@@ -180,18 +196,21 @@ impl Http2 {
         if all > kept {
             self.put(&frame::window_update(StreamId::CONNECTION, all - kept), cx);
         }
-        true
+        all
     }
 
-    /// Starts to measure what the path carries in a round trip.
-    fn measure(&mut self, cx: &mut CodecContext<'_>) {
+    /// Starts to measure what the path carries in a round trip, and of it on a stream; `given_back` just now
+    /// is a part of that.
+    fn measure(&mut self, stream: StreamId, given_back: u32, cx: &mut CodecContext<'_>) {
         self.window.last_data = (cx.now.as_millis() / 1_000) as u32;
         let room = self.window.stream < self.config.stream_window_max;
         if !room || self.window.measuring || self.timers.is_set(Timer::Ping) {
             return;
         }
         self.window.measuring = true;
-        self.window.sample = 0;
+        self.window.sample = given_back;
+        self.window.stream_sample = if stream == StreamId::CONNECTION { 0 } else { given_back };
+        self.window.sampled = stream.number();
         self.send_ping(cx);
     }
 
@@ -201,10 +220,15 @@ impl Http2 {
             return;
         }
         let window = &mut self.window;
-        if u64::from(window.sample) * 3 >= u64::from(window.stream) * 2 {
-            let goal = window.sample.saturating_mul(2).min(self.config.stream_window_max);
-            window.wanted = goal.saturating_sub(window.stream);
-        }
+        window.sampled = 0;
+        let more = |sample: u32, size: u32| match u64::from(sample) * 3 >= u64::from(size) * 2 {
+            true => sample.saturating_mul(4).saturating_sub(size),
+            false => 0,
+        };
+        let (of_stream, of_all) =
+            (more(window.stream_sample, window.stream), more(window.sample, window.size));
+        let most = self.config.stream_window_max.saturating_sub(window.stream);
+        window.wanted = of_stream.max(of_all).min(most);
     }
 
     /// Bytes of window that would be used, beyond those there are. The caller, who knows how much

@@ -376,6 +376,50 @@ fn a_window_that_limits_grows_by_what_the_path_carries() {
     peer.census();
 }
 
+fn pings(written: &[String]) -> usize {
+    written.iter().filter(|frame| frame.starts_with("PING")).count()
+}
+
+/// Two thirds of a window of 65,535 bytes, what came just before the PING among them.
+#[test]
+fn what_fills_most_of_a_window_in_a_round_trip_makes_it_grow() {
+    for (round_trip, wanted) in [(43_690, 4 * 43_690 - 65_535), (43_689, 0)] {
+        let mut peer = Peer::server();
+        peer.answer(&post(1));
+        let (_, written) = peer.answer(&data(1, 0, &[7; 16_383]));
+        assert_eq!(pings(&written), 0, "{written:?}");
+        let (_, written) = peer.answer(&data(1, 0, &[7]));
+        assert_eq!(pings(&written), 1, "{written:?}");
+        peer.answer(&data(1, 0, &[7; 16_384]));
+        peer.answer(&data(1, 0, &vec![7; round_trip - 2 * 16_384]));
+        let ack = [&b"slui"[..], &1_u32.to_be_bytes()].concat();
+        peer.answer(&frame(FrameKind::Ping, flag::ACK, 0, &ack));
+        assert_eq!(peer.codec.window_wanted(), wanted, "{round_trip} bytes in a round trip");
+        peer.answer(&data(1, END_STREAM, b""));
+        peer.respond(1, 200, BodyLength::None).expect("it was asked for");
+        peer.census();
+    }
+}
+
+/// The connection's window is given back anywhere in what a round trip carries: measuring from there, a
+/// part would be missed, and in the next round trip the same part.
+#[test]
+fn what_is_measured_begins_with_a_stream_s_window() {
+    let mut peer = Peer::server();
+    let mut all = Vec::new();
+    for stream in [1, 3, 5, 7, 9] {
+        peer.answer(&post(stream));
+        all.extend(peer.answer(&data(stream, 0, &[7; 16_383])).1);
+    }
+    assert!(all.iter().any(|frame| frame.starts_with("WINDOW_UPDATE 0 +")), "{all:?}");
+    assert_eq!(pings(&all), 0, "{all:?}");
+    for stream in [1, 3, 5, 7, 9] {
+        peer.answer(&data(stream, END_STREAM, b""));
+        peer.respond(stream, 200, BodyLength::None).expect("it was asked for");
+    }
+    peer.census();
+}
+
 /// Small messages never limit, so nobody measures.
 #[test]
 fn unary_calls_cost_no_pings() {

@@ -104,7 +104,19 @@ impl<A: App> AppHost<A> {
         wire: &Pool,
         link_config: LinkConfig,
     ) -> (Self, LinkPeer) {
-        let (rx, tx) = (Pool::heap(BUFFERS), Pool::heap(BUFFERS));
+        Self::with_buffers(app, address, seed, wire, link_config, BUFFERS)
+    }
+
+    /// The same with so many buffers in each pool; windows grow to an eighth of them.
+    pub fn with_buffers(
+        app: A,
+        address: IpAddr,
+        seed: u64,
+        wire: &Pool,
+        link_config: LinkConfig,
+        buffers: u32,
+    ) -> (Self, LinkPeer) {
+        let (rx, tx) = (Pool::heap(buffers), Pool::heap(buffers));
         let mac = mac_of(address);
         let link_config = LinkConfig { depth: DEPTH, ..link_config };
         let (device, peer) = link(link_config, (mac.0, rx.share()), (mac.0, wire.share()));
