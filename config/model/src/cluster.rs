@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sluice_base::{ClusterId, EndpointId};
 
-use crate::{Http2Settings, TcpSettings};
+use crate::{ConnectionLife, Http2Settings, TcpSettings};
 
 /// A set of endpoints, how one is chosen, and what connections to them are like.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -24,6 +24,8 @@ pub struct Cluster {
     pub idle_timeout: Option<Duration>,
     /// What is spoken to the endpoints.
     pub http: HttpVersion,
+    /// When a connection of HTTP/1.1 is replaced.
+    pub life: ConnectionLife,
     /// What HTTP/2 with them is like.
     pub http2: Http2Settings,
     /// Connections to all endpoints together, over all workers; beyond, requests wait.

@@ -20,6 +20,7 @@
 mod admin;
 mod cluster;
 mod config;
+mod connection_life;
 pub mod defaults;
 mod http2;
 mod ids;
@@ -34,6 +35,7 @@ mod tcp;
 pub use admin::{AccessLog, AccessLogFormat, AccessLogPath, Admin};
 pub use cluster::{Cluster, Endpoint, HttpVersion, LoadBalancing};
 pub use config::{Config, Node};
+pub use connection_life::ConnectionLife;
 pub use http2::Http2Settings;
 pub use ids::{IdBounds, IdRegistry, Retired};
 pub use impairment::{Direction, Impairment};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sluice_base::{ClusterId, ListenerId};
 
-use crate::{Http2Settings, TcpSettings, VirtualHost};
+use crate::{ConnectionLife, Http2Settings, TcpSettings, VirtualHost};
 
 /// An address and port on which connections are accepted.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -81,6 +81,8 @@ pub struct HttpListener {
     pub max_body: Option<u64>,
     /// Whether clients may open WebSockets through a stream of HTTP/2 (RFC 8441).
     pub allow_connect: bool,
+    /// When a client's connection of HTTP/1.1 is replaced.
+    pub life: ConnectionLife,
     /// What HTTP/2 with its clients is like.
     pub http2: Http2Settings,
 }

@@ -110,7 +110,7 @@ mod tests {
     use std::net::{Ipv4Addr, SocketAddr};
     use std::time::Duration;
 
-    use sluice_config_model::{Http2Settings, HttpVersion, TcpSettings};
+    use sluice_config_model::{ConnectionLife, Http2Settings, HttpVersion, TcpSettings};
 
     use super::*;
 
@@ -128,6 +128,7 @@ mod tests {
             idle_timeout: None,
             http: HttpVersion::Http11,
             max_connections: 1,
+            life: ConnectionLife::default(),
             http2: Http2Settings::default(),
             max_pending: 1,
             tcp: TcpSettings::default(),

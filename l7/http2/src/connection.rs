@@ -208,6 +208,13 @@ impl Http2 {
         said.then_some(self.peer.connect_protocol)
     }
 
+    /// Server role: whether the client has been told that no new streams will be taken, and may not
+    /// have heard so yet.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.role == Role::Server && self.drain == Drain::Announced
+    }
+
     /// Bytes of memory that the connection holds, all in all.
     #[must_use]
     pub fn memory(&self) -> usize {

@@ -54,6 +54,7 @@ impl Proxy {
         let unread = session.codec.take_input().len() + std::mem::take(&mut session.owed) as usize;
         let already = std::mem::replace(&mut session.status.closed, true);
         session.status.lingering = true;
+        self.leaving -= usize::from(session.codec.take_leaving());
         self.wires.credit(conn, unread);
         if !already {
             self.wires.verbs.push_back(Verb::Close { conn });
@@ -76,6 +77,9 @@ impl Proxy {
     pub(crate) fn forget(&mut self, conn: ConnId) {
         self.session_timers.clear(conn.index);
         self.windows_left += self.granted(conn);
+        if let Some(session) = self.sessions.get_mut(conn) {
+            self.leaving -= usize::from(session.codec.take_leaving());
+        }
         let Some(session) = self.sessions.remove(conn) else { return };
         debug_assert!(session.exchange().is_none(), "an exchange ends before its connection");
         debug_assert!(!session.status.relayed, "a relay ends before its connections");
@@ -98,6 +102,7 @@ impl Proxy {
             self.wires.credit(conn, bytes);
         }
         let close = session.codec.must_close() || draining;
+        let ends_at = session.codec.ends_at();
         let more = !session.codec.is_input_empty() || session.status.peer_closed;
         let listener = session.downstream().map(|downstream| downstream.listener);
         let state = listener.and_then(|id| self.listener(id));
@@ -108,7 +113,7 @@ impl Proxy {
             self.close_downstream(conn);
             return;
         }
-        let deadline = self.after(state.and_then(|state| state.idle_timeout));
+        let deadline = self.after(state.and_then(|state| state.idle_timeout)).min(ends_at);
         self.session_timers.set(conn.index, deadline);
         self.flush(conn);
         if more {

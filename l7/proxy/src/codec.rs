@@ -12,9 +12,8 @@ pub(crate) enum SessionCodec {
     /// Nothing that we look into: a relay, or a connection that is not up yet.
     #[default]
     Opaque,
-    /// HTTP/1.1, if `more` says so: until then a client may turn out to speak HTTP/2. Out of line: a
-    /// relay has two sessions and speaks it on neither.
-    Http1(Box<Coded<Http1, bool>>),
+    /// HTTP/1.1. Out of line: a relay has two sessions and speaks it on neither.
+    Http1(Box<Coded<Http1, PingPong>>),
     /// HTTP/2.
     Http2(Box<Coded<Http2, Multiplexed>>),
 }
@@ -29,6 +28,40 @@ pub(crate) struct Coded<C, More = ()> {
     /// Written by the codec, not yet handed to the stack; empty between calls.
     pub(crate) output: Chain,
 }
+
+/// What only a connection that carries one exchange at a time has.
+#[derive(Debug)]
+pub(crate) struct PingPong {
+    /// HTTP/1.1 it is: until then a client may turn out to speak HTTP/2.
+    pub(crate) told_apart: bool,
+    /// When it takes no more requests, in tenths of seconds; a connection has no room for more.
+    ends_at: u32,
+}
+
+impl Default for PingPong {
+    fn default() -> Self {
+        Self { told_apart: false, ends_at: u32::MAX }
+    }
+}
+
+impl PingPong {
+    /// It takes no more requests from `at` on, or a little later; or it always does.
+    pub(crate) fn set_end(&mut self, at: Instant) {
+        self.ends_at = u32::try_from(at.as_nanos().div_ceil(TENTH)).unwrap_or(u32::MAX);
+    }
+
+    /// When it takes no more requests.
+    #[inline]
+    pub(crate) fn ends_at(&self) -> Instant {
+        match self.ends_at {
+            u32::MAX => Instant::NEVER,
+            tenths => Instant::ZERO.plus_nanos(u64::from(tenths) * TENTH),
+        }
+    }
+}
+
+/// In nanoseconds.
+const TENTH: u64 = 100_000_000;
 
 /// What only a connection that carries many exchanges has.
 #[derive(Debug)]
@@ -47,6 +80,8 @@ pub(crate) struct Multiplexed {
     pub(crate) granted: u32,
     /// The first request that waits for the endpoint's settings, or the name of nothing.
     pub(crate) awaiting: SlabKey,
+    /// The process ends, and the client may not have heard so yet.
+    pub(crate) leaving: bool,
     /// The stack takes no bytes now.
     pub(crate) held: bool,
     /// On the list of connections to be settled at the end of the call.
@@ -64,6 +99,7 @@ impl Default for Multiplexed {
             trim_at: never,
             granted: 0,
             awaiting: SlabKey::NONE,
+            leaving: false,
             held: false,
             touched: false,
         }
@@ -142,6 +178,31 @@ impl SessionCodec {
     #[inline]
     pub(crate) fn open_stream(&mut self) -> Option<StreamId> {
         each!(self, coded => coded.codec.open_stream(), None)
+    }
+
+    /// Whether its client may not have heard that the process ends; it need not any more.
+    #[inline]
+    pub(crate) fn take_leaving(&mut self) -> bool {
+        match self {
+            Self::Http2(coded) => std::mem::take(&mut coded.more.leaving),
+            Self::Http1(_) | Self::Opaque => false,
+        }
+    }
+
+    /// When it takes no more requests, if it carries one at a time.
+    #[inline]
+    pub(crate) fn ends_at(&self) -> Instant {
+        match self {
+            Self::Http1(coded) => coded.more.ends_at(),
+            Self::Http2(_) | Self::Opaque => Instant::NEVER,
+        }
+    }
+
+    /// The same, from now on.
+    pub(crate) fn set_end(&mut self, at: Instant) {
+        if let Self::Http1(coded) = self {
+            coded.more.set_end(at);
+        }
     }
 
     pub(crate) fn shows_cut(&self, stream: StreamId) -> bool {

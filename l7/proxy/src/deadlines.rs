@@ -33,10 +33,20 @@ impl Proxy {
                     return;
                 }
                 let busy = session.exchange().is_some();
+                let worn = session.codec.ends_at() <= self.wires.now;
                 let Some(state) = self.listener(downstream.listener) else { return };
-                if busy {
+                let (idle_timeout, header_timeout) = (state.idle_timeout, state.header_timeout);
+                if worn && (busy || status.head_begun) {
+                    // It ends behind the request that it is at.
+                    let again = if busy { idle_timeout } else { header_timeout };
+                    self.session_timers.set(index, self.after(again));
+                    self.duration_reached(conn);
+                } else if worn {
+                    self.duration_reached(conn);
+                    self.close_downstream(conn);
+                } else if busy {
                     // The exchange has timers of its own; come back when it may be over.
-                    self.session_timers.set(index, self.after(state.idle_timeout));
+                    self.session_timers.set(index, self.after(idle_timeout));
                 } else if status.head_begun {
                     state.counters.downstream_rq_header_timeout.increment();
                     self.header_timeout(conn);
@@ -46,6 +56,10 @@ impl Proxy {
                 }
             }
             Role::Upstream(_) if !status.connected => self.connect_timeout(conn),
+            Role::Upstream(_) if status.idle && session.codec.ends_at() <= self.wires.now => {
+                self.duration_reached(conn);
+                self.close_upstream(conn);
+            }
             Role::Upstream(upstream) if status.idle => {
                 if let Some(state) = self.pools.cluster(upstream.cluster) {
                     state.counters.upstream_cx_idle_timeout.increment();

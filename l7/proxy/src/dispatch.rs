@@ -259,6 +259,12 @@ impl Proxy {
         if let Some(state) = self.pools.cluster(cluster) {
             state.counters.upstream_rq_total.increment();
             state.counters.upstream_rq_active.increment();
+            if state.life.max_requests.is_some_and(|most| stream.number() >= most)
+                && !session.codec.is_multiplexed()
+            {
+                state.counters.upstream_cx_max_requests.increment();
+                session.drain_codec(&mut self.wires);
+            }
         }
         if exchange.call.deadline() != Instant::NEVER {
             exchange.call.say_time_left(exchange.head.as_deref_mut(), now);

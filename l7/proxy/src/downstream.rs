@@ -31,8 +31,10 @@ impl Proxy {
             return;
         };
         let (http, idle_timeout) = (state.http, state.idle_timeout);
-        let codec =
+        let ends_at = self.after(state.life.max_duration);
+        let mut codec =
             if http { self.sessions.http1(CodecRole::Server) } else { SessionCodec::Opaque };
+        codec.set_end(ends_at);
         let role = Role::Downstream(Downstream { listener, peer: peer.into(), relay: Relay::NONE });
         if !self.sessions.insert(conn, role, codec) {
             self.counters.session_table_full.increment();
@@ -46,7 +48,7 @@ impl Proxy {
         if let Some(session) = self.sessions.get_mut(conn) {
             session.status.connected = true;
         }
-        self.session_timers.set(conn.index, self.after(idle_timeout));
+        self.session_timers.set(conn.index, self.after(idle_timeout).min(ends_at));
         if !http {
             self.begin_relay(conn, listener);
         }
@@ -67,7 +69,7 @@ impl Proxy {
             SessionCodec::Opaque => return self.relay_data(conn, bytes),
             SessionCodec::Http1(coded) => {
                 coded.input.append(&mut bytes);
-                if !coded.more && !self.tell_apart(conn) {
+                if !coded.more.told_apart && !self.tell_apart(conn) {
                     return self.settle_downstream(conn);
                 }
             }
@@ -111,7 +113,7 @@ impl Proxy {
         let mut first = [0; PREFACE.len()];
         let there = coded.input.copy_to(0, &mut first);
         if first[..there] != PREFACE[..there] || listener.is_none() {
-            coded.more = true;
+            coded.more.told_apart = true;
             return true;
         }
         if there < PREFACE.len() {

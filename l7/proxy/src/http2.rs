@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sluice_base::ConnId;
+use sluice_base::{ConnId, Instant};
 use sluice_config_model::Http2Settings;
 use sluice_l7_http2::Config;
 
@@ -83,8 +83,9 @@ impl Proxy {
         }
     }
 
+    /// It has taken as many requests as it may.
     #[cold]
-    fn requests_reached(&mut self, conn: ConnId) {
+    pub(crate) fn requests_reached(&mut self, conn: ConnId) {
         match self.sessions.get(conn).map(|session| &session.role) {
             Some(Role::Downstream(downstream)) => {
                 if let Some(state) = self.listener(downstream.listener) {
@@ -122,6 +123,7 @@ impl Proxy {
 
     fn wear_out(&mut self, conn: ConnId) {
         let Some(session) = self.sessions.get_mut(conn) else { return };
+        session.codec.set_end(Instant::NEVER);
         if session.upstream().is_some() {
             self.pools.unpark(conn, &mut self.sessions);
         }

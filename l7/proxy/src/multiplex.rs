@@ -481,8 +481,8 @@ impl Proxy {
                     Err(error) => return self.multiplexed_broken(conn, error),
                 }
             }
-            if idle_at <= now {
-                return self.multiplexed_idle(conn);
+            if idle_at <= now && self.multiplexed_idle(conn) {
+                return;
             }
             if ends_at <= now {
                 self.duration_reached(conn);
@@ -507,19 +507,30 @@ impl Proxy {
         self.flush_touched();
     }
 
-    /// It has carried nothing for long enough.
-    fn multiplexed_idle(&mut self, conn: ConnId) {
-        let Some(session) = self.sessions.get(conn) else { return };
-        if let Some(listener) = session.downstream().map(|downstream| downstream.listener) {
+    /// It has carried nothing for long enough. False: its client has been told, and the connection
+    /// ends when it has heard so, unless there is a request on its way.
+    fn multiplexed_idle(&mut self, conn: ConnId) -> bool {
+        let Some(session) = self.sessions.get_mut(conn) else { return true };
+        let listener = session.downstream().map(|downstream| downstream.listener);
+        let SessionCodec::Http2(coded) = &mut session.codec else { return true };
+        if coded.codec.is_draining() {
+            self.close_downstream(conn);
+            return true;
+        }
+        if let Some(listener) = listener {
+            coded.more.idle_at = Instant::NEVER;
+            session.drain_codec(&mut self.wires);
             if let Some(state) = self.listener(listener) {
                 state.counters.downstream_cx_idle_timeout.increment();
             }
-            self.close_downstream(conn);
-        } else if let Some(cluster) = session.upstream().map(|upstream| upstream.cluster) {
+            return false;
+        }
+        if let Some(cluster) = session.upstream().map(|upstream| upstream.cluster) {
             if let Some(state) = self.pools.cluster(cluster) {
                 state.counters.upstream_cx_idle_timeout.increment();
             }
             self.close_upstream(conn);
         }
+        true
     }
 }

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use sluice_base::{ClusterId, ConnId, EndpointId, Slab, SlabKey, WorkerId};
 
+use sluice_config_model::ConnectionLife;
 use sluice_l7_balance::WorkerLease;
 
 use crate::counters::{ClusterCounters, of_worker};
@@ -30,6 +31,8 @@ pub(crate) struct ClusterState {
     pub(crate) made_with: u32,
     pub(crate) connect_timeout: Duration,
     pub(crate) idle_timeout: Option<Duration>,
+    /// Of connections of HTTP/1.1.
+    pub(crate) life: ConnectionLife,
     pub(crate) http2: Http2Plan,
     pub(crate) counters: Arc<ClusterCounters>,
     /// `max_connections`, shared with the other workers.
@@ -146,6 +149,7 @@ impl Pools {
             made_with: compiled.made_with,
             connect_timeout: compiled.connect_timeout,
             idle_timeout: None,
+            life: compiled.life,
             http2: compiled.http2,
             counters: of_worker(&compiled.counters, self.worker),
             connections: WorkerLease::new(Arc::clone(connections)),
@@ -160,6 +164,7 @@ impl Pools {
         state.made_with = compiled.made_with;
         state.connect_timeout = compiled.connect_timeout;
         state.idle_timeout = compiled.idle_timeout;
+        state.life = compiled.life;
         state.http2 = compiled.http2;
         state.counters = of_worker(&compiled.counters, self.worker);
         state.retired = false;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sluice_base::{ConnId, Instant, ListenerId, Ring, Rng, WorkerId};
 use sluice_buf::{Chain, Pool};
-use sluice_config_model::Protocol;
+use sluice_config_model::{ConnectionLife, Protocol};
 use sluice_l7_balance::LoadTable;
 use sluice_l7_core::HeadLimits;
 
@@ -68,6 +68,8 @@ pub(crate) struct ListenerState {
     pub(crate) idle_timeout: Option<Duration>,
     pub(crate) header_timeout: Option<Duration>,
     pub(crate) http: bool,
+    /// Of connections of HTTP/1.1.
+    pub(crate) life: ConnectionLife,
     pub(crate) http2: Http2Plan,
 }
 
@@ -81,6 +83,8 @@ pub struct Proxy {
     pub(crate) exchanges: Exchanges,
     /// Relays for which no exchange stands any more.
     pub(crate) relays: usize,
+    /// Connections of HTTP/2 whose clients may not have heard that the process ends.
+    pub(crate) leaving: usize,
     pub(crate) session_timers: Wheel,
     pub(crate) exchange_timers: Wheel,
     pub(crate) listeners: Vec<Option<ListenerState>>,
@@ -125,6 +129,7 @@ impl Proxy {
             sessions: Sessions::new(config.connections_max),
             exchanges: Exchanges::new(exchanges),
             relays: 0,
+            leaving: 0,
             session_timers: Wheel::with_capacity(config.connections_max as usize),
             exchange_timers: Wheel::with_capacity(exchanges as usize),
             listeners: Vec::new(),
@@ -324,10 +329,11 @@ impl Proxy {
         self.sweep.start();
     }
 
-    /// Requests, relays and sessions of datagrams in flight.
+    /// Requests, relays and sessions of datagrams in flight; and while it drains, connections of HTTP/2
+    /// whose clients are being told.
     #[must_use]
     pub fn active(&self) -> usize {
-        self.exchanges.len() + self.relays + self.udp.sessions.len()
+        self.exchanges.len() + self.relays + self.udp.sessions.len() + self.leaving
     }
 
     /// Connections known, of both sides.
@@ -441,6 +447,7 @@ impl Proxy {
                 idle_timeout: compiled.listener.idle_timeout,
                 header_timeout: compiled.listener.http().and_then(|http| http.header_timeout),
                 http: compiled.listener.http().is_some(),
+                life: compiled.listener.http().map(|http| http.life).unwrap_or_default(),
                 http2: compiled
                     .listener
                     .http()

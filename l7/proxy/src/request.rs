@@ -60,8 +60,12 @@ impl Proxy {
         if let Some(state) = self.listener(listener) {
             state.counters.downstream_rq_total.increment();
             state.counters.downstream_rq_active.increment();
+            let is_last = state.life.max_requests.is_some_and(|most| stream.number() >= most);
             if head_begun {
                 self.session_timers.set(conn.index, self.after(state.idle_timeout));
+            }
+            if is_last && !multiplexed {
+                self.requests_reached(conn);
             }
         }
         if known {

@@ -11,7 +11,7 @@ use sluice_l7_http1::Http1;
 use sluice_l7_http2::{Config as Http2Config, Http2};
 
 use crate::address::Address;
-use crate::codec::{Coded, Multiplexed, SessionCodec};
+use crate::codec::{Coded, Multiplexed, PingPong, SessionCodec};
 use crate::exchange::ExchangeKey;
 use crate::http2::Http2Plan;
 use crate::relay::Relay;
@@ -244,7 +244,7 @@ pub(crate) struct Sessions {
     slots: Vec<Session>,
     /// Codecs of sessions that are gone, for those to come.
     #[expect(clippy::vec_box, reason = "a session takes the box as it is")]
-    codecs: Vec<Box<Coded<Http1, bool>>>,
+    codecs: Vec<Box<Coded<Http1, PingPong>>>,
     #[expect(clippy::vec_box, reason = "a session takes the box as it is")]
     http2_codecs: Vec<Box<Coded<Http2, Multiplexed>>>,
     used: usize,
@@ -268,7 +268,7 @@ impl Sessions {
     #[inline]
     pub(crate) fn http1(&mut self, role: CodecRole) -> SessionCodec {
         let Some(mut codec) = self.codecs.pop() else { return new_http1(role) };
-        (codec.codec, codec.more) = (Http1::new(role), false);
+        (codec.codec, codec.more) = (Http1::new(role), PingPong::default());
         SessionCodec::Http1(codec)
     }
 

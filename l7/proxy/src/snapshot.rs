@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sluice_base::{ClusterId, HashKey, InterfaceId, ListenerId, RouteId};
-use sluice_config_model::{Cluster, Config, HttpVersion, Listener, Protocol, TcpSettings};
+use sluice_config_model::{
+    Cluster, Config, ConnectionLife, HttpVersion, Listener, Protocol, TcpSettings,
+};
 use sluice_l7_balance::{EndpointSet, Lease};
 use sluice_l7_filter::FilterChain;
 use sluice_l7_route::{CompiledRoute, RouteTable};
@@ -63,6 +65,7 @@ pub struct CompiledCluster {
     /// A number for how connections are made; another number, other connections.
     pub(crate) made_with: u32,
     pub(crate) http: HttpVersion,
+    pub(crate) life: ConnectionLife,
     pub(crate) http2: Http2Plan,
     pub(crate) connect_timeout: Duration,
     pub(crate) idle_timeout: Option<Duration>,
@@ -266,6 +269,7 @@ impl CompiledCluster {
             stamp,
             made_with: made_with(protocol, &cluster.tcp, &http2),
             http: cluster.http,
+            life: cluster.life,
             http2,
             connect_timeout: cluster.connect_timeout,
             idle_timeout: cluster.idle_timeout,

@@ -7,6 +7,7 @@
 
 use sluice_base::ClusterId;
 
+use crate::codec::SessionCodec;
 use crate::limits::SWEEP_PER_CALL;
 use crate::proxy::Proxy;
 use crate::snapshot::Snapshot;
@@ -86,16 +87,23 @@ impl Proxy {
         let busy = session.exchange().is_some() || !session.codec.is_idle();
         let idle = !busy && session.codec.is_input_empty();
         let multiplexed = session.codec.is_multiplexed();
-        if idle {
-            if let Some(state) = self.listener(listener) {
-                state.counters.downstream_cx_drain_close.increment();
-            }
-            self.close_downstream(conn);
-        } else {
+        if multiplexed || !idle {
+            // A request may be on its way: a client of HTTP/2 is told, and has a round trip's time.
             session.drain_codec(&mut self.wires);
-            if multiplexed {
-                self.settle_multiplexed(conn);
-            }
+        }
+        if let SessionCodec::Http2(coded) = &mut session.codec
+            && self.draining
+            && !std::mem::replace(&mut coded.more.leaving, true)
+        {
+            self.leaving += 1;
+        }
+        if idle && let Some(state) = self.listener(listener) {
+            state.counters.downstream_cx_drain_close.increment();
+        }
+        if multiplexed {
+            self.settle_multiplexed(conn);
+        } else if idle {
+            self.close_downstream(conn);
         }
     }
 }

@@ -96,7 +96,10 @@ impl Proxy {
             (Some(key), Some(Kind::Tcp)) => self.relay_connected(key, conn),
             (Some(key), Some(Kind::Connect)) => self.tunnel_connected(key, conn),
             (waits, _) => {
-                let codec = self.sessions.http1(CodecRole::Client);
+                let mut codec = self.sessions.http1(CodecRole::Client);
+                let lasts =
+                    self.pools.cluster(upstream.cluster).and_then(|it| it.life.max_duration);
+                codec.set_end(self.after(lasts));
                 if let Some(session) = self.sessions.get_mut(conn) {
                     session.codec = codec;
                 }
@@ -174,17 +177,23 @@ impl Proxy {
         let Some(&Upstream { cluster, endpoint, made_with, .. }) = session.upstream() else {
             return;
         };
+        let ends_at = session.codec.ends_at();
         let usable = session.codec.is_reusable()
             && !session.codec.must_close()
             && !session.status.peer_closed
             && session.codec.is_input_empty();
+        if usable && ends_at <= self.wires.now {
+            self.duration_reached(conn);
+            self.close_upstream(conn);
+            return;
+        }
         let kept = self.pools.kept(cluster, endpoint, made_with);
         let Some(state) = kept.filter(|_| usable) else {
             self.close_upstream(conn);
             return;
         };
         let waited_for = state.is_waited_for();
-        let deadline = self.after(state.idle_timeout);
+        let deadline = self.after(state.idle_timeout).min(ends_at);
         self.session_timers.set(conn.index, deadline);
         self.pools.park(conn, &mut self.sessions);
         if waited_for {

@@ -130,6 +130,8 @@ fn dump_http(config: &Config, http: &HttpListener, out: &mut Value) {
     out["header_timeout"] = timeout(http.header_timeout);
     out["stream_idle_timeout"] = timeout(http.stream_idle_timeout);
     out["allow_connect"] = http.allow_connect.into();
+    out["max_requests_per_connection"] = http.life.max_requests.unwrap_or(0).into();
+    out["max_connection_duration"] = timeout(http.life.max_duration);
     out["http2"] = http2(&http.http2);
     out["max_request_line"] = http.max_request_line.into();
     out["max_header_bytes"] = http.max_header_bytes.into();
@@ -264,6 +266,8 @@ fn dump_cluster(cluster: &Cluster) -> Value {
         "http2": http2(&cluster.http2),
         "max_connections": cluster.max_connections,
         "max_pending": cluster.max_pending,
+        "max_requests_per_connection": cluster.life.max_requests.unwrap_or(0),
+        "max_connection_duration": timeout(cluster.life.max_duration),
         "congestion": congestion(cluster.tcp.congestion),
         "ecn": ecn(cluster.tcp.ecn),
         "keepalive": keepalive(cluster.tcp.keepalive),

@@ -114,7 +114,8 @@ pub(super) fn cluster(
             .warning(value.key_span, "`http2` has no effect with `http = \"1.1\"`")
             .hint("http = \"2\" or \"same\" speaks it to the endpoints");
     }
-    let http2 = http2::settings(http2, report);
+    let life = http2::life(&mut section, report);
+    let http2 = http2::settings(http2, life, report);
     let max_connections = number(&mut section, "max_connections", report);
     let max_pending = number(&mut section, "max_pending", report);
     let tcp = tcp_settings(&mut section, report);
@@ -127,6 +128,7 @@ pub(super) fn cluster(
         connect_timeout: connect_timeout.map_or(defaults::CONNECT_TIMEOUT, |at| at.value),
         idle_timeout: unless_zero(idle_timeout, defaults::CLUSTER_IDLE_TIMEOUT),
         http: http.map(|at| at.value).unwrap_or_default(),
+        life,
         http2,
         max_connections: max_connections.unwrap_or(defaults::MAX_CONNECTIONS),
         max_pending: max_pending.unwrap_or(defaults::MAX_PENDING),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sluice_config_model::{Http2Settings, defaults};
+use sluice_config_model::{ConnectionLife, Http2Settings, defaults};
 
 use super::cluster::unless_zero;
 use crate::limits::{CONNECTION_WINDOW, HPACK_TABLE_MAX, STREAM_WINDOW, STREAMS};
@@ -11,9 +11,30 @@ use crate::schema;
 use crate::section::Section;
 use crate::value::Value;
 
-/// What the section says, and its key; the defaults without it.
-pub(super) fn settings(value: Option<Value<'_>>, report: &mut Report<'_>) -> Http2Settings {
-    let mut settings = Http2Settings::default();
+/// When connections are replaced, by the listener's or cluster's own keys.
+pub(super) fn life(section: &mut Section<'_>, report: &mut Report<'_>) -> ConnectionLife {
+    let requests = section
+        .take("max_requests_per_connection")
+        .and_then(|value| value.integer::<u32>(0..=i64::from(u32::MAX), report));
+    let duration = section.take("max_connection_duration").and_then(|value| value.duration(report));
+    ConnectionLife {
+        max_requests: requests.map(|at| at.value).filter(|requests| *requests > 0),
+        max_duration: unless_zero(duration, Duration::ZERO),
+    }
+}
+
+/// What the section says; the defaults without it. What it does not say of the lives of connections
+/// holds for those of HTTP/2 as well.
+pub(super) fn settings(
+    value: Option<Value<'_>>,
+    life: ConnectionLife,
+    report: &mut Report<'_>,
+) -> Http2Settings {
+    let mut settings = Http2Settings {
+        max_requests_per_connection: life.max_requests,
+        max_connection_duration: life.max_duration,
+        ..Http2Settings::default()
+    };
     let Some(mut section) = value.and_then(|value| value.section(&schema::HTTP2, report)) else {
         return settings;
     };
@@ -27,16 +48,18 @@ pub(super) fn settings(value: Option<Value<'_>>, report: &mut Report<'_>) -> Htt
     if let Some(resets) = number("max_resets", 1..=i64::from(u16::MAX)) {
         settings.max_resets = u16::try_from(resets).unwrap_or(u16::MAX);
     }
-    let requests = number("max_requests_per_connection", 0..=i64::from(u32::MAX));
-    settings.max_requests_per_connection = requests.filter(|requests| *requests > 0);
+    if let Some(requests) = number("max_requests_per_connection", 0..=i64::from(u32::MAX)) {
+        settings.max_requests_per_connection = Some(requests).filter(|requests| *requests > 0);
+    }
     windows(&mut settings, &mut section, report);
     if let Some(at) = size(&mut section, "hpack_table_size", 0..=HPACK_TABLE_MAX, report) {
         settings.hpack_table_size = at.value;
     }
     let mut duration = |key| section.take(key).and_then(|value| value.duration(report));
     let ping_interval = duration("ping_interval").filter(|at| !at.value.is_zero());
-    settings.max_connection_duration =
-        unless_zero(duration("max_connection_duration"), Duration::ZERO);
+    if let Some(at) = duration("max_connection_duration") {
+        settings.max_connection_duration = unless_zero(Some(at), Duration::ZERO);
+    }
     let (ping_timeout, stall_timeout) = (duration("ping_timeout"), duration("stall_timeout"));
     settings.ping_timeout = longer(ping_timeout, "ping_timeout", defaults::PING_TIMEOUT, report);
     settings.stall_timeout =

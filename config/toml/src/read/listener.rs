@@ -148,6 +148,8 @@ const HTTP_KEYS: &[&str] = &[
     "max_headers",
     "max_body",
     "allow_connect",
+    "max_requests_per_connection",
+    "max_connection_duration",
     "http2",
 ];
 
@@ -242,6 +244,7 @@ fn http(
     };
     let max_headers =
         section.take("max_headers").and_then(|value| value.integer(1..=1_000, report));
+    let life = http2::life(section, report);
     HttpListener {
         virtual_hosts,
         header_timeout: unless_zero(header_timeout, defaults::HEADER_TIMEOUT),
@@ -254,7 +257,8 @@ fn http(
             .take("allow_connect")
             .and_then(|value| value.boolean(report))
             .is_some_and(|at| at.value),
-        http2: http2::settings(section.take("http2"), report),
+        life,
+        http2: http2::settings(section.take("http2"), life, report),
     }
 }
 

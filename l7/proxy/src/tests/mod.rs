@@ -9,6 +9,7 @@ mod floods;
 mod grpc;
 mod hostile;
 mod http2;
+mod lives;
 mod multiplexed;
 mod named;
 mod net;

@@ -129,6 +129,20 @@ impl Net {
         (client, stream)
     }
 
+    /// A request that is written before the client has read what was said to it.
+    pub(crate) fn get_unsettled(&mut self, client: usize, path: &str) -> Place {
+        let mut head = Head::new();
+        head.reset_to_request(Method::Get, b"example.com", path.as_bytes());
+        let stream = self.lend(client, |codec, cx| {
+            let stream = codec.open_stream().expect("the connection takes streams");
+            codec.encode_head(stream, &head, BodyLength::None, cx).expect("a request");
+            stream
+        });
+        let far = self.far(client);
+        far.message(stream).answered = true;
+        (client, stream)
+    }
+
     pub(crate) fn get(&mut self, client: usize, path: &str) -> Place {
         self.ask(client, Method::Get, path, &[], BodyLength::None)
     }

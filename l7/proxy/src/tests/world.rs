@@ -7,9 +7,9 @@ use std::time::Duration;
 use sluice_base::{ClusterId, ConnId, EndpointId, Instant, ListenerId, RouteId, VirtualHostId};
 use sluice_buf::{Chain, Pool, chain_nodes_in_use};
 use sluice_config_model::{
-    AccessLog, Cluster, Config, DomainPattern, Endpoint, GrpcTimeout, Http2Settings, HttpListener,
-    HttpVersion, Listener, LoadBalancing, PathMatch, Protocol, Route, RouteAction, RouteMatch,
-    TcpSettings, VirtualHost, defaults,
+    AccessLog, Cluster, Config, ConnectionLife, DomainPattern, Endpoint, GrpcTimeout,
+    Http2Settings, HttpListener, HttpVersion, Listener, LoadBalancing, PathMatch, Protocol, Route,
+    RouteAction, RouteMatch, TcpSettings, VirtualHost, defaults,
 };
 
 use crate::{
@@ -107,6 +107,7 @@ pub(crate) fn cluster(id: u32, endpoints: &[u8]) -> Cluster {
         connect_timeout: defaults::CONNECT_TIMEOUT,
         idle_timeout: Some(defaults::CLUSTER_IDLE_TIMEOUT),
         http: HttpVersion::Http11,
+        life: ConnectionLife::default(),
         http2: Http2Settings::default(),
         max_connections: defaults::MAX_CONNECTIONS,
         max_pending: defaults::MAX_PENDING,
@@ -141,6 +142,7 @@ pub(crate) fn config() -> Config {
         max_headers: defaults::MAX_HEADERS,
         max_body: None,
         allow_connect: false,
+        life: ConnectionLife::default(),
         http2: Http2Settings::default(),
     };
     Config {

@@ -8,8 +8,8 @@ mod tables;
 
 use sluice_base::{ClusterId, RouteId, VirtualHostId};
 use sluice_config_model::{
-    DomainPattern, GrpcTimeout, Http2Settings, HttpListener, PathMatch, Route, RouteAction,
-    RouteMatch, VirtualHost,
+    ConnectionLife, DomainPattern, GrpcTimeout, Http2Settings, HttpListener, PathMatch, Route,
+    RouteAction, RouteMatch, VirtualHost,
 };
 use sluice_l7_core::{Head, Method};
 
@@ -34,6 +34,7 @@ pub(crate) fn listener(mut virtual_hosts: Vec<VirtualHost>) -> HttpListener {
         max_headers: 100,
         max_body: None,
         allow_connect: false,
+        life: ConnectionLife::default(),
         http2: Http2Settings::default(),
     }
 }
