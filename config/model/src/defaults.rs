@@ -50,6 +50,13 @@ pub const ROUTE_TIMEOUT: Duration = Duration::from_secs(15);
 /// most likely works.
 pub const RETRIES: u8 = 1;
 
+/// `retry_back_off base_interval`: Envoy's; long enough that requests which failed together do not
+/// come again together, short beside what a client waits for.
+pub const RETRY_BASE_INTERVAL: Duration = Duration::from_millis(25);
+
+/// `retry_back_off max_interval`, as a multiple of the base: Envoy's.
+pub const RETRY_MAX_INTERVALS: u32 = 10;
+
 /// `route retry_on`: nothing, since an endpoint that answered may have acted.
 pub const RETRY_ON: [crate::RetryOn; 0] = [];
 

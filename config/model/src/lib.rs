@@ -44,8 +44,8 @@ pub use interface::{
 };
 pub use listener::{HttpListener, Listener, Protocol};
 pub use route::{
-    Connect, DirectResponse, DomainPattern, GrpcTimeout, HeaderMatch, HeaderValue, PathMatch,
-    QueryMatch, Redirect, RedirectPath, RetryOn, Route, RouteAction, RouteMatch, Scheme,
+    BackOff, Connect, DirectResponse, DomainPattern, GrpcTimeout, HeaderMatch, HeaderValue,
+    PathMatch, QueryMatch, Redirect, RedirectPath, RetryOn, Route, RouteAction, RouteMatch, Scheme,
     StringMatch, VirtualHost, WeightedCluster,
 };
 pub use rule::{IpNetwork, PortRange, Rule, RuleAction};

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use sluice_base::{ClusterId, RouteId, VirtualHostId};
 
+use crate::defaults;
+
 /// The routes for a set of domains.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct VirtualHost {
@@ -59,10 +61,33 @@ pub struct Route {
     pub timeout: Option<Duration>,
     /// How often a request is sent to another endpoint when the connection to one fails.
     pub retries: u8,
+    /// How long is waited before that.
+    pub retry_back_off: BackOff,
     /// What an endpoint may also answer for the request to be sent again; each once.
     pub retry_on: Vec<RetryOn>,
     /// What becomes of the deadline that a call of gRPC names.
     pub grpc_timeout: GrpcTimeout,
+}
+
+/// How long a request waits before it is sent again: the n-th time a random part of
+/// `base_interval` x (2^n - 1), and at most `max_interval`.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct BackOff {
+    /// Zero: it is sent again at once.
+    pub base_interval: Duration,
+    /// At least `base_interval`.
+    pub max_interval: Duration,
+}
+
+impl BackOff {
+    /// Not at all.
+    pub const NONE: Self = Self { base_interval: Duration::ZERO, max_interval: Duration::ZERO };
+
+    /// Envoy's: 25 ms and 250 ms.
+    pub const USUAL: Self = Self {
+        base_interval: defaults::RETRY_BASE_INTERVAL,
+        max_interval: defaults::RETRY_BASE_INTERVAL.saturating_mul(defaults::RETRY_MAX_INTERVALS),
+    };
 }
 
 /// An answer to a call of gRPC after which it is sent again, by its status.

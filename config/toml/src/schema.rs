@@ -72,6 +72,7 @@ pub const SCHEMAS: &[&Schema] = &[
     &WEIGHTED_CLUSTER,
     &REDIRECT,
     &DIRECT_RESPONSE,
+    &RETRY_BACK_OFF,
     &HEADER,
     &CLUSTER,
     &HTTP2,
@@ -275,6 +276,7 @@ pub const ROUTE: Schema = Schema {
         value("timeout", "duration", "\"15s\""),
         value("retries", "number", "1"),
         value("retry_on", "list of words", "[]"),
+        phrase("retry_back_off", "retry back-off", "the defaults of its keys"),
         phrase("grpc_timeout_header_max", "duration", "no longer than `timeout` allows"),
     ],
     later: &[],
@@ -322,6 +324,16 @@ pub const REDIRECT: Schema = Schema {
 pub const DIRECT_RESPONSE: Schema = Schema {
     title: "direct response",
     keys: &[required("status", "200 to 599", "status = 200"), value("body", "text", "\"\"")],
+    later: &[],
+};
+
+/// `retry_back_off`
+pub const RETRY_BACK_OFF: Schema = Schema {
+    title: "retry back-off",
+    keys: &[
+        value("base_interval", "duration", "\"25ms\""),
+        phrase("max_interval", "duration", "ten times `base_interval`"),
+    ],
     later: &[],
 };
 

@@ -242,3 +242,31 @@ proptest! {
         let _ = parse("n.toml", &text, &mut IdRegistry::new()).map_err(|errors| errors.to_string());
     }
 }
+
+/// What a listener or cluster says of its connections holds for both versions, unless its `http2` says
+/// otherwise.
+#[test]
+fn lives_of_connections_are_inherited_by_http2() {
+    let file = |own: &str| {
+        format!(
+            "[[interface]]\nname = \"n\"\ndevice = \"tap:t\"\naddresses = [\"10.9.0.2/24\"]\n\
+             [[listener]]\nname = \"web\"\naddress = \"10.9.0.2:80\"\n\
+             max_requests_per_connection = 7\nmax_connection_duration = \"3s\"\n\
+             [listener.http2]\n{own}\n[[listener.virtual_host]]\ndomains = [\"*\"]\n\
+             [[listener.virtual_host.route]]\nprefix = \"/\"\ndirect_response = {{ status = 200 }}\n"
+        )
+    };
+    let three = Some(Duration::from_secs(3));
+    for (own, requests, duration) in [
+        ("", Some(7), three),
+        ("max_requests_per_connection = 9", Some(9), three),
+        ("max_requests_per_connection = 0\nmax_connection_duration = \"0s\"", None, None),
+    ] {
+        let (config, _) = parse("a", &file(own), &mut IdRegistry::new()).expect("valid");
+        let http = config.listeners[0].http().expect("it speaks HTTP");
+        assert_eq!((http.life.max_requests, http.life.max_duration), (Some(7), three));
+        let http2 = &http.http2;
+        let found = (http2.max_requests_per_connection, http2.max_connection_duration);
+        assert_eq!(found, (requests, duration), "{own}");
+    }
+}

@@ -102,7 +102,7 @@ impl Proxy {
             self.wires.credit(conn, bytes);
         }
         let close = session.codec.must_close() || draining;
-        let ends_at = session.codec.ends_at();
+        let has_end = session.codec.has_end();
         let more = !session.codec.is_input_empty() || session.status.peer_closed;
         let listener = session.downstream().map(|downstream| downstream.listener);
         let state = listener.and_then(|id| self.listener(id));
@@ -113,11 +113,22 @@ impl Proxy {
             self.close_downstream(conn);
             return;
         }
-        let deadline = self.after(state.and_then(|state| state.idle_timeout)).min(ends_at);
+        let deadline = self.after(state.and_then(|state| state.idle_timeout));
         self.session_timers.set(conn.index, deadline);
+        if has_end {
+            self.remember_end(conn);
+        }
         self.flush(conn);
         if more {
             self.make_ready(conn);
+        }
+    }
+
+    /// An idle connection of HTTP/1.1 ends at its time.
+    #[cold]
+    pub(crate) fn remember_end(&mut self, conn: ConnId) {
+        if let Some(session) = self.sessions.get(conn) {
+            self.session_timers.set_earlier(conn.index, session.codec.ends_at());
         }
     }
 

@@ -198,6 +198,12 @@ impl SessionCodec {
         }
     }
 
+    /// Whether there is such a time.
+    #[inline]
+    pub(crate) fn has_end(&self) -> bool {
+        matches!(self, Self::Http1(coded) if coded.more.ends_at != u32::MAX)
+    }
+
     /// The same, from now on.
     pub(crate) fn set_end(&mut self, at: Instant) {
         if let Self::Http1(coded) = self {

@@ -132,6 +132,7 @@ counters! {
         Counter upstream_rq_rx_reset: "Requests that the endpoint reset.",
         Counter upstream_rq_tx_reset: "Requests that we reset.",
         Counter upstream_rq_retry: "Requests sent again.",
+        Counter upstream_rq_retry_backoff_exponential: "Requests that waited before they were sent again.",
         Counter upstream_rq_retry_success: "Requests that a retry saved.",
         Counter upstream_rq_retry_limit_exceeded: "Requests whose retries were used up.",
         Counter udp_sess_rx_datagrams: "Datagrams received from endpoints.",

@@ -86,6 +86,11 @@ impl Proxy {
         let Some(key) = self.exchanges.key_at(index) else { return };
         let Some(exchange) = self.exchanges.get(key) else { return };
         let (now, deadline) = (self.wires.now, exchange.deadline());
+        if let State::BackingOff { fresh } = exchange.state
+            && deadline > now
+        {
+            return self.back_off_timer(key, fresh);
+        }
         if deadline > now {
             let look_at = self.rest(key);
             self.exchange_timers.set(index, deadline.min(look_at));

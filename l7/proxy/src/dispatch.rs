@@ -134,7 +134,7 @@ impl Proxy {
     }
 
     /// A permit to wait; without one the request has been answered.
-    fn draw_pending(&mut self, key: ExchangeKey, cluster: ClusterId) -> bool {
+    pub(crate) fn draw_pending(&mut self, key: ExchangeKey, cluster: ClusterId) -> bool {
         let Some(state) = self.pools.cluster_mut(cluster) else { return false };
         let Some(exchange) = self.exchanges.get_mut(key) else { return false };
         if exchange.pending_permit {

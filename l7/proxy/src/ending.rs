@@ -89,6 +89,7 @@ impl Proxy {
         let Some(exchange) = self.exchanges.get_mut(key) else { return };
         match exchange.state {
             State::Local => {}
+            State::BackingOff { .. } => exchange.state = State::Local,
             State::Queued => {
                 exchange.state = State::Local;
                 if let Some(cluster) = exchange.cluster() {

@@ -41,6 +41,8 @@ pub(crate) enum State {
     Connecting(u32),
     /// For what the endpoint takes, on the connection in this slot.
     Settling(u32),
+    /// For the time to be sent again; `fresh`: to another endpoint, or on a new connection.
+    BackingOff { fresh: bool },
     /// For the response.
     Sent,
     /// For the end of the response.
@@ -251,6 +253,8 @@ pub(crate) struct Exchange {
     pub(crate) last_activity: Instant,
     /// Of the route's timeout once the request is here, and of a call from its beginning.
     pub(crate) route_deadline: Instant,
+    /// While it is backing off: until when.
+    pub(crate) retry_at: Instant,
     pub(crate) sent_at: Instant,
     pub(crate) head_at: Instant,
     pub(crate) request_bytes: u64,
@@ -301,6 +305,7 @@ impl Exchange {
             started: Instant::ZERO,
             last_activity: Instant::ZERO,
             route_deadline: Instant::NEVER,
+            retry_at: Instant::NEVER,
             sent_at: Instant::NEVER,
             head_at: Instant::NEVER,
             request_bytes: 0,
@@ -353,6 +358,7 @@ impl Exchange {
             started,
             last_activity,
             route_deadline,
+            retry_at: _,
             sent_at,
             head_at,
             request_bytes,
@@ -410,14 +416,24 @@ impl Exchange {
         match self.state {
             State::Sent | State::Responding => !self.request_forwarded && !self.tunnel.is_asked(),
             State::Relaying => true,
-            State::Local | State::Queued | State::Connecting(_) | State::Settling(_) => false,
+            State::Local
+            | State::Queued
+            | State::Connecting(_)
+            | State::Settling(_)
+            | State::BackingOff { .. } => false,
         }
     }
 
     /// Whether there is an endpoint to come whom the request can be sent to.
     #[inline]
     pub(crate) fn waits_for_connection(&self) -> bool {
-        matches!(self.state, State::Queued | State::Connecting(_) | State::Settling(_))
+        match self.state {
+            State::Queued
+            | State::Connecting(_)
+            | State::Settling(_)
+            | State::BackingOff { .. } => true,
+            State::Local | State::Sent | State::Responding | State::Relaying => false,
+        }
     }
 
     /// What was sent of the request is not repeated any more.
@@ -473,7 +489,7 @@ impl Exchange {
             "an upstream connection is held exactly while something was sent on it"
         );
         debug_assert!(
-            !self.pending_permit || matches!(self.state, State::Queued | State::Connecting(_)),
+            !self.pending_permit || self.waits_for_connection(),
             "only who waits holds a pending permit"
         );
         debug_assert!(!self.head_sent || self.status != 0, "a head that was sent has a status");

@@ -80,7 +80,10 @@ impl Proxy {
             exchange.forget_replay();
             return false;
         }
-        let may = !exchange.replay_lost
+        let at = self.retry_time(key);
+        let Some(exchange) = self.exchanges.get_mut(key) else { return false };
+        let may = at.is_some()
+            && !exchange.replay_lost
             && !exchange.tried.is_full()
             && exchange.plan.retries_left > 0
             && !exchange.call.is_over(now);
@@ -105,7 +108,7 @@ impl Proxy {
         (exchange.request_forwarded, exchange.response_begun) = (false, false);
         exchange.call.count_attempt(exchange.head.as_deref_mut());
         self.release_upstream(key, whole);
-        self.dispatch(key, false);
+        self.send_again(key, false, at.unwrap_or(now));
         true
     }
 }

@@ -60,6 +60,7 @@
 
 mod address;
 mod awaiting;
+mod back_off;
 mod call;
 mod closing;
 mod codec;

@@ -69,8 +69,15 @@ impl Proxy {
             return;
         }
         let retries_used = exchange.retried && exchange.plan.retries_left == 0;
-        if may_retry(exchange, failure) {
-            if failure != Failure::Refused || std::mem::replace(&mut exchange.resent, true) {
+        let asked_to = failure != Failure::Refused || exchange.resent;
+        // Who closes a connection that was kept, just as we use it, has no trouble.
+        let at_once = !asked_to || failure == Failure::Reset { reused: true };
+        if may_retry(exchange, failure)
+            && let Some(at) = if at_once { Some(self.wires.now) } else { self.retry_time(key) }
+            && let Some(exchange) = self.exchanges.get_mut(key)
+        {
+            exchange.resent |= failure == Failure::Refused;
+            if asked_to {
                 exchange.plan.retries_left -= 1;
             }
             exchange.retried = true;
@@ -79,9 +86,10 @@ impl Proxy {
                 state.counters.upstream_rq_retry.increment();
             }
             // After a reset on a reused connection the other idle ones are no better.
-            self.dispatch(key, true);
+            self.send_again(key, true, at);
             return;
         }
+        let Some(exchange) = self.exchanges.get(key) else { return };
         if let Some(state) = exchange.cluster().and_then(|id| self.pools.cluster(id)) {
             if failure == Failure::Connect {
                 state.counters.upstream_rq_pending_failure_eject.increment();

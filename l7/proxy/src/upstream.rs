@@ -177,12 +177,12 @@ impl Proxy {
         let Some(&Upstream { cluster, endpoint, made_with, .. }) = session.upstream() else {
             return;
         };
-        let ends_at = session.codec.ends_at();
+        let has_end = session.codec.has_end();
         let usable = session.codec.is_reusable()
             && !session.codec.must_close()
             && !session.status.peer_closed
             && session.codec.is_input_empty();
-        if usable && ends_at <= self.wires.now {
+        if has_end && usable && session.codec.ends_at() <= self.wires.now {
             self.duration_reached(conn);
             self.close_upstream(conn);
             return;
@@ -193,8 +193,11 @@ impl Proxy {
             return;
         };
         let waited_for = state.is_waited_for();
-        let deadline = self.after(state.idle_timeout).min(ends_at);
+        let deadline = self.after(state.idle_timeout);
         self.session_timers.set(conn.index, deadline);
+        if has_end {
+            self.remember_end(conn);
+        }
         self.pools.park(conn, &mut self.sessions);
         if waited_for {
             self.serve_queue(cluster);

@@ -11,7 +11,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use sluice_base::{RouteId, VirtualHostId};
-use sluice_config_model::{Connect, DomainPattern, GrpcTimeout, HttpListener, RetryOn, Route};
+use sluice_config_model::{
+    BackOff, Connect, DomainPattern, GrpcTimeout, HttpListener, RetryOn, Route,
+};
 use sluice_l7_core::{Head, HeaderEdits};
 
 use crate::byte_map::ByteMap;
@@ -63,6 +65,8 @@ pub struct CompiledRoute {
     pub timeout: Option<Duration>,
     /// How often a request whose connection failed is sent again.
     pub retries: u8,
+    /// How long is waited before that.
+    pub retry_back_off: BackOff,
     /// What an endpoint may also answer for the request to be sent again.
     pub retry_on: Box<[RetryOn]>,
     /// What becomes of the deadline that a call of gRPC names.
@@ -236,6 +240,7 @@ impl CompiledRoute {
             action,
             timeout: route.timeout,
             retries: route.retries,
+            retry_back_off: route.retry_back_off,
             retry_on: route.retry_on.as_slice().into(),
             grpc_timeout: route.grpc_timeout,
             host_rewrite: route.host_rewrite.as_deref().map(|host| host.as_bytes().into()),

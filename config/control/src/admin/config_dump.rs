@@ -213,6 +213,12 @@ fn dump_route(config: &Config, route: &Route) -> Value {
     put("response_headers_remove", json!(route.response_headers_remove));
     put("timeout", timeout(route.timeout));
     put("retries", route.retries.into());
+    let back_off = route.retry_back_off;
+    let intervals = json!({
+        "base_interval": duration(back_off.base_interval),
+        "max_interval": duration(back_off.max_interval),
+    });
+    put("retry_back_off", intervals);
     put("retry_on", route.retry_on.iter().map(|condition| condition.as_str()).collect());
     put(
         "grpc_timeout_header_max",

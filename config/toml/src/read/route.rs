@@ -6,7 +6,7 @@ use toml::de::DeValue;
 
 use sluice_base::RouteId;
 use sluice_config_model::{
-    Connect, GrpcTimeout, HeaderMatch, HeaderValue, PathMatch, QueryMatch, RetryOn, Route,
+    BackOff, Connect, GrpcTimeout, HeaderMatch, HeaderValue, PathMatch, QueryMatch, RetryOn, Route,
     RouteAction, RouteMatch, StringMatch, defaults,
 };
 
@@ -57,6 +57,7 @@ pub(super) fn route(
     let timeout = take("timeout");
     let retries = take("retries");
     let retry_on = take("retry_on");
+    let back_off = take("retry_back_off");
     let header_max = take("grpc_timeout_header_max");
     for (key, span) in meaningless {
         report
@@ -68,6 +69,7 @@ pub(super) fn route(
     let timeout = timeout.and_then(|value| value.duration(report));
     let retries = retries.and_then(|value| value.integer(0..=7, report));
     let retry_on = retry_on.map(|value| conditions(value, retries.as_ref(), report));
+    let back_off = back_off.and_then(|value| back_off_of(value, report));
     let header_max = header_max.and_then(|value| value.duration(report));
     let request_headers_add = headers_add(request_add, report);
     let request_headers_remove = headers_remove(request_remove, report);
@@ -95,11 +97,28 @@ pub(super) fn route(
         response_headers_remove,
         timeout: unless_zero(timeout, defaults::ROUTE_TIMEOUT),
         retries: retries.map_or(defaults::RETRIES, |at| at.value),
+        retry_back_off: back_off.unwrap_or(BackOff::USUAL),
         retry_on: retry_on.unwrap_or_else(|| defaults::RETRY_ON.to_vec()),
         grpc_timeout: header_max.map_or(GrpcTimeout::Besides, |at| {
             GrpcTimeout::Instead(Some(at.value).filter(|max| !max.is_zero()))
         }),
     })
+}
+
+/// How long a request waits before it is sent again.
+fn back_off_of(value: Value<'_>, report: &mut Report<'_>) -> Option<BackOff> {
+    let mut section = value.section(&schema::RETRY_BACK_OFF, report)?;
+    let mut duration = |key| section.take(key).and_then(|value| value.duration(report));
+    let (base, max) = (duration("base_interval"), duration("max_interval"));
+    let base_interval = base.map_or(defaults::RETRY_BASE_INTERVAL, |at| at.value);
+    let usual = base_interval.saturating_mul(defaults::RETRY_MAX_INTERVALS);
+    if let Some(at) = max.as_ref().filter(|at| at.value < base_interval) {
+        report
+            .error(at.span, "`max_interval` is less than `base_interval`")
+            .hint("it is where the intervals stop growing; ten times the base without it");
+    }
+    section.close(report);
+    Some(BackOff { base_interval, max_interval: max.map_or(usual, |at| at.value) })
 }
 
 /// What a request is sent again for, besides what is always so.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use sluice_base::{ClusterId, ConnId, EndpointId, Instant, ListenerId, RouteId, VirtualHostId};
 use sluice_buf::{Chain, Pool, chain_nodes_in_use};
 use sluice_config_model::{
-    AccessLog, Cluster, Config, ConnectionLife, DomainPattern, Endpoint, GrpcTimeout,
+    AccessLog, BackOff, Cluster, Config, ConnectionLife, DomainPattern, Endpoint, GrpcTimeout,
     Http2Settings, HttpListener, HttpVersion, Listener, LoadBalancing, PathMatch, Protocol, Route,
     RouteAction, RouteMatch, TcpSettings, VirtualHost, defaults,
 };
@@ -90,6 +90,7 @@ pub(crate) fn route(id: u32, prefix: &str, action: RouteAction) -> Route {
         response_headers_remove: Vec::new(),
         timeout: Some(defaults::ROUTE_TIMEOUT),
         retries: defaults::RETRIES,
+        retry_back_off: BackOff::NONE,
         retry_on: Vec::new(),
         grpc_timeout: GrpcTimeout::Besides,
     }

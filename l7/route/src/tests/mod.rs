@@ -8,8 +8,8 @@ mod tables;
 
 use sluice_base::{ClusterId, RouteId, VirtualHostId};
 use sluice_config_model::{
-    ConnectionLife, DomainPattern, GrpcTimeout, Http2Settings, HttpListener, PathMatch, Route,
-    RouteAction, RouteMatch, VirtualHost,
+    BackOff, ConnectionLife, DomainPattern, GrpcTimeout, Http2Settings, HttpListener, PathMatch,
+    Route, RouteAction, RouteMatch, VirtualHost,
 };
 use sluice_l7_core::{Head, Method};
 
@@ -76,6 +76,7 @@ pub(crate) fn route(path: PathMatch) -> Route {
         response_headers_remove: Vec::new(),
         timeout: None,
         retries: 0,
+        retry_back_off: BackOff::NONE,
         retry_on: Vec::new(),
         grpc_timeout: GrpcTimeout::Besides,
     }
