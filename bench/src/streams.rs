@@ -211,7 +211,8 @@ impl Streams {
         }
     }
 
-    /// Connects `clients` clients; each has `streams` streams that end before many others begin.
+    /// Connects `clients` clients; each has `streams` streams that end, and rests, before many others
+    /// begin.
     ///
     /// # Errors
     /// [`Halted`] when some do not end.
@@ -220,6 +221,7 @@ impl Streams {
         while from < clients {
             let to = clients.min(from + GROUP);
             self.play(from..to, streams, Stage::Over)?;
+            self.settle();
             from = to;
         }
         Ok(())

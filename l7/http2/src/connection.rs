@@ -182,21 +182,24 @@ impl Http2 {
         self.streams.clear();
         self.decoder.clear();
         self.encoder.clear();
+        self.encoder.set_size_max(self.config.header_table);
         self.resets.clear();
     }
 
-    /// Whether it carries nothing, but has memory of the time when it carried much.
+    /// Whether it carries nothing, but has memory of the time when it carried something.
     #[inline]
     #[must_use]
     pub fn is_roomy(&self) -> bool {
         self.streams.is_roomy()
     }
 
-    /// Gives that memory up.
+    /// Gives that memory up, and empties our own table of header compression.
     pub fn trim(&mut self) {
         self.flush_leaving();
         if self.is_roomy() {
             self.streams = Streams::new();
+            self.encoder.trim();
+            self.decoder.trim();
         }
     }
 

@@ -20,8 +20,6 @@ const URGENCIES: usize = 8;
 /// Every so many bursts the least urgent stream is served, so that none starves.
 const LEAST_URGENT_TURN: u8 = 16;
 
-/// Streams that a connection without any keeps room for.
-const USUAL: usize = 64;
 /// Streams that a connection which is used again keeps room for: what most may have.
 const KEPT: usize = 128;
 
@@ -141,11 +139,10 @@ impl Streams {
         self.forget(id);
     }
 
-    /// Whether there are none, and room for many: which is rare, so that memory is better used
-    /// elsewhere.
+    /// Whether there are none, and room for some.
     #[inline]
     pub(crate) fn is_roomy(&self) -> bool {
-        self.len == 0 && self.slots.capacity() > USUAL
+        self.len == 0 && self.slots.capacity() > 0
     }
 
     /// Removes all; keeps memory for as many as most connections have.

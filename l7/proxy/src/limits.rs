@@ -72,8 +72,9 @@ pub(crate) const REST: Duration = Duration::from_secs(1);
 /// Heads kept for requests to come, of 1.5 KiB each: as many as begin within `REST` in most places.
 pub(crate) const HEADS_KEPT: usize = 16 * 1_024;
 
-/// How long a connection that carries nothing keeps memory of the time when it carried much.
-pub(crate) const TRIM: Duration = Duration::from_secs(1);
+/// How long a connection that carries nothing keeps memory of the time when it carried something, and
+/// its table of header compression. One that carries something more often asks for no memory.
+pub(crate) const TRIM: Duration = Duration::from_secs(4);
 
 /// Bytes by which all windows of HTTP/2 of a worker may grow together, beyond the 256 KiB that each
 /// connection begins with.

@@ -311,10 +311,16 @@ impl Decoder {
     /// Makes it a fresh one, in the same memory.
     pub(crate) fn clear(&mut self) {
         self.table.clear();
-        self.size = TABLE_SIZE;
+        (self.size, self.allowed) = (TABLE_SIZE, TABLE_SIZE);
         if let Some(runs) = &mut self.runs {
             **runs = KnownRuns::NONE;
         }
+    }
+
+    /// Gives up what memory the table needs no more: what is in it is the peer's to evict.
+    pub(crate) fn trim(&mut self) {
+        self.table.trim();
+        self.runs = None;
     }
 
     /// Bytes of memory that the table holds.

@@ -259,6 +259,16 @@ impl Encoder {
         (self.size, self.announce) = (TABLE_SIZE, None);
     }
 
+    /// Empties the table and gives its memory up; the peer hears of it with the next block (4.2).
+    pub(crate) fn trim(&mut self) {
+        if self.memory() > 0 {
+            self.announce = Some(0);
+            self.table.evict_to(0);
+            self.table.trim();
+            (self.index, self.runs) = (None, None);
+        }
+    }
+
     /// Bytes of memory that the table holds.
     #[must_use]
     pub fn memory(&self) -> usize {
@@ -303,6 +313,10 @@ impl Encoder {
         hash: u32,
         out: &mut Vec<u8>,
     ) {
+        if self.size < OVERHEAD {
+            // There is no room for any.
+            return literal(0x00, 4, number, name, value, out);
+        }
         let fresh = || Box::new(Index { slots: [[0; WAYS]; BUCKETS], seen: [[0; WAYS]; BUCKETS] });
         let index = self.index.get_or_insert_with(fresh);
         // The lowest bit is set, so that nothing looks like an empty place.

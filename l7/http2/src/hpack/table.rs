@@ -147,6 +147,14 @@ impl Table {
         (self.len, self.base, self.size, self.inserted) = (0, 0, 0, 0);
     }
 
+    /// Gives up what memory it needs no more. Numbers go on.
+    pub(super) fn trim(&mut self) {
+        if self.len == 0 {
+            self.base = self.base.wrapping_add(self.text.len() as u32);
+            (self.text, self.ring) = (Vec::new(), Vec::new());
+        }
+    }
+
     /// As the RFC counts: at most its limit.
     pub(super) fn size(&self) -> u32 {
         self.size

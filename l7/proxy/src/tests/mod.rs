@@ -11,6 +11,7 @@ mod grpc;
 mod hostile;
 mod http2;
 mod lives;
+mod memory;
 mod multiplexed;
 mod named;
 mod net;
