@@ -1,0 +1,281 @@
+//! What a flood of HTTP/2 costs those who share the worker with it.
+//!
+//! Four connections of 16 calls of gRPC each, and beside them a client that floods as fast as its
+//! connection takes it; closed, it comes again at once. All of it over links in memory and by a virtual
+//! clock: heartbeats per call are the same in every run.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use sluice_base::{ConnId, Instant};
+use sluice_bench::Scenario;
+use sluice_bench::host::{App, Host, Io};
+use sluice_bench::http2::{Http2Load, Http2Origin};
+use sluice_bench::peers::Server;
+use sluice_bench::sluice::{BACK, FRONT, Sluice, SluiceConfig};
+use sluice_buf::Pool;
+use sluice_l7_core::StreamId;
+use sluice_l7_http2::ErrorCode;
+use sluice_l7_http2::frame::{self, FrameHeader, FrameKind, PREFACE, flag};
+use sluice_stack::Ready;
+
+const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 2);
+const ORIGIN: Ipv4Addr = Ipv4Addr::new(10, 2, 0, 2);
+const CONNECTIONS: u32 = 4;
+/// Calls that are compared.
+const CALLS: u64 = 20_000;
+/// Bytes that the attacker has on their way at most.
+const QUEUE_MAX: usize = 64 << 10;
+
+/// A frame.
+fn put(kind: FrameKind, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let (len, stream) = (payload.len() as u32, StreamId::new(stream));
+    [&FrameHeader { len, kind, flags, stream }.write()[..], payload].concat()
+}
+
+/// A request, of indexed fields and literals that touch no table.
+fn ask(stream: u32, whole: bool) -> Vec<u8> {
+    let mut block = vec![if whole { 0x82 } else { 0x83 }, 0x86, 0x84];
+    block.extend_from_slice(b"\x01\x01a");
+    let flags = flag::END_HEADERS | if whole { flag::END_STREAM } else { 0 };
+    put(FrameKind::Headers, flags, stream, &block)
+}
+
+/// The `n`th thing that is sent on a connection.
+type Next = fn(u32) -> Vec<u8>;
+
+/// Each flood with what it is closed for.
+const FLOODS: [(&str, &str, Next); 12] = [
+    ("rapid reset", "reset-flood", |n| {
+        let reset = frame::rst_stream(StreamId::new(n * 2 + 1), ErrorCode::CANCEL);
+        [&ask(n * 2 + 1, true)[..], &reset].concat()
+    }),
+    ("made to reset", "reset-flood", |n| {
+        [ask(n * 2 + 1, true), put(FrameKind::WindowUpdate, 0, n * 2 + 1, &[0; 4])].concat()
+    }),
+    ("too many streams", "reset-flood", |n| ask(n * 2 + 1, false)),
+    ("empty CONTINUATION", "continuation-flood", |n| {
+        let kind = if n == 0 { FrameKind::Headers } else { FrameKind::Continuation };
+        put(kind, 0, 1, if n == 0 { b"\x82" } else { b"" })
+    }),
+    ("full CONTINUATION", "header-block-too-large", |n| {
+        let kind = if n == 0 { FrameKind::Headers } else { FrameKind::Continuation };
+        put(kind, 0, 1, &[0x82; 16_384])
+    }),
+    ("SETTINGS", "settings-flood", |_| put(FrameKind::Settings, 0, 0, b"")),
+    ("PING", "ping-flood", |_| frame::ping([7; 8], false).to_vec()),
+    ("PRIORITY", "priority-flood", |_| put(FrameKind::Priority, 0, 9, &[0; 5])),
+    ("empty DATA", "empty-frame-flood", |n| {
+        let data = put(FrameKind::Data, 0, 1, b"");
+        if n == 0 { [ask(1, false), data].concat() } else { data }
+    }),
+    ("padded DATA", "empty-frame-flood", |n| {
+        let data = put(FrameKind::Data, flag::PADDED, 1, b"\x04....");
+        if n == 0 { [ask(1, false), data].concat() } else { data }
+    }),
+    ("WINDOW_UPDATE", "window-update-flood", |_| {
+        frame::window_update(StreamId::CONNECTION, 1).to_vec()
+    }),
+    ("unknown frames", "unknown-frame-flood", |_| put(FrameKind::Unknown(77), 0, 0, b"what")),
+];
+
+/// One who floods.
+struct Attacker {
+    next: Next,
+    conn: Option<ConnId>,
+    connected: bool,
+    count: u32,
+    heard: Vec<u8>,
+    /// Codes and reasons of the GOAWAYs that ended its connections, and of how many.
+    told: Vec<(u32, String)>,
+    closed: u32,
+}
+
+impl Attacker {
+    fn poll(&mut self, io: &mut Io<'_>) {
+        let Some(conn) = self.conn else {
+            let target = SocketAddrV4::new(FRONT, 80);
+            let conn = io.stack.connect(target, &sluice_tcp::Config::default(), 0, io.now);
+            self.conn = conn.ok();
+            (self.connected, self.count) = (false, 0);
+            self.heard.clear();
+            return;
+        };
+        while self.connected && io.stack.queued(conn) < QUEUE_MAX {
+            let mut bytes = Vec::new();
+            while bytes.len() < 4_096 {
+                bytes.extend((self.next)(self.count));
+                self.count += 1;
+            }
+            io.send(conn, &bytes);
+        }
+    }
+
+    fn handle(&mut self, conn: ConnId, ready: Ready, io: &mut Io<'_>) {
+        if ready.connected() {
+            self.connected = true;
+            let mut hello = PREFACE.to_vec();
+            frame::settings(&[], &mut hello);
+            io.send(conn, &hello);
+        }
+        io.receive(conn, |bytes| self.heard.extend_from_slice(bytes));
+        if ready.peer_closed() || ready.closed() {
+            self.closed += 1;
+            self.told.extend(goaway(&self.heard));
+            io.stack.abort(conn, io.now);
+            self.conn = None;
+        }
+    }
+}
+
+/// The GOAWAY among frames: its code, and what it says.
+fn goaway(mut bytes: &[u8]) -> Option<(u32, String)> {
+    while let Some((header, behind)) = bytes.split_first_chunk::<{ frame::HEADER_LEN }>() {
+        let header = FrameHeader::read(header);
+        let (payload, behind) = behind.split_at_checked(header.len as usize)?;
+        if let (FrameKind::GoAway, Some((code, debug))) =
+            (header.kind, payload.get(4..).and_then(|rest| rest.split_first_chunk::<4>()))
+        {
+            return Some((u32::from_be_bytes(*code), String::from_utf8_lossy(debug).into_owned()));
+        }
+        bytes = behind;
+    }
+    None
+}
+
+/// The client host: those who call, and perhaps one who floods.
+struct Crowd {
+    load: Http2Load,
+    attacker: Option<Attacker>,
+}
+
+impl App for Crowd {
+    fn handle(&mut self, conn: ConnId, ready: Ready, io: &mut Io<'_>) {
+        match &mut self.attacker {
+            Some(attacker) if attacker.conn == Some(conn) => attacker.handle(conn, ready, io),
+            _ => self.load.handle(conn, ready, io),
+        }
+    }
+
+    fn poll(&mut self, io: &mut Io<'_>) {
+        self.load.poll(io);
+        if let Some(attacker) = &mut self.attacker {
+            attacker.poll(io);
+        }
+    }
+}
+
+struct World {
+    client: Host<Crowd>,
+    origin: Host<Server>,
+    sluice: Sluice,
+    now: Instant,
+    /// Last: the others hold what is theirs.
+    _pools: [Pool; 2],
+}
+
+impl World {
+    fn new() -> Self {
+        let pools = [Pool::heap(16_384), Pool::heap(16_384)];
+        let config = SluiceConfig {
+            text: Scenario::Http2Unary.config(ORIGIN),
+            routes: Vec::new(),
+            connections_max: 4_096,
+            exchanges_max: 4_096,
+            buffers: 16_384,
+            segmentation_max: 0,
+        };
+        let (sluice, [front, back]) = Sluice::start(&config, [&pools[0], &pools[1]]);
+        let load = Http2Load::new(SocketAddrV4::new(FRONT, 80), CONNECTIONS, true, &pools[0]);
+        let client = Crowd { load, attacker: None };
+        let client = Host::new(client, CLIENT, FRONT, 4_096, &pools[0], front);
+        let origin = Server::Http2(Box::new(Http2Origin::new(true, &pools[1])));
+        let mut origin = Host::new(origin, ORIGIN, BACK, 4_096, &pools[1], back);
+        origin.listen(SocketAddrV4::new(ORIGIN, 80), &sluice_tcp::Config::default());
+        let mut world =
+            Self { client, origin, sluice, now: Instant::from_millis(1_000), _pools: pools };
+        for _ in 0..8 {
+            world.sluice.step(world.now);
+        }
+        world.play(2_000);
+        world
+    }
+
+    /// Until so many calls more were answered; heartbeats that took.
+    fn play(&mut self, calls: u64) -> u64 {
+        let goal = self.client.app.load.done + calls;
+        let mut beats = 0;
+        while self.client.app.load.done < goal {
+            self.now = self.now.plus_nanos(10_000);
+            self.client.step(self.now);
+            self.origin.step(self.now);
+            self.sluice.step(self.now);
+            beats += 1;
+            if beats % 1_024 == 0 {
+                self.sluice.collect();
+            }
+            assert!(beats < 1_000_000, "nothing is answered any more");
+        }
+        beats
+    }
+
+    fn buffers(&self) -> u32 {
+        let stack = self.sluice.worker().stack();
+        stack.rx_pool().in_use() + stack.tx_pool().in_use()
+    }
+
+    fn busy_cycles(&self) -> u64 {
+        self.sluice.status().busy_cycles.value()
+    }
+}
+
+#[test]
+fn a_flood_costs_its_neighbours_few_heartbeats_and_no_memory() {
+    let mut failed = Vec::new();
+    for (name, reason, next) in FLOODS {
+        let mut world = World::new();
+        let before = world.busy_cycles();
+        let alone = world.play(CALLS);
+        let (quiet, cycles_alone) = (world.buffers(), world.busy_cycles() - before);
+        world.client.app.attacker = Some(Attacker {
+            next,
+            conn: None,
+            connected: false,
+            count: 0,
+            heard: Vec::new(),
+            told: Vec::new(),
+            closed: 0,
+        });
+        // What a flood may touch is touched in its first part.
+        world.play(CALLS / 4);
+        let memory = sluice_bench::machine::allocated_bytes();
+        let before = world.busy_cycles();
+        let beside = world.play(CALLS);
+        let cycles_beside = world.busy_cycles() - before;
+        let grown = sluice_bench::machine::allocated_bytes().saturating_sub(memory);
+        let most = world.buffers();
+        let crowd = &world.client.app;
+        let attacker = crowd.attacker.as_ref().expect("it was set");
+        println!(
+            "{name:20} {alone} heartbeats alone, {beside} beside it ({:.2}); {:.2} x the cycles; \
+             {} connections ended; {quiet} buffers, then {most}; {grown} bytes",
+            beside as f64 / alone as f64,
+            cycles_beside as f64 / cycles_alone as f64,
+            attacker.closed,
+        );
+        let as_told = attacker
+            .told
+            .iter()
+            .all(|(code, why)| *code == ErrorCode::ENHANCE_YOUR_CALM.0 && why == reason);
+        let fine = beside * 10 <= alone * 12
+            && attacker.closed > 0
+            && !attacker.told.is_empty()
+            && as_told
+            && crowd.load.failures == 0
+            && most <= quiet + 512
+            && grown <= 256 << 10;
+        if !fine {
+            failed.push((name, attacker.told.last().cloned(), crowd.load.failures));
+        }
+    }
+    assert!(failed.is_empty(), "{failed:?}");
+}
