@@ -4,6 +4,8 @@
 use sluice_l7_core::{BodyLength, Method, ResetReason};
 use sluice_l7_http2::frame::FrameKind;
 
+use sluice_l7_http2::Config as Http2Config;
+
 use super::far::{Ended, Version};
 use super::net::Net;
 use super::versions::pattern;
@@ -287,5 +289,39 @@ fn what_was_on_its_way_when_a_stream_was_reset() {
     assert!(!net.has_ended(at.0));
     assert_eq!(net.world.cluster_counters().upstream_cx_protocol_error.value(), 0);
     net.serves(Two);
+    net.census();
+}
+
+/// A call hands on so much at a time; the rest follows when the stack has taken that, whether or not
+/// anything else comes. Without it a client with large windows would hear nothing until it spoke.
+#[test]
+fn what_is_left_of_a_body_follows_by_itself() {
+    let mut net = Net::new(One);
+    let large = 4 << 20;
+    let config = Http2Config {
+        stream_window: large,
+        connection_window: large,
+        stream_window_max: large,
+        ..Http2Config::default()
+    };
+    let client = net.client_with(&config);
+    let place = net.get(client, "/");
+    let at = net.only();
+    net.world.streams[client].room = 0;
+    let body = pattern(64_000);
+    net.answer(at, 200, &[], BodyLength::Known(16 * 64_000));
+    for _ in 0..16 {
+        net.body(at, &body);
+    }
+    net.end(at, &[]);
+    assert!(net.seen(place).body.len() <= 64_000, "the stack takes nothing");
+    net.world.streams[client].room = 1 << 20;
+    net.world.event(client, crate::StreamEvent::Writable);
+    // Nobody has read, written or waited since.
+    let there = net.world.streams[client].received.len() + net.seen(place).body.len();
+    assert!(there >= 16 * 64_000, "{there} bytes came");
+    net.settle();
+    assert_eq!(net.outcome(place), "200 Whole");
+    assert!(net.seen(place).body == body.repeat(16));
     net.census();
 }

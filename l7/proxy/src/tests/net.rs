@@ -55,6 +55,13 @@ impl Net {
         at
     }
 
+    /// A client of HTTP/2 that takes as much at once as its settings say.
+    pub(crate) fn client_with(&mut self, config: &Http2Config) -> usize {
+        let at = self.world.client();
+        self.fars.insert(at, Far::new(Role::Client, Two, config));
+        at
+    }
+
     pub(crate) fn far(&mut self, at: usize) -> &mut Far {
         self.fars.get_mut(&at).expect("a far end")
     }
