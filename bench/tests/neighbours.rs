@@ -1,15 +1,16 @@
 //! What a flood of HTTP/2 costs those who share the worker with it.
 //!
 //! Four connections of 16 calls of gRPC each, and beside them a client that floods as fast as its
-//! connection takes it; closed, it comes again at once. All of it over links in memory and by a virtual
+//! connection takes it; closed, it comes again at once; or one that does not read. All of it over links in memory and by a virtual
 //! clock: heartbeats per call are the same in every run.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::{Mutex, PoisonError};
 
 use sluice_base::{ConnId, Instant};
 use sluice_bench::Scenario;
 use sluice_bench::host::{App, Host, Io};
-use sluice_bench::http2::{Http2Load, Http2Origin};
+use sluice_bench::http2::{BODY, Http2Load, Http2Origin};
 use sluice_bench::peers::Server;
 use sluice_bench::sluice::{BACK, FRONT, Sluice, SluiceConfig};
 use sluice_buf::Pool;
@@ -78,6 +79,9 @@ const FLOODS: [(&str, &str, Next); 12] = [
     ("unknown frames", "unknown-frame-flood", |_| put(FrameKind::Unknown(77), 0, 0, b"what")),
 ];
 
+/// What is measured is the memory of the process, and the processor's time.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
 /// One who floods.
 struct Attacker {
     next: Next,
@@ -88,9 +92,26 @@ struct Attacker {
     /// Codes and reasons of the GOAWAYs that ended its connections, and of how many.
     told: Vec<(u32, String)>,
     closed: u32,
+    /// What it sends all in all on a connection, and the windows of streams that it announces.
+    most: u32,
+    window: Option<u32>,
 }
 
 impl Attacker {
+    fn new(next: Next) -> Self {
+        Self {
+            next,
+            conn: None,
+            connected: false,
+            count: 0,
+            heard: Vec::new(),
+            told: Vec::new(),
+            closed: 0,
+            most: u32::MAX,
+            window: None,
+        }
+    }
+
     fn poll(&mut self, io: &mut Io<'_>) {
         let Some(conn) = self.conn else {
             let target = SocketAddrV4::new(FRONT, 80);
@@ -100,9 +121,9 @@ impl Attacker {
             self.heard.clear();
             return;
         };
-        while self.connected && io.stack.queued(conn) < QUEUE_MAX {
+        while self.connected && self.count < self.most && io.stack.queued(conn) < QUEUE_MAX {
             let mut bytes = Vec::new();
-            while bytes.len() < 4_096 {
+            while bytes.len() < 4_096 && self.count < self.most {
                 bytes.extend((self.next)(self.count));
                 self.count += 1;
             }
@@ -114,7 +135,8 @@ impl Attacker {
         if ready.connected() {
             self.connected = true;
             let mut hello = PREFACE.to_vec();
-            frame::settings(&[], &mut hello);
+            let window: Vec<_> = self.window.iter().map(|window| (4, *window)).collect();
+            frame::settings(&window, &mut hello);
             io.send(conn, &hello);
         }
         io.receive(conn, |bytes| self.heard.extend_from_slice(bytes));
@@ -169,6 +191,8 @@ struct World {
     origin: Host<Server>,
     sluice: Sluice,
     now: Instant,
+    /// Cycles of the worker's heartbeats.
+    cycles: u64,
     /// Last: the others hold what is theirs.
     _pools: [Pool; 2],
 }
@@ -191,8 +215,14 @@ impl World {
         let origin = Server::Http2(Box::new(Http2Origin::new(true, &pools[1])));
         let mut origin = Host::new(origin, ORIGIN, BACK, 4_096, &pools[1], back);
         origin.listen(SocketAddrV4::new(ORIGIN, 80), &sluice_tcp::Config::default());
-        let mut world =
-            Self { client, origin, sluice, now: Instant::from_millis(1_000), _pools: pools };
+        let mut world = Self {
+            client,
+            origin,
+            sluice,
+            now: Instant::from_millis(1_000),
+            cycles: 0,
+            _pools: pools,
+        };
         for _ in 0..8 {
             world.sluice.step(world.now);
         }
@@ -208,7 +238,9 @@ impl World {
             self.now = self.now.plus_nanos(10_000);
             self.client.step(self.now);
             self.origin.step(self.now);
+            let before = sluice_arch::cycles();
             self.sluice.step(self.now);
+            self.cycles += sluice_arch::cycles().saturating_sub(before);
             beats += 1;
             if beats % 1_024 == 0 {
                 self.sluice.collect();
@@ -222,35 +254,24 @@ impl World {
         let stack = self.sluice.worker().stack();
         stack.rx_pool().in_use() + stack.tx_pool().in_use()
     }
-
-    fn busy_cycles(&self) -> u64 {
-        self.sluice.status().busy_cycles.value()
-    }
 }
 
 #[test]
 fn a_flood_costs_its_neighbours_few_heartbeats_and_no_memory() {
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let mut failed = Vec::new();
     for (name, reason, next) in FLOODS {
         let mut world = World::new();
-        let before = world.busy_cycles();
+        let before = world.cycles;
         let alone = world.play(CALLS);
-        let (quiet, cycles_alone) = (world.buffers(), world.busy_cycles() - before);
-        world.client.app.attacker = Some(Attacker {
-            next,
-            conn: None,
-            connected: false,
-            count: 0,
-            heard: Vec::new(),
-            told: Vec::new(),
-            closed: 0,
-        });
+        let (quiet, cycles_alone) = (world.buffers(), world.cycles - before);
+        world.client.app.attacker = Some(Attacker::new(next));
         // What a flood may touch is touched in its first part.
         world.play(CALLS / 4);
         let memory = sluice_bench::machine::allocated_bytes();
-        let before = world.busy_cycles();
+        let before = world.cycles;
         let beside = world.play(CALLS);
-        let cycles_beside = world.busy_cycles() - before;
+        let cycles_beside = world.cycles - before;
         let grown = sluice_bench::machine::allocated_bytes().saturating_sub(memory);
         let most = world.buffers();
         let crowd = &world.client.app;
@@ -278,4 +299,42 @@ fn a_flood_costs_its_neighbours_few_heartbeats_and_no_memory() {
         }
     }
     assert!(failed.is_empty(), "{failed:?}");
+}
+
+/// Calls between two looks at the cycles, and how many looks: the least that was seen is what calls take
+/// where nobody else had the processor meanwhile.
+const SHORT: u64 = 2_000;
+const LOOKS: usize = 30;
+
+/// One stream of 65 on the connection to the origin is never read.
+#[test]
+fn a_stream_that_nobody_reads_costs_the_others_nothing() {
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let (mut alone, mut beside) = (World::new(), World::new());
+    let call = |_| [ask(1, false), put(FrameKind::Data, flag::END_STREAM, 1, &[7; BODY])].concat();
+    let silent = Attacker { most: 1, window: Some(0), ..Attacker::new(call) };
+    beside.client.app.attacker = Some(silent);
+    alone.play(SHORT);
+    beside.play(SHORT);
+    let look = |world: &mut World| {
+        let before = world.cycles;
+        (world.play(SHORT), world.cycles - before)
+    };
+    let (mut beats, mut cycles) = ([0, 0], [u64::MAX; 2]);
+    for _ in 0..LOOKS {
+        for (nth, world) in [&mut alone, &mut beside].into_iter().enumerate() {
+            let seen = look(world);
+            beats[nth] += seen.0;
+            cycles[nth] = cycles[nth].min(seen.1);
+        }
+    }
+    println!("{beats:?} heartbeats, at least {:?} cycles a call", cycles.map(|all| all / SHORT));
+    assert!(beats[1] * 10 <= beats[0] * 12, "{beats:?} heartbeats");
+    assert!(cycles[1] * 10 <= cycles[0] * 12, "{cycles:?} cycles");
+    let attacker = beside.client.app.attacker.as_ref().expect("it was set");
+    assert_eq!((attacker.closed, beside.client.app.load.failures), (0, 0));
+    let is_head = |bytes: &[u8]| bytes[..5] == [0, 0, bytes[2], 1, 4] && bytes[5..] == [0, 0, 0, 1];
+    let frames = attacker.heard.windows(9);
+    assert!(frames.clone().any(is_head), "the head of its answer came, and nothing behind it");
+    assert!(!frames.clone().any(|bytes| bytes[3] == 0 && bytes[5..] == [0, 0, 0, 1]));
 }
