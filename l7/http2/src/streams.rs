@@ -89,8 +89,7 @@ impl Streams {
         let slot = self.free;
         let id = stream.id;
         let slot = if slot == NIL {
-            self.slots.push(stream);
-            (self.slots.len() - 1) as u16
+            self.add(stream)
         } else {
             let place = &mut self.slots[usize::from(slot)];
             self.free = place.next;
@@ -100,6 +99,18 @@ impl Streams {
         self.place(id, slot);
         self.len += 1;
         slot
+    }
+
+    /// Appends a slot. Room grows by an eighth, not to the double: streams that wait are as many as the
+    /// peer may have, and their connection keeps them for long.
+    #[cold]
+    fn add(&mut self, stream: Stream) -> u16 {
+        let len = self.slots.len();
+        if len == self.slots.capacity() {
+            self.slots.reserve_exact((len / 8).max(8));
+        }
+        self.slots.push(stream);
+        len as u16
     }
 
     #[cold]
@@ -298,6 +309,16 @@ mod tests {
     use super::*;
     use sluice_base::Rng;
     use std::collections::BTreeMap;
+
+    #[test]
+    fn room_is_for_hardly_more_than_there_are() {
+        let mut streams = Streams::new();
+        for number in 0..3_000_u32 {
+            streams.insert(Stream::new(2 * number + 1, 1));
+            let (len, room) = (streams.slots.len(), streams.slots.capacity());
+            assert!(room <= len + (len / 8).max(8), "{room} for {len}");
+        }
+    }
 
     #[test]
     fn ids_find_their_slots_whatever_came_and_went() {
