@@ -292,6 +292,26 @@ impl Chain {
         front
     }
 
+    /// Gives up the first `skip` bytes and takes the `count` behind them (all, if there are fewer)
+    /// as a chain of their own.
+    #[inline]
+    #[must_use]
+    pub fn split_behind(&mut self, skip: usize, count: usize) -> Self {
+        match self.cut_front(skip + count) {
+            Some((segment, offset)) if count > 0 => {
+                segment.retain();
+                let mut front = Self::new();
+                front.set_one(segment, offset + skip as u16, count as u16);
+                front
+            }
+            Some(_) => Self::new(),
+            None => {
+                self.advance(skip);
+                self.split_to(count)
+            }
+        }
+    }
+
     /// Takes `count` bytes off the first slice, if it has more; where they lie.
     #[inline]
     fn cut_front(&mut self, count: usize) -> Option<(Segment, u16)> {

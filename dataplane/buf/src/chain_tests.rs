@@ -40,7 +40,7 @@ fn a_chain_is_a_vector_of_bytes() {
     for _ in 0..STEPS {
         let at = rng.below(one.model.len() as u32 + 2) as usize;
         let cut = at.min(one.model.len());
-        match rng.below(10) {
+        match rng.below(12) {
             0 | 1 => {
                 let (slice, bytes) = slice(&mut rng, &pool);
                 one.chain.push(slice);
@@ -58,6 +58,18 @@ fn a_chain_is_a_vector_of_bytes() {
             4 => {
                 let (chain, model) = (one.chain.split_to(at), one.model.drain(..cut).collect());
                 other = Pair { chain, model };
+            }
+            9 => {
+                let (skip, count) = (at / 3, rng.below(20) as usize);
+                let chain = one.chain.split_behind(skip, count);
+                one.model.drain(..skip.min(one.model.len()));
+                let model = one.model.drain(..count.min(one.model.len())).collect();
+                other = Pair { chain, model };
+            }
+            10 if one.model.len() < 64 => {
+                one.chain.append_framed(b"frame", &mut other.chain, &pool).expect("room");
+                one.model.extend(b"frame");
+                one.model.append(&mut other.model);
             }
             5 => {
                 one.chain.advance(at);

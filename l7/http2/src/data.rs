@@ -54,8 +54,8 @@ impl Http2 {
         if answered {
             self.stands_still(slot, cx.now);
         }
-        input.advance(HEADER_LEN);
-        Some(Event::Body { stream: header.stream, bytes: input.split_to(len as usize) })
+        let bytes = input.split_behind(HEADER_LEN, len as usize);
+        Some(Event::Body { stream: header.stream, bytes })
     }
 
     /// Takes the frame's header, and the byte that says how much padding there is.

@@ -121,12 +121,15 @@ impl FrameHeader {
     #[inline]
     #[must_use]
     pub const fn read(bytes: &[u8; HEADER_LEN]) -> Self {
+        // As words: one load each.
         let [a, b, c, kind, flags, e, f, g, h] = *bytes;
+        let (front, stream) =
+            (u32::from_be_bytes([a, b, c, kind]), u32::from_be_bytes([e, f, g, h]));
         Self {
-            len: u32::from_be_bytes([0, a, b, c]),
-            kind: FrameKind::from_number(kind),
+            len: front >> 8,
+            kind: FrameKind::from_number(front as u8),
             flags,
-            stream: StreamId::new(u32::from_be_bytes([e & 0x7f, f, g, h])),
+            stream: StreamId::new(stream & 0x7fff_ffff),
         }
     }
 
@@ -134,9 +137,10 @@ impl FrameHeader {
     #[inline]
     #[must_use]
     pub const fn write(&self) -> [u8; HEADER_LEN] {
-        let [_, a, b, c] = self.len.to_be_bytes();
+        let front = self.len << 8 | self.kind.number() as u32;
+        let [a, b, c, kind] = front.to_be_bytes();
         let [e, f, g, h] = self.stream.number().to_be_bytes();
-        [a, b, c, self.kind.number(), self.flags, e, f, g, h]
+        [a, b, c, kind, self.flags, e, f, g, h]
     }
 
     /// Whether a flag is set.

@@ -32,7 +32,7 @@ pub(crate) struct Said {
 /// A block that is one known run, and nothing else: as most responses and trailers are.
 #[inline]
 pub(crate) fn run_alone(
-    decoder: &Decoder,
+    decoder: &mut Decoder,
     block: &[u8],
     section: Section,
     head: &mut Head,

@@ -261,11 +261,11 @@ impl Decoder {
 
     /// The number of the run that is all of a block, if it is known.
     #[inline]
-    pub(crate) fn known_run(&self, block: &[u8], part: u8) -> Option<u64> {
+    pub(crate) fn known_run(&mut self, block: &[u8], part: u8) -> Option<u64> {
         if !(2..=LANES).contains(&block.len()) || self.size > self.allowed {
             return None;
         }
-        let known = self.runs.as_ref()?;
+        let known = self.runs.as_mut()?;
         let indexes = Indexes::at_start_of(block);
         if indexes.len() < block.len() {
             return None;
@@ -284,7 +284,7 @@ impl Decoder {
         lines: &mut impl Lines,
     ) -> bool {
         let at = sink.text.len();
-        if let Some(known) = &self.runs
+        if let Some(known) = &mut self.runs
             && let Some(id) = known.find(indexes, part, &self.table)
             && let Some(run) = runs.get(id)
             && sink.left >= run.size

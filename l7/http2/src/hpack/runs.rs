@@ -21,6 +21,8 @@ pub(super) const LANES: usize = 16;
 const REACH: u32 = 126 - STATIC_LEN;
 /// Runs that a side remembers.
 const KEPT: usize = 8;
+/// Parts of a message that runs are told apart by, beyond which nothing is found at first sight.
+const PARTS: usize = 3;
 
 /// Every lane.
 const ONES: u128 = u128::from_le_bytes([1; LANES]);
@@ -145,18 +147,49 @@ pub(super) struct KnownRuns {
     slots: [Known; KEPT],
     /// What was met once and is not known, by some of its hash.
     seen: [u32; KEPT],
+    /// What was found last in each part of a message, which is what comes next as well.
+    last: [Found; PARTS],
+}
+
+/// A run that was found, by its very indexes: until the table changes they mean the same.
+#[derive(Clone, Copy, Debug)]
+struct Found {
+    indexes: Indexes,
+    changes: u64,
+    id: u64,
 }
 
 impl KnownRuns {
-    pub(super) const NONE: Self = Self { slots: [Known::NONE; KEPT], seen: [0; KEPT] };
+    pub(super) const NONE: Self = Self {
+        slots: [Known::NONE; KEPT],
+        seen: [0; KEPT],
+        last: [Found { indexes: Indexes { lanes: 0, len: 0 }, changes: 0, id: 0 }; PARTS],
+    };
 
     /// The id of these indexes, met in this part of a message.
     #[inline]
-    pub(super) fn find(&self, indexes: Indexes, part: u8, table: &Table) -> Option<u64> {
+    pub(super) fn find(&mut self, indexes: Indexes, part: u8, table: &Table) -> Option<u64> {
+        if let Some(last) = self.last.get(usize::from(part))
+            && last.indexes == indexes
+            && last.changes == table.changes()
+            && last.id != 0
+        {
+            return Some(last.id);
+        }
+        self.find_by_numbers(indexes, part, table)
+    }
+
+    fn find_by_numbers(&mut self, indexes: Indexes, part: u8, table: &Table) -> Option<u64> {
         let run = indexes.turned(false, table.inserted());
         let known = &self.slots[place(run, part).0];
         let same = known.lanes == run.lanes && known.len == run.len && known.part == part;
-        (same && known.id != 0 && known.holds(table)).then_some(known.id)
+        if !same || known.id == 0 || !known.holds(table) {
+            return None;
+        }
+        if let Some(last) = self.last.get_mut(usize::from(part)) {
+            *last = Found { indexes, changes: table.changes(), id: known.id };
+        }
+        Some(known.id)
     }
 
     /// Whether these, which are not known, were met before: then they are worth remembering.
@@ -274,6 +307,8 @@ mod tests {
         insert(&mut table, 3);
         let (mut known, indexes) = (KnownRuns::NONE, Indexes::at_start_of(&[0xbe, 0xc0]));
         known.learn(Known::new(indexes, 0, 0, &table), 7);
+        assert_eq!(known.find(indexes, 0, &table), Some(7));
+        assert_eq!(known.find(indexes, 0, &table), Some(7), "at first sight");
         table.evict_to(2 * 33);
         assert_eq!(known.find(indexes, 0, &table), None);
         let fixed = Indexes::at_start_of(&[0x82, 0x86]);

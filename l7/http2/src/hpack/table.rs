@@ -49,6 +49,8 @@ pub(super) struct Table {
     size: u32,
     /// Entries inserted so far (modulo 2^32): the number of the newest.
     inserted: u32,
+    /// Entries inserted and evicted so far.
+    changes: u64,
 }
 
 impl Table {
@@ -70,6 +72,7 @@ impl Table {
             self.grow(entry);
         }
         self.inserted = self.inserted.wrapping_add(1);
+        self.changes += 1;
         let place = self.place(0);
         self.ring[place] = entry;
         self.len += 1;
@@ -100,6 +103,7 @@ impl Table {
         while self.size > size && self.len > 0 {
             let entry = self.ring[self.place(self.len - 1)];
             self.len -= 1;
+            self.changes += 1;
             self.size -= u32::from(entry.name_len) + u32::from(entry.value_len) + OVERHEAD;
         }
     }
@@ -164,6 +168,12 @@ impl Table {
     #[inline]
     pub(super) fn inserted(&self) -> u32 {
         self.inserted
+    }
+
+    /// How often it has changed.
+    #[inline]
+    pub(super) fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// Entries in the table.
