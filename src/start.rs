@@ -229,6 +229,7 @@ impl WorkerSeed {
         let WorkerSeed { id, stack, proxy, pools, ports, closed, limits, vlans, .. } = self;
         let (listening, probing, checks) = (self.listening, self.probing, self.checks);
         let (mesh, waker, twins) = (self.mesh, self.waker, self.twins);
+        let proxy = ProxyConfig { receive_buffers: pools.rx.capacity(), ..proxy };
         let proxy = Proxy::new(proxy, pools.tx.share());
         let seed = proxy_independent(stack.secrets.flow[0]);
         let mut stack = Stack::new(stack, pools.rx, pools.tx, seed);

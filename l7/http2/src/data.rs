@@ -47,7 +47,7 @@ impl Http2 {
             self.ending = Some(header.stream);
         }
         let answered = self.role == Role::Server && stream.send == Send::Done;
-        self.window.charge(header.stream.number(), len);
+        self.window.charge(len);
         self.credit += HEADER_LEN + len as usize;
         self.reading = Reading::Frame { first: false };
         self.heard(cx.now);
@@ -87,7 +87,7 @@ impl Http2 {
         input.advance(taken);
         self.credit += taken;
         self.heard(cx.now);
-        self.charge_connection(header.stream.number(), header.len)?;
+        self.charge_connection(header.len)?;
         let end = header.has(flag::END_STREAM);
         self.reading = Reading::Data(DataFrame { stream: header.stream, left, padding, end });
         if left == 0 && !end {

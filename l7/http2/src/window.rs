@@ -4,8 +4,9 @@
 //! WINDOW_UPDATE. A change of the initial window then changes every stream's at once, without a walk.
 //!
 //! A window is given back by the quarter. When that happens while no measurement runs, one begins:
-//! a PING goes behind the WINDOW_UPDATE, and what arrives until its answer, with what came just before,
-//! is what the path carries in a round trip, on that stream and on all. If that is two thirds of a
+//! a PING goes behind the WINDOW_UPDATE, and what has arrived and gone on until its answer, with what
+//! did just before, is what the path carries in a round trip, on that stream and on all: what a reader
+//! leaves where it is asks for no larger window. If that is two thirds of a
 //! window or more, a stream's or the connection's, that window was the limit. Four times the measured is
 //! wanted then: a sender that begins doubles what it has on its way in each of the two round trips
 //! until the answer has an effect. The caller grants what its worker's bound allows.
@@ -44,7 +45,7 @@ pub(crate) struct ConnectionWindow {
     lent: u32,
     /// More that would be used.
     wanted: u32,
-    /// Bytes received since the PING that measures, and those of the stream that it was sent for;
+    /// Bytes credited since the PING that measures, and those of the stream that it was sent for;
     /// `measuring`: one is on its way.
     sample: u32,
     stream_sample: u32,
@@ -116,14 +117,10 @@ impl ConnectionWindow {
         kept
     }
 
-    /// So many bytes have come on a stream, which are within the window.
+    /// So many bytes have come, which are within the window.
     #[inline]
-    pub(crate) fn charge(&mut self, id: u32, len: u32) {
+    pub(crate) fn charge(&mut self, len: u32) {
         self.outstanding += len;
-        self.sample = self.sample.saturating_add(len);
-        if id == self.sampled {
-            self.stream_sample = self.stream_sample.saturating_add(len);
-        }
     }
 
     /// The peer has our SETTINGS.
@@ -135,14 +132,14 @@ impl ConnectionWindow {
 }
 
 impl Http2 {
-    /// A DATA frame of `len` bytes, padding included, has begun on a stream.
+    /// A DATA frame of `len` bytes, padding included, has begun.
     #[inline]
-    pub(crate) fn charge_connection(&mut self, id: u32, len: u32) -> Result<(), Fault> {
+    pub(crate) fn charge_connection(&mut self, len: u32) -> Result<(), Fault> {
         let outstanding = self.window.outstanding + len;
         if outstanding > self.window.size {
             return Err(Fault::ConnectionWindowExceeded);
         }
-        self.window.charge(id, len);
+        self.window.charge(len);
         Ok(())
     }
 
@@ -163,6 +160,9 @@ impl Http2 {
             let quarter = self.window.stream_quarter();
             let state = self.streams.get_mut(slot);
             state.credited += bytes;
+            if self.window.sampled == stream.number() {
+                self.window.stream_sample = self.window.stream_sample.saturating_add(bytes);
+            }
             if state.receive != Receive::Done {
                 // What arrives in a round trip comes in one go behind a window that limits: a
                 // measurement that began anywhere in there would miss what came before.
@@ -183,6 +183,7 @@ impl Http2 {
     pub(crate) fn credit_connection(&mut self, bytes: u32, cx: &mut CodecContext<'_>) -> u32 {
         let window = &mut self.window;
         window.credited += bytes;
+        window.sample = window.sample.saturating_add(bytes);
         if window.credited <= window.size / 4 {
             return 0;
         }

@@ -401,6 +401,28 @@ fn what_fills_most_of_a_window_in_a_round_trip_makes_it_grow() {
     }
 }
 
+/// A round trip fills the window, but who reads leaves most of it where it is: a larger window would
+/// only hold more of it.
+#[test]
+fn what_is_left_unread_asks_for_no_growth() {
+    let mut peer = Peer::server();
+    peer.answer(&post(1));
+    let (_, written) = peer.answer(&data(1, 0, &[7; 16_384]));
+    assert_eq!(pings(&written), 1, "{written:?}");
+    peer.credits = false;
+    for _ in 0..3 {
+        peer.answer(&data(1, 0, &[7; 16_000]));
+    }
+    peer.credit(1, 27_305);
+    let ack = [&b"slui"[..], &1_u32.to_be_bytes()].concat();
+    peer.answer(&frame(FrameKind::Ping, flag::ACK, 0, &ack));
+    assert_eq!(peer.codec.window_wanted(), 0, "43,689 of 65,535 bytes went on");
+    peer.credit(1, 3 * 16_000 - 27_305);
+    peer.answer(&data(1, END_STREAM, b""));
+    peer.respond(1, 200, BodyLength::None).expect("it was asked for");
+    peer.census();
+}
+
 /// The connection's window is given back anywhere in what a round trip carries: measuring from there, a
 /// part would be missed, and in the next round trip the same part.
 #[test]

@@ -76,6 +76,12 @@ pub(crate) const HEADS_KEPT: usize = 16 * 1_024;
 /// its table of header compression. One that carries something more often asks for no memory.
 pub(crate) const TRIM: Duration = Duration::from_secs(4);
 
-/// Bytes by which all windows of HTTP/2 of a worker may grow together, beyond the 256 KiB that each
+/// Bytes by which all windows of HTTP/2 of a worker may grow together at most, beyond the 256 KiB that each
 /// connection begins with.
 pub(crate) const WINDOWS_MAX: u32 = 64 << 20;
+
+/// The same for a worker with so many buffers for what it receives: half of them, at 2 KiB each.
+pub(crate) const fn windows_max(receive_buffers: u32) -> u32 {
+    let half = receive_buffers.saturating_mul(1_024);
+    if half < WINDOWS_MAX { half } else { WINDOWS_MAX }
+}

@@ -14,7 +14,7 @@ use crate::counters::{ListenerCounters, WorkerCounters, of_worker};
 use crate::events::{ConnectRefused, StreamEvent};
 use crate::exchange::Exchanges;
 use crate::http2::Http2Plan;
-use crate::limits::{HEADS_KEPT, LOG_RING, PENDING_POLL, REQUESTS_PER_CALL, WINDOWS_MAX};
+use crate::limits::{HEADS_KEPT, LOG_RING, PENDING_POLL, REQUESTS_PER_CALL, windows_max};
 use crate::log::AccessRecord;
 use crate::named::Named;
 use crate::pins::Pins;
@@ -40,6 +40,9 @@ pub struct ProxyConfig {
     pub exchanges_max: u32,
     /// Sessions of datagrams; half as many as the stack has flows.
     pub udp_sessions_max: u32,
+    /// Packet buffers of the worker for what it receives: windows of HTTP/2 grow as far as half of
+    /// them, so that those who leave unread what they asked for do not take them from all others.
+    pub receive_buffers: u32,
     /// Of all randomness.
     pub seed: u64,
     /// Wall clock at [`Instant::ZERO`], nanoseconds since 1970, for the log.
@@ -54,6 +57,7 @@ impl Default for ProxyConfig {
             connections_max: 65_536,
             exchanges_max: 65_536,
             udp_sessions_max: 32_768,
+            receive_buffers: u32::MAX,
             seed: 0,
             wall_clock_origin: 0,
         }
@@ -145,7 +149,7 @@ impl Proxy {
             filter_text: Vec::with_capacity(1_024),
             budget: 0,
             ready: VecDeque::with_capacity(256),
-            windows_left: WINDOWS_MAX,
+            windows_left: windows_max(config.receive_buffers),
             touched: Vec::with_capacity(256),
             scratch_keys: Vec::with_capacity(128),
             poll_at: Instant::NEVER,

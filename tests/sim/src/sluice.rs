@@ -95,6 +95,7 @@ impl Sluice {
                 worker: id,
                 workers: count as u16,
                 connections_max: 4_096,
+                receive_buffers: rx.capacity(),
                 seed: rng.next_u64(),
                 ..ProxyConfig::default()
             };
