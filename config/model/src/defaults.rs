@@ -89,6 +89,27 @@ pub const HPACK_TABLE_SIZE: u32 = 4_096;
 /// once; rapid reset (CVE-2023-44487) needs ten thousands a second. Envoy's.
 pub const MAX_RESETS: u16 = 500;
 
+/// `http2 max_settings_frames`: one at the start, then a handful over a connection's life.
+pub const MAX_SETTINGS_FRAMES: u16 = 50;
+
+/// `http2 max_ping_frames`: keep-alives; what measures bandwidth is paid for by what we send.
+pub const MAX_PING_FRAMES: u16 = 200;
+
+/// `http2 max_priority_frames`: one per stream of old browsers.
+pub const MAX_PRIORITY_FRAMES: u16 = 1_000;
+
+/// `http2 max_empty_frames`: an END_STREAM of its own is not counted, so that honest peers send next to none.
+pub const MAX_EMPTY_FRAMES: u16 = 200;
+
+/// `http2 max_window_update_frames`: two per DATA frame of ours is what careless peers send.
+pub const MAX_WINDOW_UPDATE_FRAMES: u16 = 20_000;
+
+/// `http2 max_unknown_frames`: greasing sends a few.
+pub const MAX_UNKNOWN_FRAMES: u16 = 200;
+
+/// `http2 max_late_frames`: what was on its way when a stream was reset.
+pub const MAX_LATE_FRAMES: u16 = 5_000;
+
 /// `http2 ping_timeout`: three lost answers of a path with a second of round trip.
 pub const PING_TIMEOUT: Duration = Duration::from_secs(10);
 

@@ -19,6 +19,20 @@ pub struct Http2Settings {
     pub hpack_table_size: u32,
     /// Resets of a client's streams that come at once; beyond, its connection ends.
     pub max_resets: u16,
+    /// At once: SETTINGS, acknowledgements too.
+    pub max_settings_frames: u16,
+    /// At once: PING that was not asked for.
+    pub max_ping_frames: u16,
+    /// At once: PRIORITY and PRIORITY_UPDATE.
+    pub max_priority_frames: u16,
+    /// At once: DATA without data that does not end a stream.
+    pub max_empty_frames: u16,
+    /// At once: WINDOW_UPDATE.
+    pub max_window_update_frames: u16,
+    /// At once: frames of types that nobody knows.
+    pub max_unknown_frames: u16,
+    /// At once: frames on streams that were reset.
+    pub max_late_frames: u16,
     /// How often a peer of which nothing is heard is asked for a sign of life; `None`: never.
     pub ping_interval: Option<Duration>,
     /// How long a PING or SETTINGS may go unanswered.
@@ -40,6 +54,13 @@ impl Default for Http2Settings {
             max_stream_window_size: defaults::MAX_STREAM_WINDOW_SIZE,
             hpack_table_size: defaults::HPACK_TABLE_SIZE,
             max_resets: defaults::MAX_RESETS,
+            max_settings_frames: defaults::MAX_SETTINGS_FRAMES,
+            max_ping_frames: defaults::MAX_PING_FRAMES,
+            max_priority_frames: defaults::MAX_PRIORITY_FRAMES,
+            max_empty_frames: defaults::MAX_EMPTY_FRAMES,
+            max_window_update_frames: defaults::MAX_WINDOW_UPDATE_FRAMES,
+            max_unknown_frames: defaults::MAX_UNKNOWN_FRAMES,
+            max_late_frames: defaults::MAX_LATE_FRAMES,
             ping_interval: None,
             ping_timeout: defaults::PING_TIMEOUT,
             stall_timeout: defaults::STALL_TIMEOUT,

@@ -43,6 +43,7 @@ impl Listener {
 }
 
 /// What a listener's connections carry.
+#[expect(clippy::large_enum_variant, reason = "there are few listeners, and most speak HTTP")]
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Protocol {
     /// HTTP/1.1 requests, routed one by one.

@@ -53,12 +53,55 @@ const BUDGETS: [(u16, u16, Fault); 8] = [
     (5_000, 2_000, Fault::ClosedStreamFlood),
 ];
 
+/// How many frames of a kind may come at once, besides resets; per second come again as many as have
+/// the usual share of that.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct FrameLimits {
+    /// SETTINGS, acknowledgements too.
+    pub settings: u16,
+    /// PING that was not asked for.
+    pub pings: u16,
+    /// PRIORITY and PRIORITY_UPDATE.
+    pub priorities: u16,
+    /// DATA without data that does not end a stream.
+    pub empty: u16,
+    /// WINDOW_UPDATE.
+    pub window_updates: u16,
+    /// frames of types that nobody knows.
+    pub unknown: u16,
+    /// frames on streams that were reset.
+    pub late: u16,
+}
+
+impl Default for FrameLimits {
+    fn default() -> Self {
+        let usual = |class: Class| BUDGETS[class as usize].0;
+        Self {
+            settings: usual(Class::Settings),
+            pings: usual(Class::Ping),
+            priorities: usual(Class::Priority),
+            empty: usual(Class::Empty),
+            window_updates: usual(Class::WindowUpdate),
+            unknown: usual(Class::Unknown),
+            late: usual(Class::Closed),
+        }
+    }
+}
+
+impl FrameLimits {
+    /// By class.
+    const fn bursts(self, resets: u16) -> [u16; BUDGETS.len()] {
+        let Self { settings, pings, priorities, empty, window_updates, unknown, late } = self;
+        [resets, settings, pings, priorities, empty, window_updates, unknown, late]
+    }
+}
+
 /// What is left of each class.
 #[derive(Debug)]
 pub(crate) struct Budgets {
     left: [u16; BUDGETS.len()],
-    /// Burst of resets, as configured; a fifth of it per second.
-    resets: u16,
+    /// As configured.
+    bursts: [u16; BUDGETS.len()],
     /// When the buckets were filled last; zero: not yet.
     filled: Instant,
 }
@@ -66,10 +109,9 @@ pub(crate) struct Budgets {
 const SECOND: u64 = 1_000_000_000;
 
 impl Budgets {
-    pub(crate) fn new(resets: u16) -> Self {
-        let mut left = BUDGETS.map(|(burst, _, _)| burst);
-        left[Class::Reset as usize] = resets;
-        Self { left, resets, filled: Instant::ZERO }
+    pub(crate) fn new(resets: u16, frames: FrameLimits) -> Self {
+        let bursts = frames.bursts(resets);
+        Self { left: bursts, bursts, filled: Instant::ZERO }
     }
 
     /// Takes one of the class; the fault if there is none left.
@@ -92,7 +134,7 @@ impl Budgets {
     #[inline]
     pub(crate) fn earn_reset(&mut self) {
         let left = &mut self.left[Class::Reset as usize];
-        *left = (*left + 1).min(self.resets);
+        *left = left.saturating_add(1).min(self.bursts[Class::Reset as usize]);
     }
 
     /// We sent a part of a message: one more PING may come. Peers that measure bandwidth (gRPC does)
@@ -100,18 +142,18 @@ impl Budgets {
     #[inline]
     pub(crate) fn earn_ping(&mut self) {
         let left = &mut self.left[Class::Ping as usize];
-        *left = (*left + 1).min(BUDGETS[Class::Ping as usize].0);
+        *left = left.saturating_add(1).min(self.bursts[Class::Ping as usize]);
     }
 
     #[cold]
     fn fill(&mut self, now: Instant) {
         let seconds = (now.nanos_since(self.filled) / SECOND).min(1_000) as u32;
-        let mut budgets = BUDGETS;
-        let resets = &mut budgets[Class::Reset as usize];
-        (resets.0, resets.1) = (self.resets, self.resets.div_ceil(5));
-        for (left, (burst, rate, _)) in self.left.iter_mut().zip(budgets) {
-            let filled = u32::from(*left) + u32::from(rate) * seconds;
-            *left = filled.min(u32::from(burst)) as u16;
+        for ((left, burst), (usual, rate, _)) in self.left.iter_mut().zip(self.bursts).zip(BUDGETS)
+        {
+            // As many per second as have the usual share of the burst.
+            let rate = (u64::from(burst) * u64::from(rate)).div_ceil(u64::from(usual));
+            let filled = u64::from(*left) + rate * u64::from(seconds);
+            *left = filled.min(u64::from(burst)) as u16;
         }
         self.filled = now;
     }
@@ -135,7 +177,7 @@ mod tests {
         ];
         for (at, class) in classes.into_iter().enumerate() {
             let (burst, rate, fault) = BUDGETS[at];
-            let mut budgets = Budgets::new(RESETS);
+            let mut budgets = Budgets::new(RESETS, FrameLimits::default());
             let start = Instant::from_millis(500);
             for _ in 0..burst {
                 assert_eq!(budgets.take(class, start), Ok(()));
@@ -153,6 +195,39 @@ mod tests {
                 assert_eq!(budgets.take(class, late), Ok(()));
             }
             assert_eq!(budgets.take(class, late), Err(fault));
+        }
+    }
+
+    /// Each limit is that of its own kind.
+    #[test]
+    fn limits_are_those_that_were_set() {
+        let limits = FrameLimits {
+            settings: 2,
+            pings: 3,
+            priorities: 4,
+            empty: 5,
+            window_updates: 6,
+            unknown: 7,
+            late: 8,
+        };
+        let classes = [
+            Class::Reset,
+            Class::Settings,
+            Class::Ping,
+            Class::Priority,
+            Class::Empty,
+            Class::WindowUpdate,
+            Class::Unknown,
+            Class::Closed,
+        ];
+        for (class, burst) in classes.into_iter().zip(1..) {
+            let mut budgets = Budgets::new(1, limits);
+            let now = Instant::from_millis(500);
+            let passed = (0..100).take_while(|_| budgets.take(class, now).is_ok()).count();
+            assert_eq!(passed, burst, "{class:?}");
+            // A part of it comes back, and at least one.
+            let later = Instant::from_millis(1_600);
+            assert_eq!(budgets.take(class, later), Ok(()), "{class:?}");
         }
     }
 }

@@ -164,7 +164,7 @@ impl Http2 {
             window: ConnectionWindow::new(&config),
             decoder: Decoder::default(),
             encoder: Encoder::with_size_max(config.header_table),
-            budgets: Budgets::new(config.resets_max),
+            budgets: Budgets::new(config.resets_max, config.frames),
             timers: Timers::new(),
             unsent: Vec::new(),
             credit: 0,

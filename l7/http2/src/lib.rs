@@ -74,6 +74,7 @@ mod window;
 #[cfg(test)]
 mod tests;
 
+pub use budget::FrameLimits;
 pub use connection::Http2;
 pub use error::{ErrorCode, Fault, Scope};
 pub use settings::Config;

@@ -2,7 +2,7 @@
 
 use sluice_l7_core::Role;
 
-use crate::budget::RESETS;
+use crate::budget::{FrameLimits, RESETS};
 use crate::error::Fault;
 use crate::hpack;
 use crate::limits::{FRAME_SIZE, STREAMS_MAX, WINDOW_DEFAULT, WINDOW_MAX};
@@ -50,6 +50,8 @@ pub struct Config {
     /// Resets of streams by a client that come at once, and those that it made us send; a fifth of
     /// that per second, and one for each stream that was completed.
     pub resets_max: u16,
+    /// Other frames that come at once.
+    pub frames: FrameLimits,
     /// How often a connection that hears nothing asks for a sign of life; 0: never.
     pub ping_interval_ms: u32,
 }
@@ -69,6 +71,7 @@ impl Default for Config {
             connect_protocol: true,
             header_table: hpack::TABLE_SIZE,
             resets_max: RESETS,
+            frames: FrameLimits::default(),
             ping_interval_ms: 0,
         }
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sluice_base::{ConnId, Instant};
 use sluice_config_model::Http2Settings;
-use sluice_l7_http2::Config;
+use sluice_l7_http2::{Config, FrameLimits};
 
 use crate::codec::SessionCodec;
 use crate::proxy::Proxy;
@@ -33,6 +33,15 @@ impl Http2Plan {
             connect_protocol: false,
             header_table: settings.hpack_table_size,
             resets_max: settings.max_resets,
+            frames: FrameLimits {
+                settings: settings.max_settings_frames,
+                pings: settings.max_ping_frames,
+                priorities: settings.max_priority_frames,
+                empty: settings.max_empty_frames,
+                window_updates: settings.max_window_update_frames,
+                unknown: settings.max_unknown_frames,
+                late: settings.max_late_frames,
+            },
             ping_interval_ms: settings.ping_interval.map_or(0, millis),
         };
         Self {
@@ -49,8 +58,13 @@ impl Http2Plan {
     }
 
     /// As numbers, for who compares what connections were made with.
-    pub(crate) fn parts(&self) -> [u64; 12] {
+    pub(crate) fn parts(&self) -> [u64; 14] {
         let config = self.config;
+        let FrameLimits { settings, pings, priorities, empty, window_updates, unknown, late } =
+            config.frames;
+        let four = |one: u16, two: u16, three: u16, last: u16| {
+            u64::from(one) << 48 | u64::from(two) << 32 | u64::from(three) << 16 | u64::from(last)
+        };
         [
             config.streams_max.into(),
             config.stream_window.into(),
@@ -61,6 +75,8 @@ impl Http2Plan {
             config.connect_protocol.into(),
             config.header_table.into(),
             config.resets_max.into(),
+            four(settings, pings, priorities, empty),
+            four(window_updates, unknown, late, 0),
             config.ping_interval_ms.into(),
             self.requests_max.unwrap_or(0).into(),
             self.duration_max.map_or(0, |it| it.as_nanos() as u64),

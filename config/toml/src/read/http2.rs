@@ -48,6 +48,11 @@ pub(super) fn settings(
     if let Some(resets) = number("max_resets", 1..=i64::from(u16::MAX)) {
         settings.max_resets = u16::try_from(resets).unwrap_or(u16::MAX);
     }
+    for (key, limit) in frame_limits(&mut settings) {
+        if let Some(frames) = number(key, 1..=i64::from(u16::MAX)) {
+            *limit = u16::try_from(frames).unwrap_or(u16::MAX);
+        }
+    }
     if let Some(requests) = number("max_requests_per_connection", 0..=i64::from(u32::MAX)) {
         settings.max_requests_per_connection = Some(requests).filter(|requests| *requests > 0);
     }
@@ -68,6 +73,19 @@ pub(super) fn settings(
         ping_interval.map(|at| longer(Some(at), "ping_interval", Duration::ZERO, report));
     section.close(report);
     settings
+}
+
+/// How many frames of a kind may come at once.
+fn frame_limits(settings: &mut Http2Settings) -> [(&'static str, &mut u16); 7] {
+    [
+        ("max_settings_frames", &mut settings.max_settings_frames),
+        ("max_ping_frames", &mut settings.max_ping_frames),
+        ("max_priority_frames", &mut settings.max_priority_frames),
+        ("max_empty_frames", &mut settings.max_empty_frames),
+        ("max_window_update_frames", &mut settings.max_window_update_frames),
+        ("max_unknown_frames", &mut settings.max_unknown_frames),
+        ("max_late_frames", &mut settings.max_late_frames),
+    ]
 }
 
 /// A time that a peer may take for an answer, or until it is asked again.

@@ -228,3 +228,22 @@ fn who_waited_in_vain_tries_another_endpoint() {
     assert_eq!(world.cluster_counters().upstream_rq_active.value(), 8, "{asked}");
     world.census();
 }
+
+/// What is configured of floods is what a client's frames are counted by.
+#[test]
+fn a_client_may_send_as_many_frames_as_is_configured() {
+    for (most, ends) in [(3, true), (4, false)] {
+        let mut world = World::with(|config| web(config).http2.max_ping_frames = most);
+        let client = world.client();
+        world.send(client, PREFACE);
+        world.send(client, [0, 0, 0, 4, 0, 0, 0, 0, 0]);
+        for _ in 0..4 {
+            world.send(client, [&[0, 0, 8, 6, 0, 0, 0, 0, 0][..], b"are you?"].concat());
+        }
+        assert_eq!(world.streams[client].fin, ends, "{most}");
+        let faults = &world.listener_counters().faults;
+        let flood = ends.then_some(("ping-flood", 1));
+        assert_eq!(faults.iter().find(|(_, count)| *count > 0), flood);
+        world.census();
+    }
+}
