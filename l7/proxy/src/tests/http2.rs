@@ -247,3 +247,17 @@ fn a_client_may_send_as_many_frames_as_is_configured() {
         world.census();
     }
 }
+
+/// RFC 9113, 6.1: DATA belongs to a stream. 0 is none, whatever the table of streams holds.
+#[test]
+fn data_on_no_stream_ends_the_connection() {
+    let mut world = World::new();
+    let client = world.client();
+    world.send(client, PREFACE);
+    world.send(client, [0, 0, 0, 4, 0, 0, 0, 0, 0]);
+    world.send(client, [0, 0, 6, 1, 5, 0, 0, 0, 1, 0x82, 0x86, 0x84, 0x01, 1, b'a']);
+    world.send(client, [0, 0, 4, 0, 0, 0, 0, 0, 0, b'd', b'a', b't', b'a']);
+    assert!(world.streams[client].fin);
+    assert_eq!(world.listener_counters().downstream_cx_protocol_error.value(), 1);
+    world.census();
+}
