@@ -69,11 +69,12 @@ impl Streams {
         let mut at = (id >> 1) as usize & mask;
         loop {
             let (there, slot) = self.ids[at];
-            if there == id {
-                return Some(slot);
-            }
+            // Also of id 0, which is nobody's.
             if there == 0 {
                 return None;
+            }
+            if there == id {
+                return Some(slot);
             }
             at = (at + 1) & mask;
         }

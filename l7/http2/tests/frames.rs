@@ -14,9 +14,18 @@ const CLOSED: u32 = 5;
 const SIZE: u32 = 6;
 const COMPRESSION: u32 = 9;
 
-/// A server refuses the frame, alone on a connection that has said hello.
+/// A server refuses the frame, alone on a connection that has said hello; one that is of no stream
+/// also where there are some.
 fn refused(kind: FrameKind, flags: u8, stream: u32, payload: &[u8]) -> (String, u32) {
-    Peer::server().refuse(&frame(kind, flags, stream, payload))
+    let frame = frame(kind, flags, stream, payload);
+    let alone = Peer::server().refuse(&frame);
+    if stream == 0 {
+        let mut busy = Peer::server();
+        busy.answer(&post(1));
+        busy.answer(&post(3));
+        assert_eq!(busy.refuse(&frame), alone, "{kind:?} on stream 0, with others open");
+    }
+    alone
 }
 
 fn is(reason: &str, code: u32) -> (String, u32) {
