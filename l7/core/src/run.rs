@@ -124,6 +124,8 @@ pub struct Runs {
     /// Where the next look for one to give up starts.
     hand: usize,
     kept: u64,
+    /// Memory for the next one to be looked at.
+    draft: Run,
 }
 
 impl Runs {
@@ -134,6 +136,20 @@ impl Runs {
         let run = self.slots.get_mut(id as usize % RUNS)?;
         run.used = true;
         (run.id == id).then_some(&*run)
+    }
+
+    /// An empty run, to be filled and offered to [`Runs::keep`]; [`Runs::put_draft`] takes its memory
+    /// back.
+    #[must_use]
+    pub fn draft(&mut self) -> Run {
+        std::mem::take(&mut self.draft)
+    }
+
+    /// Takes back what [`Runs::draft`] lent.
+    pub fn put_draft(&mut self, mut draft: Run) {
+        draft.text.clear();
+        draft.fields.clear();
+        self.draft = Run { text: draft.text, fields: draft.fields, ..Run::default() };
     }
 
     /// Keeps a run, or finds it among those that are kept; its number. None: it is too long.

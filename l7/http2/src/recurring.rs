@@ -1,8 +1,8 @@
 //! Runs of fields that were met before, and those that are worth keeping.
 
 use sluice_l7_core::{
-    Field, HEAD_BYTES_MAX, Head, HeadLimits, HeadPool, Method, NameId, NameSet, Parts, Run, RunAt,
-    Span, Start, Version,
+    Field, HEAD_BYTES_MAX, Head, HeadLimits, HeadPool, Method, NameId, NameSet, Parts, RunAt, Span,
+    Start, Version,
 };
 
 use crate::decode::{Facts, Section, urgency};
@@ -83,36 +83,36 @@ pub(crate) fn keep_run(
     ) else {
         return;
     };
-    let at = fresh.text.0;
-    let mut run = Run::default();
-    run.text = text.to_vec();
-    let mut said = 0;
-    if !before.parts.are_any() && after.parts.are_any() {
+    let (at, count) = (fresh.text.0, fresh.run.len());
+    let has_parts = !before.parts.are_any() && after.parts.are_any();
+    let said = if has_parts { after.parts.count() } else { 0 };
+    // Something was left out, or means more than a field.
+    if said + fields.len() != count || before.content_length != after.content_length {
+        return;
+    }
+    let mut run = heads.runs().draft();
+    run.text.extend_from_slice(text);
+    if has_parts {
         run.parts = after.parts.moved_back(at);
         let extended =
             matches!(head.start(), Start::Request { protocol, .. } if !protocol.is_empty());
         let whole = at == 0 && run.parts.are_all() && !extended;
         run.start = whole.then(|| *head.start());
-        said = after.parts.count();
     }
     let moved = |field: &Field| Field {
         name: field.name.moved_back(at),
         value: field.value.moved_back(at),
         ..*field
     };
-    run.fields = fields.iter().map(moved).collect();
+    run.fields.extend(fields.iter().map(moved));
     run.names = fields.iter().fold(NameSet::EMPTY, |names, field| names.with(field.id));
     run.cookies = after.cookies - before.cookies;
     let priorities = fields.iter().filter(|field| field.id == NameId::PRIORITY);
     run.urgency = priorities.rev().find_map(|field| urgency(head_text(field.value)));
     // Each has a line end and a colon where RFC 9113, 6.5.2 has 32 bytes.
-    let count = fresh.run.len();
     run.size = (text.len() + count * (32 - b": \r\n".len())) as u32;
-    // Something was left out, or means more than a field.
-    if said + fields.len() != count || before.content_length != after.content_length {
-        return;
-    }
     if let Some(id) = heads.runs().keep(&run) {
         decoder.learn(fresh.run, id);
     }
+    heads.runs().put_draft(run);
 }
