@@ -92,7 +92,6 @@ mod rest;
 mod retry;
 mod routing;
 mod sessions;
-mod sha1;
 mod snapshot;
 mod sweep;
 mod timers;

@@ -1,10 +1,9 @@
 //! What a WebSocket is asked for and agreed to with, in HTTP/1.1 (RFC 6455, 4) and in HTTP/2
 //! (RFC 8441, 5).
 
+use sha1_smol::Sha1;
 use sluice_base::Rng;
 use sluice_l7_core::{Head, Method, NameId, Scheme, Span, Start};
-
-use crate::sha1::sha1;
 
 /// What is spoken through it.
 const PROTOCOL: &[u8] = b"websocket";
@@ -81,7 +80,7 @@ pub(crate) fn accept_of(head: &mut Head) -> Option<Span> {
     let (start, end) = text.split_at_mut(KEY_LEN);
     start.copy_from_slice(key);
     end.copy_from_slice(GUID);
-    let accept: [u8; 28] = base64(&sha1(&text));
+    let accept: [u8; 28] = base64(&Sha1::from(text).digest().bytes());
     Some(head.add_text(&accept))
 }
 
