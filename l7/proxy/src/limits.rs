@@ -85,3 +85,15 @@ pub(crate) const fn windows_max(receive_buffers: u32) -> u32 {
     let half = receive_buffers.saturating_mul(1_024);
     if half < WINDOWS_MAX { half } else { WINDOWS_MAX }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_are_for_half_of_the_buffers() {
+        assert_eq!(windows_max(16_384), 16 << 20);
+        assert_eq!(windows_max(u32::MAX), WINDOWS_MAX);
+        assert_eq!(windows_max(0), 0);
+    }
+}
