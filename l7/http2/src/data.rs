@@ -23,10 +23,6 @@ impl Http2 {
         if len == 0 || header.has(flag::PADDED) || input.len() < HEADER_LEN + len as usize {
             return None;
         }
-        // No stream has number 0, which is how an empty place of the table looks.
-        if header.stream.number() == 0 {
-            return None;
-        }
         let slot = self.streams.find(header.stream.number())?;
         let stream = self.streams.get_mut(slot);
         let end = header.has(flag::END_STREAM);
