@@ -374,7 +374,7 @@ fn an_endpoint_that_takes_no_websockets() {
 #[test]
 fn waiting_for_an_endpoint_s_word_ends() {
     for client in [One, Two] {
-        for broken in [true, false] {
+        for ends in [Some("reset"), Some("closed"), Some("garbage"), None] {
             let mut net = Net::with(Two, |config| {
                 web(config).allow_connect = true;
                 config.clusters[0].http2.ping_timeout = Duration::from_secs(60);
@@ -384,15 +384,21 @@ fn waiting_for_an_endpoint_s_word_ends() {
             net.settle();
             let place = ask(&mut net, at, client);
             let upstream = net.world.upstream();
-            if broken {
-                net.world.reset(upstream);
-                net.settle();
+            if let Some(how) = ends {
+                let end = |net: &mut Net, at: usize| {
+                    match how {
+                        "reset" => net.world.reset(at),
+                        "closed" => net.world.fin(at),
+                        _ => net.world.send(at, "HTTP/1.1 400 Bad Request\r\n\r\n"),
+                    }
+                    net.settle();
+                };
+                end(&mut net, upstream);
                 let again = net.world.upstream();
                 assert_ne!(again, upstream, "once more, elsewhere");
                 assert_ne!(net.world.streams[again].remote, net.world.streams[upstream].remote);
-                net.world.reset(again);
-                net.settle();
-                assert_eq!(net.outcome(place), "503 Whole", "{client:?}");
+                end(&mut net, again);
+                assert_eq!(net.outcome(place), "503 Whole", "{client:?} {how}");
                 assert_eq!(net.world.last_log(), "503 UF,URX");
             } else {
                 net.advance(16_000);
