@@ -54,6 +54,11 @@ impl Passed {
         self.count = self.count.saturating_add(self.messages.pass(bytes).unwrap_or(0));
     }
 
+    /// Whether the last one that has begun has passed whole.
+    pub(crate) fn is_between(&self) -> bool {
+        self.messages.is_between()
+    }
+
     /// How many have passed since the last time.
     pub(crate) fn take(&mut self) -> u32 {
         std::mem::take(&mut self.count)

@@ -41,6 +41,9 @@ impl Proxy {
     /// is sent again until it arrives, while a lost reset would leave the client waiting for ever.
     /// Where the connection's end would be the body's end, only a reset tells.
     pub(crate) fn cut_downstream(&mut self, key: ExchangeKey, flags: ResponseFlags) {
+        if self.end_late_call(key, flags) {
+            return;
+        }
         let Some(exchange) = self.exchanges.get(key) else { return };
         if let Some(state) = self.listener(exchange.plan.listener) {
             state.counters.downstream_rq_tx_reset.increment();

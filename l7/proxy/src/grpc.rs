@@ -42,9 +42,7 @@ impl Proxy {
         let mut head = self.wires.heads.take();
         head.reset_to_response(GRPC_REPLY_STATUS);
         head.append(NameId::CONTENT_TYPE, CONTENT_TYPE);
-        let code = status.code();
-        let digits = [b'0' + code / 10, b'0' + code % 10];
-        head.append(NameId::GRPC_STATUS, &digits[usize::from(code < 10)..]);
+        append_status(&mut head, status);
         let mut text = std::mem::take(&mut self.text);
         text.clear();
         message::encode(&String::from_utf8_lossy(parts.body), &mut text);
@@ -66,7 +64,45 @@ impl Proxy {
     }
 }
 
+fn append_status(head: &mut Head, status: Status) {
+    let code = status.code();
+    let digits = [b'0' + code / 10, b'0' + code % 10];
+    head.append(NameId::GRPC_STATUS, &digits[usize::from(code < 10)..]);
+}
+
 impl Proxy {
+    /// Ends a call whose deadline is over while its messages were on their way: where none of them
+    /// is cut, and the client's stream can say so, by trailers, as an endpoint would. A caller's own
+    /// clock may be a little behind, and a reset would be news of something else to it. False: it
+    /// has to be cut.
+    #[cold]
+    pub(crate) fn end_late_call(&mut self, key: ExchangeKey, flags: ResponseFlags) -> bool {
+        let Some(exchange) = self.exchanges.get_mut(key) else { return false };
+        let call = &mut exchange.call;
+        if !call.is_call() || !call.is_over(self.wires.now) || !call.response.is_between() {
+            return false;
+        }
+        let (conn, stream) = (exchange.downstream, exchange.stream);
+        let whole = exchange.request_ended;
+        let Some(session) = self.sessions.get_mut(conn) else { return false };
+        if !session.codec.is_multiplexed() {
+            return false;
+        }
+        let mut trailers = self.wires.heads.take();
+        trailers.reset();
+        append_status(&mut trailers, Status::DeadlineExceeded);
+        trailers.append(NameId::GRPC_MESSAGE, Reply::CALL_DEADLINE.body.as_bytes());
+        let written = session.encode_end(stream, Some(&trailers), &mut self.wires);
+        self.wires.put_head(trailers);
+        if written.is_err() {
+            return false;
+        }
+        call.status = Some(Status::DeadlineExceeded);
+        self.cancel(key, flags);
+        self.stream_over(conn, stream, whole);
+        true
+    }
+
     /// Sends a call again whose answer is a status alone, one that the route says so for; false: the
     /// answer is the caller's.
     ///

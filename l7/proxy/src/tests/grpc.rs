@@ -408,6 +408,8 @@ fn a_long_lived_stream_outlives_idle_timeouts() {
     }
 }
 
+/// One whole message.
+const MESSAGE: &[u8] = b"\0\0\0\0\x01x";
 const GRPC: [(&str, &str); 1] = [("content-type", "application/grpc")];
 
 /// Whatever the versions: what was sent to the first endpoint is sent to the second, and what comes
@@ -456,28 +458,38 @@ fn calls_are_tried_again_between_all_versions() {
 #[test]
 fn deadlines_between_all_versions() {
     let fields = [GRPC[0], ("grpc-timeout", "2S")];
+    let bodies: [Option<&[u8]>; 4] = [None, Some(b""), Some(MESSAGE), Some(&MESSAGE[..5])];
     for (up, down) in [(Two, Two), (One, Two), (Two, One), (One, One)] {
-        for has_begun in [false, true] {
+        for body in bodies {
             let mut net = Net::single(up);
             let client = net.client(down);
             let call = net.ask(client, Method::Post, "/a.B/C", &fields, BodyLength::Chunked);
             let place = net.only();
-            if has_begun {
+            if let Some(body) = body {
                 net.answer(place, 200, &GRPC, BodyLength::Chunked);
-                net.body(place, b"\0\0\0\0\x01x");
+                if !body.is_empty() {
+                    net.body(place, body);
+                }
             }
             net.advance(2_010);
             let ended = match up {
                 Two => Ended::Reset(ResetReason::Cancelled),
                 One => Ended::Cut,
             };
-            assert_eq!(net.seen(place).ended, ended, "{up:?} {down:?} {has_begun}");
-            match (has_begun, down) {
-                (false, _) => assert_eq!(net.seen(call).field("grpc-status"), Some("4")),
-                (true, Two) => {
+            assert_eq!(net.seen(place).ended, ended, "{up:?} {down:?} {body:?}");
+            match (body, down) {
+                (None, _) => assert_eq!(net.seen(call).field("grpc-status"), Some("4")),
+                // Whole messages, and a status behind them.
+                (Some(b"" | MESSAGE), Two) => {
+                    assert_eq!(net.outcome(call), "200 Whole", "{up:?}");
+                    let said = &net.seen(call).trailers;
+                    assert_eq!(said[0], ("grpc-status".to_owned(), "4".to_owned()));
+                    assert_eq!(said[1].1, "deadline exceeded");
+                }
+                (Some(_), Two) => {
                     assert_eq!(net.outcome(call), "200 Reset(Cancelled)", "{up:?}");
                 }
-                (true, One) => assert_eq!(net.outcome(call), "200 Cut", "{up:?}"),
+                (Some(_), One) => assert_eq!(net.outcome(call), "200 Cut", "{up:?}"),
             }
             if down == Two {
                 assert!(!net.has_ended(client), "its other calls go on");
