@@ -126,6 +126,14 @@ impl<T, A> Slab<T, A> {
         self.slots.get_mut(index as usize)?.value.as_mut()
     }
 
+    /// The value in slot `index`, to change it, with its key, if the slot is occupied.
+    #[inline]
+    pub fn entry_at_mut(&mut self, index: u32) -> Option<(SlabKey, &mut T)> {
+        let slot = self.slots.get_mut(index as usize)?;
+        let key = SlabKey { index, generation: slot.generation };
+        slot.value.as_mut().map(|value| (key, value))
+    }
+
     /// Where slot `index` lies, to be prefetched; whether it is occupied is not looked at.
     #[inline]
     pub fn address_of(&self, index: u32) -> Option<*const u8> {

@@ -84,6 +84,15 @@ impl Chain {
         self.form = ONE | u32::from(offset);
     }
 
+    /// The only slice of a chain, not empty, with its reference.
+    #[inline]
+    pub(crate) fn of_one(segment: Segment, offset: u16, len: u16) -> Self {
+        debug_assert!(len > 0, "a chain has no empty slices");
+        let mut chain = Self::new();
+        chain.set_one(segment, offset, len);
+        chain
+    }
+
     /// A copy of `bytes` in buffers of `pool`.
     ///
     /// # Errors
@@ -405,7 +414,19 @@ impl Chain {
     }
 
     /// Copies the bytes from `offset` on into `out`; returns how many there were.
+    #[inline]
     pub fn copy_to(&self, offset: usize, out: &mut [u8]) -> usize {
+        if let Some((segment, from)) = self.one()
+            && offset + out.len() <= self.len()
+        {
+            // SAFETY: the chain's reference keeps the bytes alive and unwritten.
+            out.copy_from_slice(unsafe { segment.bytes(usize::from(from) + offset, out.len()) });
+            return out.len();
+        }
+        self.copy_ranges(offset, out)
+    }
+
+    fn copy_ranges(&self, offset: usize, out: &mut [u8]) -> usize {
         let mut copied = 0;
         let len = out.len().min(self.len().saturating_sub(offset));
         for (segment, from, count) in self.ranges(offset, len) {

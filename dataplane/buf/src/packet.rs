@@ -247,6 +247,7 @@ impl Packet {
     /// # Errors
     /// [`PoolEmpty`] if another buffer was needed and none is left; the packet then is not fit to be
     /// sent.
+    #[inline]
     pub fn attach(
         &mut self,
         chain: &Chain,
@@ -261,6 +262,17 @@ impl Packet {
             }
             return Ok(());
         }
+        self.attach_slices(chain, offset, len, pool)
+    }
+
+    /// The rest of `attach`: slice by slice.
+    fn attach_slices(
+        &mut self,
+        chain: &Chain,
+        offset: usize,
+        len: usize,
+        pool: &Pool,
+    ) -> Result<(), PoolEmpty> {
         let mut last = self.last();
         // Whether bytes may be written behind the last segment's: the head, or a buffer of copies.
         let mut is_open = self.head.nb_segs() == 1;
@@ -326,6 +338,21 @@ impl Packet {
         self.head.set_nb_segs(1);
         release_all(Some(rest));
         true
+    }
+
+    /// As [`Packet::into_chain`], a chain of its own.
+    #[inline]
+    #[must_use]
+    pub fn into_payload(self, offset: usize, len: usize) -> Chain {
+        let here = usize::from(self.head.data_len());
+        if self.head.nb_segs() == 1 && len > 0 && offset + len <= here {
+            let head = Segment(self.into_raw());
+            let start = usize::from(head.data_off()) + offset;
+            return Chain::of_one(head, start as u16, len as u16);
+        }
+        let mut chain = Chain::new();
+        self.into_chain(offset, len, &mut chain);
+        chain
     }
 
     /// Turns `len` bytes from `offset` on into slices behind `chain`'s; the rest is freed.

@@ -179,6 +179,26 @@ impl Entry {
         !self.in_ready && !self.ready.is_empty() && self.is_known && !self.closed_said
     }
 
+    /// Whether it belongs on the list of those with something to tell and is on it from now on: the
+    /// caller puts it there.
+    #[inline]
+    fn join_ready(&mut self) -> bool {
+        let has_news = self.has_news();
+        self.in_ready |= has_news;
+        has_news
+    }
+
+    /// The interface to whose list it belongs after these signals; on none so far, it is on that from
+    /// now on: the caller puts it there.
+    #[inline]
+    fn join_output(&mut self, signals: Signals) -> Option<u16> {
+        if !signals.contains(Signals::OUTPUT) || self.queued != Queued::No {
+            return None;
+        }
+        self.queued = Queued::Output;
+        Some(self.interface)
+    }
+
     /// Whether nothing will be read from it any more.
     #[inline]
     pub(crate) fn is_over(&self) -> bool {
@@ -216,25 +236,28 @@ impl Stack {
         let Some(entry) = self.connections.at_mut(index) else { return };
         let cx = context!(self, entry.config, now);
         let signals = verb(&mut entry.tcp, &cx);
-        if signals.contains(Signals::TIMER) {
-            let deadline = entry.tcp.next_deadline();
-            self.timers.arm(&mut self.connections, index, deadline);
-        }
-        if signals.contains(Signals::OUTPUT) {
-            self.want_output(index);
-        }
-        let Some(entry) = self.connections.at_mut(index) else { return };
+        // All that is to be known of the entry, while it is in hand; then the lists.
+        let output = entry.join_output(signals);
+        let deadline = entry.tcp.next_deadline();
+        let mut is_open = false;
         if !signals.without(Signals::OUTPUT).without(Signals::TIMER).is_empty() {
             entry.ready |= ReadySignals::of(signals);
-            if signals.intersects(OPEN) && (!entry.is_known || entry.is_half_open) {
-                return self.accepted(index, now);
-            }
+            is_open = signals.intersects(OPEN) && (!entry.is_known || entry.is_half_open);
         }
-        if entry.is_over() {
-            self.settle_at(index, now);
-        } else if entry.has_news() {
-            entry.in_ready = true;
+        let is_over = entry.is_over();
+        let is_ready = !is_open && !is_over && entry.join_ready();
+        if signals.contains(Signals::TIMER) {
+            self.timers.arm(&mut self.connections, index, deadline);
+        }
+        if let Some(interface) = output {
+            self.interfaces[usize::from(interface)].output.push(&mut self.connections, index);
+        }
+        if is_ready {
             self.ready.push(&mut self.connections, index);
+        } else if is_open {
+            self.accepted(index, now);
+        } else if is_over {
+            self.settle_at(index, now);
         }
     }
 
@@ -270,8 +293,7 @@ impl Stack {
                 return self.free(key, now);
             }
         }
-        if entry.has_news() {
-            entry.in_ready = true;
+        if entry.join_ready() {
             self.ready.push(&mut self.connections, key.index);
         }
     }
@@ -288,10 +310,8 @@ impl Stack {
     #[inline]
     pub(crate) fn want_output(&mut self, index: u32) {
         let Some(entry) = self.connections.at_mut(index) else { return };
-        if entry.queued == Queued::No {
-            entry.queued = Queued::Output;
-            let output = &mut self.interfaces[usize::from(entry.interface)].output;
-            output.push(&mut self.connections, index);
+        if let Some(interface) = entry.join_output(Signals::OUTPUT) {
+            self.interfaces[usize::from(interface)].output.push(&mut self.connections, index);
         }
     }
 
@@ -308,7 +328,7 @@ impl Stack {
     }
 
     #[cold]
-    fn free_slot(&mut self, index: u32) {
+    pub(crate) fn free_slot(&mut self, index: u32) {
         if let Some(key) = self.connections.key_at(index) {
             self.connections.remove(key);
         }

@@ -12,7 +12,7 @@ pub(crate) const READY: usize = 0;
 /// The lines of who owes segments.
 pub(crate) const OUTPUT: usize = 1;
 
-/// Who is behind whom, by slot: of each kind of line one.
+/// Who is behind whom, by slot: of each kind of line one. Nobody is behind who is in no line.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Behind(pub(crate) [u32; 2]);
 
@@ -40,10 +40,9 @@ impl<const KIND: usize> Line<KIND> {
         Self { head: NIL, tail: NIL, len: 0 }
     }
 
+    /// Puts a slot, behind which nobody is, behind the last one.
     #[inline]
     pub(crate) fn push(&mut self, links: &mut impl Links, slot: u32) {
-        let Some(behind) = links.behind_mut(slot) else { return };
-        behind.0[KIND] = NIL;
         match links.behind_mut(self.tail) {
             None => self.head = slot,
             Some(behind) => behind.0[KIND] = slot,
@@ -55,12 +54,21 @@ impl<const KIND: usize> Line<KIND> {
     #[inline]
     pub(crate) fn pop(&mut self, links: &mut impl Links) -> Option<u32> {
         let slot = self.peek()?;
-        self.head = links.behind(slot).map_or(NIL, |behind| behind.0[KIND]);
+        match links.behind_mut(slot) {
+            Some(behind) => self.pass(behind),
+            None => *self = Self::new(),
+        }
+        Some(slot)
+    }
+
+    /// Takes off the first one, who is in hand.
+    #[inline]
+    pub(crate) fn pass(&mut self, first: &mut Behind) {
+        self.head = std::mem::replace(&mut first.0[KIND], NIL);
         if self.head == NIL {
             self.tail = NIL;
         }
         self.len -= 1;
-        Some(slot)
     }
 
     #[inline]

@@ -67,13 +67,12 @@ impl Segment {
     /// The payload, in the buffers that it arrived in.
     #[inline]
     fn take_payload(&mut self) -> Chain {
-        let mut payload = Chain::new();
-        if let Some(packet) = self.packet.take()
-            && self.payload_len > 0
-        {
-            packet.into_chain(self.payload_at.into(), self.payload_len.into(), &mut payload);
+        match self.packet.take() {
+            Some(packet) if self.payload_len > 0 => {
+                packet.into_payload(self.payload_at.into(), self.payload_len.into())
+            }
+            _ => Chain::new(),
         }
-        payload
     }
 }
 
@@ -162,8 +161,9 @@ impl Stack {
         // A connection that ended since has another tuple, or none.
         match segment.candidate {
             Some(index) if segment.is_plain && self.is_connection(index, &segment.tuple) => {
-                let (header, payload) = (segment.header, segment.take_payload());
-                self.drive(index, now, |tcp, cx| tcp.handle_plain(&header, payload, cx));
+                let payload = segment.take_payload();
+                let header = &segment.header;
+                self.drive(index, now, |tcp, cx| tcp.handle_plain(header, payload, cx));
             }
             _ => {
                 let handled = self.tcp_input(segment, now);

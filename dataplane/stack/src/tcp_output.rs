@@ -47,8 +47,9 @@ impl Stack {
         let mut passed_over = 0;
         while left > 0 && passed_over < PASSED_OVER_MAX {
             let output = &mut self.interfaces[usize::from(interface)].output;
-            let Some(index) = output.pop(&mut self.connections) else { break };
-            let (used, again) = self.transmit_connection(index, left.min(TURN), out, now);
+            let Some(index) = output.peek() else { break };
+            let room = left.min(TURN);
+            let (used, again) = self.transmit_connection(interface, index, room, out, now);
             left -= used;
             match again {
                 Again::No => {}
@@ -61,33 +62,39 @@ impl Stack {
         }
     }
 
-    /// One connection's turn: how many packets it gave out, and what becomes of it. Data towards a
-    /// neighbour that answers is sent here, the rest by `transmit_any`.
+    /// The turn of the first connection of an interface's list: how many packets it gave out, and
+    /// what becomes of it. Data towards a neighbour that answers is sent here, the rest by
+    /// `transmit_any`.
     #[inline]
     fn transmit_connection(
         &mut self,
+        interface: u16,
         index: u32,
         room: usize,
         out: &mut Batch,
         now: Instant,
     ) -> (usize, Again) {
-        if !self.unqueued(index) {
+        let port = &mut self.interfaces[usize::from(interface)];
+        let Some(entry) = self.connections.at_mut(index) else {
+            port.output.pop(&mut self.connections);
+            return (0, Again::No);
+        };
+        port.output.pass(&mut entry.behind);
+        if entry.queued == Queued::Gone {
+            self.free_slot(index);
             return (0, Again::No);
         }
-        let Some(entry) = self.connections.at_mut(index) else { return (0, Again::No) };
+        entry.queued = Queued::No;
         let Some(template) = self.neighbors.template(entry.neighbor, now) else {
             return self.transmit_any(index, room, out, now);
         };
-        let capabilities = &self.interfaces[usize::from(entry.interface)].capabilities;
+        let capabilities = &port.capabilities;
         let max_payload = max_payload(capabilities);
         let cx = context!(self, entry.config, now);
         let tcp = &mut entry.tcp;
         let (mut used, mut sent) = (0, 0);
-        while used < room {
-            let sendable = tcp.sendable();
-            if sendable == 0 {
-                break;
-            }
+        let mut sendable = tcp.sendable();
+        while sendable > 0 && used < room {
             let Ok(packet) = self.tx_pool.alloc() else { break };
             let outgoing = tcp.poll_data(sendable, max_payload, &cx);
             used += 1;
@@ -105,11 +112,14 @@ impl Stack {
                 // Lost like on a wire; it will be sent again.
                 Err(reason) => self.counters.drops.count(reason),
             }
+            sendable = tcp.sendable();
         }
         self.counters.tcp_segments_out.add(sent);
-        let has_output = tcp.has_output(now);
-        if tcp.deadline_moved() {
-            let deadline = tcp.next_deadline();
+        let has_output = sendable > 0 || tcp.owes_more_than_data();
+        let has_moved = tcp.deadline_moved();
+        let deadline = tcp.next_deadline();
+        let is_settled = !entry.has_news() && !entry.is_over();
+        if has_moved {
             self.timers.arm(&mut self.connections, index, deadline);
         }
         if has_output {
@@ -120,7 +130,9 @@ impl Stack {
             let (more, again) = self.transmit_any(index, room - used, out, now);
             return (used + more, again);
         }
-        self.settle_sent(index, now);
+        if !is_settled {
+            self.settle_at(index, now);
+        }
         (used, Again::No)
     }
 
@@ -490,14 +502,12 @@ impl Wire<'_> {
             else {
                 return Err(DropReason::NoRoute);
             };
-            Ipv4Header::emit_new(local, remote, protocol, len, l3);
+            let sum = Ipv4Header::emit_new(local, remote, protocol, len, l3);
             if is_ect {
                 let header = Ipv4Header::new(local, remote, protocol, len);
                 Ipv4Header { dscp_ecn: ipv4::ECT_0, ..header }.emit(l3);
             }
-            let number = protocol.number();
-            let sum = Checksum::pseudo_header_v4(local, remote, number, transport_len as u32);
-            return Ok((sum.sum(), l4));
+            return Ok((sum, l4));
         }
         let (local, remote) = addresses_v6(self.hosts, self.tuple)?;
         let traffic_class = if is_ect { ipv4::ECT_0 } else { 0 };

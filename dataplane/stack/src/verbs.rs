@@ -174,9 +174,12 @@ impl Stack {
     ///
     /// After [`ReadySignals::CLOSED`] its id names nothing any more.
     pub fn next_ready(&mut self) -> Option<(ConnId, Ready)> {
-        let index = self.ready.pop(&mut self.connections)?;
-        let key = self.connections.key_at(index)?;
-        let entry = self.connections.get_mut(key)?;
+        let index = self.ready.peek()?;
+        let Some((key, entry)) = self.connections.entry_at_mut(index) else {
+            self.ready.pop(&mut self.connections);
+            return None;
+        };
+        self.ready.pass(&mut entry.behind);
         entry.in_ready = false;
         let signals = std::mem::take(&mut entry.ready);
         let mut reason = None;
@@ -227,6 +230,7 @@ impl Stack {
 
     /// Takes up to `max` bytes that arrived. Their buffers stay charged to the connection until
     /// [`Stack::credit`].
+    #[inline]
     pub fn read(&mut self, id: ConnId, max: usize) -> Chain {
         let now = self.now;
         let Some(entry) = self.live(id) else { return Chain::new() };
@@ -247,7 +251,11 @@ impl Stack {
 
     /// The application is done with `bytes` that it read: the window may open again.
     pub fn credit(&mut self, id: ConnId, bytes: usize, now: Instant) {
-        self.verb(id, now, |tcp, cx| tcp.credit(bytes, cx));
+        self.now = now;
+        let pressure = self.pressure;
+        if self.live(id).is_some_and(|entry| entry.tcp.let_go(bytes, pressure)) {
+            self.drive(id.index, now, Connection::settle_credit);
+        }
     }
 
     /// Takes all of `bytes` to be sent. Says how many more there is room for; at 0 wait for
@@ -255,8 +263,8 @@ impl Stack {
     pub fn write(&mut self, id: ConnId, bytes: &mut Chain, now: Instant) -> usize {
         let mut room = 0;
         self.verb(id, now, |tcp, cx| {
-            let signals = tcp.write(bytes, cx);
-            room = tcp.send_room(cx);
+            let (signals, left) = tcp.write_for_room(bytes, cx);
+            room = left;
             signals
         });
         drop(std::mem::take(bytes));
@@ -298,6 +306,7 @@ impl Stack {
         self.verb(id, now, Connection::abort);
     }
 
+    #[inline]
     fn verb(
         &mut self,
         id: ConnId,

@@ -16,21 +16,28 @@ impl Connection {
     /// In SYN-SENT and SYN-RECEIVED they wait for the connection.
     #[inline]
     pub fn write(&mut self, bytes: &mut Chain, cx: &Context<'_>) -> Signals {
+        self.write_for_room(bytes, cx).0
+    }
+
+    /// As [`write`](Self::write); also gives what [`send_room`](Self::send_room) is then.
+    #[inline]
+    pub fn write_for_room(&mut self, bytes: &mut Chain, cx: &Context<'_>) -> (Signals, usize) {
         if !self.state.may_write() || self.send.fin != Fin::None {
             drop(std::mem::take(bytes));
-            return Signals::NONE;
+            return (Signals::NONE, self.send_room(cx));
         }
         self.send.queue.append(bytes);
         if self.congestion.is_paced() {
             self.settle_pacing(cx);
         }
-        self.is_write_blocked = self.send_room(cx) == 0;
+        let room = self.send_room(cx);
+        self.is_write_blocked = room == 0;
         if self.sendable() > 0 && !self.timers.is_armed(Timer::Persist) {
             // Timed when it leaves; nothing else has changed.
-            return Signals::OUTPUT;
+            return (Signals::OUTPUT, room);
         }
         self.settle_send_timers(cx);
-        self.finish(Signals::NONE, cx)
+        (self.finish(Signals::NONE, cx), room)
     }
 
     /// RFC 9293, 3.10.4, CLOSE: our FIN follows what is queued. Reading goes on.

@@ -58,13 +58,14 @@ pub struct Config {
     pub quick_acks: u8,
     /// How long an ACK may wait for company (RFC 9293, 3.8.6.3: at most 500 ms).
     pub delayed_ack: Duration,
-    /// Retransmission timeout before the first measurement (RFC 6298, 2.1: 1 s).
-    pub rto_initial: Duration,
+    /// Retransmission timeout before the first measurement (RFC 6298, 2.1: 1 s), microseconds as the
+    /// estimator counts them.
+    pub rto_initial_us: u32,
     /// Least retransmission timeout. RFC 6298, 2.4 says 1 s; 200 ms is what the deployed stacks use,
     /// and stays above their delayed ACK.
-    pub rto_min: Duration,
+    pub rto_min_us: u32,
     /// Largest retransmission timeout (RFC 6298, 2.5: at least 60 s).
-    pub rto_max: Duration,
+    pub rto_max_us: u32,
 }
 
 /// When a silent peer is asked whether it is still there (RFC 9293, 3.8.4).
@@ -113,9 +114,9 @@ impl Default for Config {
             keepalive: None,
             quick_acks: 16,
             delayed_ack: Duration::from_millis(40),
-            rto_initial: Duration::from_secs(1),
-            rto_min: Duration::from_millis(200),
-            rto_max: Duration::from_secs(60),
+            rto_initial_us: 1_000_000,
+            rto_min_us: 200_000,
+            rto_max_us: 60_000_000,
         }
     }
 }
@@ -125,15 +126,4 @@ impl Default for Config {
 #[inline]
 pub(crate) const fn nanos(duration: Duration) -> u64 {
     duration.as_nanos() as u64
-}
-
-/// A duration as microseconds in the width that connections keep, saturating at 71 minutes.
-#[inline]
-pub(crate) const fn micros(duration: Duration) -> u32 {
-    // Not `as_micros`: that divides 128 bits.
-    let seconds = duration.as_secs();
-    if seconds >= u32::MAX as u64 / 1_000_000 {
-        return u32::MAX;
-    }
-    seconds as u32 * 1_000_000 + duration.subsec_micros()
 }

@@ -87,16 +87,29 @@ impl Connection {
     /// The application let go of `bytes` that it read: the window may open again.
     #[inline]
     pub fn credit(&mut self, bytes: usize, cx: &Context<'_>) -> Signals {
+        if self.let_go(bytes, cx.pressure) { self.settle_credit(cx) } else { Signals::NONE }
+    }
+
+    /// As [`credit`](Self::credit), for who has no context in hand: mostly nothing follows from it. If
+    /// something does, `settle_credit` must be called.
+    #[inline]
+    #[must_use]
+    pub fn let_go(&mut self, bytes: usize, pressure: Pressure) -> bool {
         self.receive.credit(bytes);
-        let shift = self.options.receive_shift;
-        if self.state.may_receive() && self.receive.is_update_due(shift, cx.pressure) {
+        if self.state.may_receive() {
+            let shift = self.options.receive_shift;
+            return self.receive.is_update_due(shift, pressure);
+        }
+        self.state as u8 >= State::TimeWait as u8
+    }
+
+    /// Does what follows from bytes that were let go of.
+    #[cold]
+    pub fn settle_credit(&mut self, cx: &Context<'_>) -> Signals {
+        if self.state.may_receive() {
             self.owed |= Owed::ACK;
-            return self.finish(Signals::NONE, cx);
         }
-        if self.state as u8 >= State::TimeWait as u8 {
-            return self.finish(Signals::NONE, cx);
-        }
-        Signals::NONE
+        self.finish(Signals::NONE, cx)
     }
 
     /// The application will not read any more: what is queued is dropped, and data that still

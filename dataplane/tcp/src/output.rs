@@ -16,7 +16,6 @@
 use sluice_base::Instant;
 use sluice_wire::{Flags, PlainHeader, SeqNumber, TcpHeader, TcpOptions};
 
-use crate::config::nanos;
 use crate::connection::Connection;
 use crate::context::Context;
 use crate::ecn::Ecn;
@@ -133,9 +132,14 @@ impl Connection {
     #[inline]
     #[must_use]
     pub fn has_output(&self, _now: Instant) -> bool {
-        self.owed.intersects(Owed(Owed::URGENT.0 | Owed::ACK.0))
-            || self.data_to_send() > 0
-            || self.is_fin_to_send()
+        self.data_to_send() > 0 || self.owes_more_than_data()
+    }
+
+    /// Whether [`poll_output`](Self::poll_output) has a segment to give that is not new data.
+    #[inline]
+    #[must_use]
+    pub fn owes_more_than_data(&self) -> bool {
+        self.owed.intersects(Owed(Owed::URGENT.0 | Owed::ACK.0)) || self.is_fin_to_send()
     }
 
     /// An ACK alone, if one is owed: for when the data that would carry it gets no buffer.
@@ -196,6 +200,10 @@ impl Connection {
         }
         if !self.state.may_transmit() {
             return self.early_data_to_send();
+        }
+        // All of the queue fits into both windows, with what is under way of it.
+        if self.send.queue.len() as u32 <= self.send.window.min(self.congestion.window) {
+            return unsent;
         }
         let usable = self.send.usable_window().min(self.usable_congestion_window());
         let len = unsent.min(usable);
@@ -534,7 +542,8 @@ impl Connection {
     fn settle_persist_timer(&mut self, cx: &Context<'_>) {
         if self.is_blocked_by_window() {
             if !self.timers.is_armed(Timer::Persist) {
-                let wait_ns = self.rtt.timeout_ns(cx.config).max(nanos(cx.config.rto_min));
+                let wait_ns =
+                    self.rtt.timeout_ns(cx.config).max(u64::from(cx.config.rto_min_us) * 1_000);
                 self.timers.arm(Timer::Persist, cx.now.plus_nanos(wait_ns));
             }
         } else if self.timers.is_armed(Timer::Persist) {

@@ -275,16 +275,22 @@ impl ReceiveQueue {
     }
 
     /// The application let go of `bytes` that it read.
+    #[inline]
     pub(crate) fn credit(&mut self, bytes: usize) {
-        let left = u64::from(self.charged_bytes).saturating_sub(bytes as u64);
-        self.charged_buffers = if left == 0 {
-            0
+        if bytes >= self.charged_bytes as usize {
+            (self.charged_bytes, self.charged_buffers) = (0, 0);
         } else {
-            // In proportion, rounded up: which buffers went is not known.
-            let buffers = u64::from(self.charged_buffers) * left;
-            buffers.div_ceil(u64::from(self.charged_bytes)) as u16
-        };
-        self.charged_bytes = left as u32;
+            self.credit_some(bytes as u32);
+        }
+    }
+
+    /// Less than was read.
+    fn credit_some(&mut self, bytes: u32) {
+        let left = self.charged_bytes - bytes;
+        // In proportion, rounded up: which buffers went is not known.
+        let buffers = u64::from(self.charged_buffers) * u64::from(left);
+        self.charged_buffers = buffers.div_ceil(u64::from(self.charged_bytes)) as u16;
+        self.charged_bytes = left;
     }
 
     /// The window that free memory allows now, bytes.

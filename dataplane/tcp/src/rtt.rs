@@ -3,7 +3,7 @@
 use sluice_base::Instant;
 use sluice_wire::SeqNumber;
 
-use crate::config::{Config, micros};
+use crate::config::Config;
 use crate::limits;
 
 /// Clock granularity G of RFC 6298, 2, microseconds: heartbeats come more often.
@@ -42,7 +42,7 @@ impl RttEstimator {
         Self {
             smoothed_us: 0,
             variation_us: 0,
-            timeout_us: micros(config.rto_initial),
+            timeout_us: config.rto_initial_us,
             timed: SeqNumber::ZERO,
             timed_at_us: 0,
             is_timing: false,
@@ -99,6 +99,7 @@ impl RttEstimator {
     }
 
     /// RFC 6298, 2.2 and 2.3.
+    #[inline]
     fn sample(&mut self, rtt_us: u32, config: &Config) {
         let rtt_us = rtt_us.clamp(1, 1 << 28);
         if self.smoothed_us == 0 {
@@ -111,13 +112,13 @@ impl RttEstimator {
             self.smoothed_us = (self.smoothed_us - self.smoothed_us / 8 + rtt_us / 8).max(1);
         }
         let timeout = self.smoothed_us + GRANULARITY_US.max(4 * self.variation_us);
-        self.timeout_us = timeout.clamp(micros(config.rto_min), micros(config.rto_max));
+        self.timeout_us = timeout.clamp(config.rto_min_us, config.rto_max_us);
     }
 
     /// RFC 6298, 5.7: the SYN had to be repeated, so nothing is known about the path but that.
     pub(crate) fn on_lost_syn(&mut self, config: &Config) {
         if self.smoothed_us == 0 {
-            self.timeout_us = AFTER_LOST_SYN_US.min(micros(config.rto_max));
+            self.timeout_us = AFTER_LOST_SYN_US.min(config.rto_max_us);
         }
     }
 
@@ -133,7 +134,7 @@ impl RttEstimator {
             return u64::from(self.timeout_us) * 1_000;
         }
         let doubled = u64::from(self.timeout_us) << self.backoff;
-        doubled.min(u64::from(micros(config.rto_max))) * 1_000
+        doubled.min(u64::from(config.rto_max_us)) * 1_000
     }
 
     /// RFC 8985, 7.2: after how long a silent tail is probed, nanoseconds; never before the first
@@ -149,7 +150,7 @@ impl RttEstimator {
     /// The timeout after so many doublings, nanoseconds.
     pub(crate) fn backed_off_ns(&self, doublings: u8, config: &Config) -> u64 {
         let doubled = u64::from(self.timeout_us) << doublings.min(limits::BACKOFF_MAX);
-        doubled.min(micros(config.rto_max).into()) * 1_000
+        doubled.min(config.rto_max_us.into()) * 1_000
     }
 
     /// SRTT in microseconds, once something was measured.

@@ -85,7 +85,7 @@ impl World {
             // So that no weather looks like a dead peer.
             syn_retries: 40,
             data_retries: 60,
-            rto_max: Duration::from_secs(5),
+            rto_max_us: 5_000_000,
             ..Config::default()
         };
         let mut bench = Bench::new(config);

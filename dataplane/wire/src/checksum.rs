@@ -18,7 +18,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Checksum {
-    /// Sum of big-endian 16-bit words, not folded.
+    /// Sum of big-endian words of 16 or 32 bits, not folded.
     sum: u64,
     /// Whether an odd number of bytes came so far: the next byte is the low half of its word.
     odd: bool,
@@ -55,12 +55,8 @@ impl Checksum {
         protocol: u8,
         len: u32,
     ) -> Self {
-        let mut sum = Self::new();
-        sum.add_u32(source.to_bits());
-        sum.add_u32(destination.to_bits());
-        sum.add_u16(u16::from(protocol));
-        sum.add_u32(len);
-        sum
+        let addresses = u64::from(source.to_bits()) + u64::from(destination.to_bits());
+        Self::from_words(addresses + u64::from(protocol) + u64::from(len))
     }
 
     /// The pseudo header of RFC 8200, 8.1. `len` as in [`Self::pseudo_header_v4`].
@@ -118,7 +114,7 @@ impl Checksum {
     #[inline]
     pub fn add_u32(&mut self, value: u32) {
         debug_assert!(!self.odd, "words are added on even offsets");
-        self.sum += u64::from(value >> 16) + u64::from(value & 0xffff);
+        self.sum += u64::from(value);
     }
 
     /// The folded sum, not complemented: what a device that completes checksums expects in the
@@ -215,13 +211,13 @@ pub const fn update_u32(checksum: u16, old: u32, new: u32) -> u16 {
 }
 
 /// Adds the carries back in until 16 bits are left.
+///
+/// A word plus itself with its halves exchanged: the upper half of the result is the sum of both
+/// halves, and what the lower half carries into it, which is the carry of that same sum.
 #[inline]
 const fn fold(sum: u64) -> u16 {
-    let sum = (sum >> 32) + (sum & 0xffff_ffff);
-    let sum = (sum >> 16) + (sum & 0xffff);
-    let sum = (sum >> 16) + (sum & 0xffff);
-    let sum = (sum >> 16) + (sum & 0xffff);
-    sum as u16
+    let sum = (sum.wrapping_add(sum.rotate_left(32)) >> 32) as u32;
+    (sum.wrapping_add(sum.rotate_left(16)) >> 16) as u16
 }
 
 #[cfg(test)]

@@ -340,7 +340,9 @@ impl Ipv4Header {
         self.more_fragments || self.fragment_offset != 0
     }
 
-    /// Writes what [`Self::new`] with these values would, without the way over a value.
+    /// Writes what [`Self::new`] with these values would, without the way over a value; gives the sum
+    /// of the pseudo header over that payload (see [`Checksum::pseudo_header_v4`]), most of which was
+    /// added up on the way.
     #[inline]
     pub fn emit_new(
         src: Ipv4Addr,
@@ -348,22 +350,25 @@ impl Ipv4Header {
         protocol: IpProtocol,
         payload_len: u16,
         out: &mut [u8; HEADER_LEN],
-    ) {
+    ) -> u16 {
         let total_len = (HEADER_LEN as u16).saturating_add(payload_len);
-        let words = [
+        let protocol = u32::from(protocol.number());
+        let mut words = [
             0x4500 << 16 | u32::from(total_len),
             u32::from(DONT_FRAGMENT),
-            u32::from(TTL_DEFAULT) << 24 | u32::from(protocol.number()) << 16,
+            u32::from(TTL_DEFAULT) << 24 | protocol << 16,
             src.to_bits(),
             dst.to_bits(),
         ];
-        let sum = words.into_iter().map(u64::from).sum::<u64>();
-        let checksum = !Checksum::from_words(sum).sum();
+        let [first @ .., source, destination] = words.map(u64::from);
+        let addresses = source + destination;
+        let sum = Checksum::from_words(addresses + first.into_iter().sum::<u64>());
+        words[2] |= u32::from(!sum.sum());
         let (chunks, _) = out.as_chunks_mut::<4>();
         for (chunk, word) in chunks.iter_mut().zip(words) {
             *chunk = word.to_be_bytes();
         }
-        out[CHECKSUM_OFFSET..CHECKSUM_OFFSET + 2].copy_from_slice(&checksum.to_be_bytes());
+        Checksum::from_words(addresses + u64::from(payload_len) + u64::from(protocol)).sum()
     }
 
     /// Writes the header with its checksum; returns its length.

@@ -228,8 +228,8 @@ impl Script {
                 "time_wait" => config.time_wait = seconds()?,
                 "fin_wait_2" => config.fin_wait_2 = seconds()?,
                 "delayed_ack" => config.delayed_ack = seconds()?,
-                "rto_min" => config.rto_min = seconds()?,
-                "rto_max" => config.rto_max = seconds()?,
+                "rto_min" => config.rto_min_us = seconds()?.as_micros() as u32,
+                "rto_max" => config.rto_max_us = seconds()?.as_micros() as u32,
                 "ecn" => {
                     config.ecn = match value {
                         "off" => EcnMode::Off,

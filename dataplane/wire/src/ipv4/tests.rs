@@ -50,8 +50,10 @@ fn the_short_way_to_a_header_gives_the_same() {
         let (src, dst) = (Ipv4Addr::new(192, 168, 255, 254), Ipv4Addr::new(10, 0, 0, 255));
         let (mut long, mut short) = ([0xaa; HEADER_LEN], [0x55; HEADER_LEN]);
         Ipv4Header::new(src, dst, IpProtocol::Tcp, payload_len).emit(&mut long);
-        Ipv4Header::emit_new(src, dst, IpProtocol::Tcp, payload_len, &mut short);
+        let seed = Ipv4Header::emit_new(src, dst, IpProtocol::Tcp, payload_len, &mut short);
         assert_eq!(short, long, "{payload_len}");
+        let pseudo = Checksum::pseudo_header_v4(src, dst, 6, payload_len.into());
+        assert_eq!(seed, pseudo.sum(), "{payload_len}");
     }
 }
 
