@@ -4,13 +4,16 @@
 //! the same few indexes one behind the other: a *run*. What a run stands for is found out once per
 //! worker and kept in [`Runs`]; a decoder that meets it again copies its text and its index of
 //! fields, and an encoder that has written it for the same peer copies what it wrote.
+//!
+//! The fields of a message of HTTP/1.1, from its first line's end to the empty line, are a run as
+//! well. There they are found by comparing them with what came before on the connection.
 
 use crate::{Field, Method, NameId, NameSet, Scheme, Span, Start};
 
 /// Runs that a worker keeps.
 const RUNS: usize = 256;
 /// Text of a run at most, in bytes.
-const TEXT_MAX: usize = 1_024;
+pub const RUN_TEXT_MAX: usize = 1_024;
 
 /// What pseudo-header fields said.
 #[derive(Clone, Copy, Debug, Default)]
@@ -82,6 +85,25 @@ impl Parts {
     }
 }
 
+/// What the fields of a run, as lines of HTTP/1.1, say about framing.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Framing {
+    /// The value of Host, which is none of the fields.
+    pub host: Option<Span>,
+    /// The one Content-Length.
+    pub content_length: Option<u64>,
+    /// Whether Transfer-Encoding says `chunked`; it is none of the fields.
+    pub chunked: bool,
+    /// Whether Connection says `close`.
+    pub close: bool,
+    /// Whether Connection says `keep-alive`.
+    pub keep_alive: bool,
+    /// Whether a writer could copy all lines as they are.
+    pub plain: bool,
+    /// Lines, those included that are none of the fields.
+    pub lines: u16,
+}
+
 /// A sequence of fields, decoded and found good.
 #[derive(Debug, Default)]
 pub struct Run {
@@ -106,6 +128,11 @@ pub struct Run {
     pub urgency: Option<u8>,
     /// Bytes of all fields as RFC 9113, 6.5.2 counts.
     pub size: u32,
+    /// Of lines of HTTP/1.1, whose text ends with an empty one.
+    pub framing: Framing,
+    /// What is written of it for everybody alike when it goes out compressed, once somebody has
+    /// worked it out.
+    pub literals: Option<Box<[u8]>>,
 }
 
 impl Run {
@@ -126,6 +153,8 @@ pub struct Runs {
     kept: u64,
     /// Memory for the next one to be looked at.
     draft: Run,
+    /// Those that connections met last, for connections that have not met any.
+    hints: [u64; 2],
 }
 
 impl Runs {
@@ -136,6 +165,44 @@ impl Runs {
         let run = self.slots.get_mut(id as usize % RUNS)?;
         run.used = true;
         (run.id == id).then_some(&*run)
+    }
+
+    /// The same, to be completed.
+    #[must_use]
+    pub fn get_mut(&mut self, id: u64) -> Option<&mut Run> {
+        self.slots.get_mut(id as usize % RUNS).filter(|run| run.id == id)
+    }
+
+    /// The first of the runs of these numbers that `text` begins with, and its place among them.
+    #[inline]
+    pub fn beginning<const N: usize>(
+        &mut self,
+        ids: [u64; N],
+        text: &[u8],
+    ) -> Option<(usize, &Run)> {
+        let slots = &self.slots;
+        let begins = |id: u64| {
+            let run = slots.get(id as usize % RUNS).filter(|run| run.id == id && id != 0);
+            run.is_some_and(|run| text.starts_with(&run.text))
+        };
+        let at = ids.into_iter().position(begins)?;
+        let run = self.slots.get_mut(ids[at] as usize % RUNS)?;
+        run.used = true;
+        Some((at, run))
+    }
+
+    /// What a connection has met last, of one direction.
+    #[inline]
+    #[must_use]
+    pub fn hint(&self, direction: usize) -> u64 {
+        self.hints.get(direction).copied().unwrap_or(0)
+    }
+
+    /// Tells who has not met any yet.
+    pub fn set_hint(&mut self, direction: usize, id: u64) {
+        if let Some(hint) = self.hints.get_mut(direction) {
+            *hint = id;
+        }
     }
 
     /// An empty run, to be filled and offered to [`Runs::keep`]; [`Runs::put_draft`] takes its memory
@@ -155,10 +222,10 @@ impl Runs {
     /// Keeps a run, or finds it among those that are kept; its number. None: it is too long.
     #[must_use]
     pub fn keep(&mut self, run: &Run) -> Option<u64> {
-        if run.text.len() > TEXT_MAX {
+        if run.text.len() > RUN_TEXT_MAX {
             return None;
         }
-        let hash = hash(&run.text);
+        let hash = run_hash(&run.text);
         let same = |kept: &Run| {
             kept.hash == hash && kept.text == run.text && kept.fields.len() == run.fields.len()
         };
@@ -178,6 +245,7 @@ impl Runs {
         kept.fields.extend_from_slice(&run.fields);
         (kept.names, kept.parts, kept.start) = (run.names, run.parts, run.start);
         (kept.cookies, kept.urgency, kept.size) = (run.cookies, run.urgency, run.size);
+        (kept.framing, kept.literals) = (run.framing, None);
         Some(kept.id)
     }
 
@@ -201,8 +269,10 @@ impl Runs {
 pub struct RunAt {
     /// Its number.
     pub id: u64,
-    /// The names of its fields.
+    /// The names of its fields that go from one connection to another.
     pub names: NameSet,
+    /// Whether it has others, which are about one connection of HTTP/1.1.
+    pub hides: bool,
     /// The place of its first field among the head's, and how many they are.
     pub first: u16,
     /// How many fields it has.
@@ -220,10 +290,16 @@ impl RunAt {
     }
 }
 
-/// FNV-1a: it only tells runs apart that are then compared.
-fn hash(text: &[u8]) -> u32 {
-    let step = |hash: u32, byte: &u8| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
-    text.iter().fold(0x811c_9dc5, step)
+/// Tells texts apart that are compared if it does not: nothing depends on it but work.
+#[must_use]
+pub fn run_hash(text: &[u8]) -> u32 {
+    let step = |hash: u64, word: u64| (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let (words, rest) = text.as_chunks::<8>();
+    let mixed = words.iter().fold(text.len() as u64, |hash, word| {
+        step(hash.rotate_left(29), u64::from_le_bytes(*word))
+    });
+    let last = rest.iter().fold(0, |last, byte| last << 8 | u64::from(*byte));
+    (step(mixed.rotate_left(29), last) >> 32) as u32
 }
 
 #[cfg(test)]
@@ -244,7 +320,7 @@ mod tests {
         assert_eq!(runs.keep(&run("a: b\r\n")), Some(first));
         assert_eq!(runs.get(first).map(|run| run.text.as_slice()), Some(b"a: b\r\n".as_slice()));
         assert!(runs.get(0).is_none() && runs.get(first + RUNS as u64).is_none());
-        assert_eq!(runs.keep(&run(&"x".repeat(TEXT_MAX + 1))), None);
+        assert_eq!(runs.keep(&run(&"x".repeat(RUN_TEXT_MAX + 1))), None);
     }
 
     #[test]

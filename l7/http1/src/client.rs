@@ -55,7 +55,8 @@ impl Http1 {
     ) -> Result<Option<Event>, Fault> {
         if scan.is_fresh() {
             let mut head = cx.heads.take();
-            if let Some(facts) = decode::fast_response(input.front(), &mut head, cx.limits) {
+            let recurring = &mut self.recurring;
+            if let Some(facts) = decode::fast_response(input.front(), &mut head, recurring, cx) {
                 self.take_slice(facts.len, input, &mut head);
                 return self.response_head(head, &facts, cx);
             }

@@ -12,6 +12,7 @@ use crate::decode::{self, Text};
 use crate::encode::LastChunk;
 use crate::error::Fault;
 use crate::frame::ChunkReader;
+use crate::recurring::Recurring;
 use crate::scan::Scan;
 use crate::state::{Exchange, Receive, Send};
 use crate::writer::{self, ChunkLine};
@@ -33,6 +34,8 @@ pub struct Http1 {
     pub(crate) draining: bool,
     /// Whether an empty line was skipped in front of the request to come.
     pub(crate) empty_line: bool,
+    /// The fields that were received before.
+    pub(crate) recurring: Recurring,
     /// Received bytes that are done with.
     credit: usize,
 }
@@ -57,6 +60,7 @@ impl Http1 {
             keep_alive: true,
             draining: false,
             empty_line: false,
+            recurring: Recurring::default(),
             credit: 0,
         }
     }

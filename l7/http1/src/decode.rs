@@ -8,13 +8,14 @@ use std::mem::MaybeUninit;
 
 use httparse::{Header, ParserConfig, Status};
 use sluice_l7_core::{
-    BodyLength, Field, Head, HeadLimits, Method, NameId, NameSet, Span, Start, Version,
-    equal_lower, is_host,
+    BodyLength, CodecContext, Field, Head, HeadLimits, Method, NameId, NameSet, Role, Span, Start,
+    Version, equal_lower, is_host,
 };
 
 use crate::error::{Fault, diagnose_fields, is_token};
 use crate::fast;
 use crate::limits::{self, BODY_MAX, FIELDS_MAX, FIELDS_USUAL};
+use crate::recurring::Recurring;
 use crate::target::{MissingPath, Target};
 
 /// Where the bytes are that the general parser is given: exactly one head.
@@ -114,23 +115,45 @@ fn request_with<'t>(
 pub(crate) fn fast_request(
     text: &[u8],
     head: &mut Head,
-    limits: &HeadLimits,
+    recurring: &mut Recurring,
+    cx: &mut CodecContext<'_>,
 ) -> Option<RequestFacts> {
     let mut line = fast::RequestLine::parse(text)?;
-    if line.len - b"\r\n".len() > limits.request_line as usize {
+    if line.len - b"\r\n".len() > cx.limits.request_line as usize {
         return None;
     }
-    let (place, mut seen) = (Place::new(text, Text::Exact), Seen::default());
-    line.len = fast::fields(text, line.len, limits::fields(limits), head, &mut seen)?;
-    if line.len > limits::head_bytes(limits) {
-        return None;
-    }
-    let facts = finish_request(&line, &seen, &place, head).ok()?;
+    let seen;
+    (seen, line.len) = fast_fields(text, line.len, Role::Server, head, recurring, cx)?;
+    let facts = finish_request(&line, &seen, &Place::new(text, Text::Exact), head).ok()?;
     // Of an absolute target the authority overrides Host, and the path alone is written.
     if seen.plain && line.target[0] == b'/' && line.version == Version::Http11 {
         head.set_intact(line.len - b"\r\n".len());
     }
     Some(facts)
+}
+
+/// The fields at `at`, as they were before or by the fast reader: what they say about framing, and
+/// where the head ends.
+#[inline(always)]
+fn fast_fields<'t>(
+    text: &'t [u8],
+    at: usize,
+    role: Role,
+    head: &mut Head,
+    recurring: &mut Recurring,
+    cx: &mut CodecContext<'_>,
+) -> Option<(Seen<'t>, usize)> {
+    let (limits, runs) = (cx.limits, cx.heads.runs());
+    if let Some((seen, end)) = recurring.take(role, text, at, (head, limits), runs) {
+        return (end <= limits::head_bytes(limits)).then_some((seen, end));
+    }
+    let mut seen = Seen::default();
+    let end = fast::fields(text, at, limits::fields(limits), head, &mut seen)?;
+    if end > limits::head_bytes(limits) {
+        return None;
+    }
+    recurring.missed(role, (&text[..end], at), &seen, head, runs);
+    Some((seen, end))
 }
 
 /// What both readers of requests do with what they read; `line.len` is the head's.
@@ -253,18 +276,16 @@ fn response_with<'t>(
 pub(crate) fn fast_response(
     text: &[u8],
     head: &mut Head,
-    limits: &HeadLimits,
+    recurring: &mut Recurring,
+    cx: &mut CodecContext<'_>,
 ) -> Option<ResponseFacts> {
     let mut line = fast::StatusLine::parse(text)?;
-    if line.len - b"\r\n".len() > limits.request_line as usize {
+    if line.len - b"\r\n".len() > cx.limits.request_line as usize {
         return None;
     }
-    let (place, mut seen) = (Place::new(text, Text::Exact), Seen::default());
-    line.len = fast::fields(text, line.len, limits::fields(limits), head, &mut seen)?;
-    if line.len > limits::head_bytes(limits) {
-        return None;
-    }
-    let facts = finish_response(&line, &seen, &place, head).ok()?;
+    let seen;
+    (seen, line.len) = fast_fields(text, line.len, Role::Client, head, recurring, cx)?;
+    let facts = finish_response(&line, &seen, &Place::new(text, Text::Exact), head).ok()?;
     if seen.plain && line.plain && seen.host.is_none() {
         head.set_intact(line.len - b"\r\n".len());
     }
@@ -362,21 +383,21 @@ impl Place {
 /// What the fields that matter for framing said.
 #[derive(Default)]
 pub(crate) struct Seen<'t> {
-    host: Option<&'t [u8]>,
+    pub(crate) host: Option<&'t [u8]>,
     /// Whether every field line is as a writer would write it.
     pub(crate) plain: bool,
-    content_length: Option<u64>,
+    pub(crate) content_length: Option<u64>,
     /// Whether the length is written with zeros in front, which some read as octal: a writer says
     /// it anew.
-    padded: bool,
-    transfer_encoding: Option<&'t [u8]>,
-    close: bool,
-    keep_alive: bool,
-    upgrade_token: bool,
-    upgrade: bool,
-    expect: bool,
+    pub(crate) padded: bool,
+    pub(crate) transfer_encoding: Option<&'t [u8]>,
+    pub(crate) close: bool,
+    pub(crate) keep_alive: bool,
+    pub(crate) upgrade_token: bool,
+    pub(crate) upgrade: bool,
+    pub(crate) expect: bool,
     /// Whether Connection names more than `close` or `keep-alive`.
-    options: bool,
+    pub(crate) options: bool,
 }
 
 #[inline]

@@ -221,22 +221,57 @@ impl Write for LastChunk<'_> {
 /// one piece.
 #[inline(never)]
 fn write_fields(head: &Head, skipped: NameSet, sink: &mut impl Sink) {
-    let mut run = Span::EMPTY;
-    for field in head.fields_without(skipped) {
-        match line_of(field) {
-            Some(line) if run.is_followed_by(line) => run = run.through(line),
-            Some(line) => {
-                put_span(head, run, sink);
-                run = line;
-            }
-            None => {
-                put_span(head, run, sink);
-                run = Span::EMPTY;
-                put_field(head, field, sink);
-            }
-        }
+    let (mut lines, mut from) = (Span::EMPTY, 0);
+    if let Some((first, run, end)) = run_of(head, skipped) {
+        lines = write_between(head, (0, first), skipped, lines, sink);
+        lines = joined(head, lines, run, sink);
+        from = end;
     }
-    put_span(head, run, sink);
+    lines = write_between(head, (from, usize::MAX), skipped, lines, sink);
+    put_span(head, lines, sink);
+}
+
+/// The run that is part of the head, if all of it is written: the place of its first field, its
+/// lines, and the place behind it.
+#[inline]
+fn run_of(head: &Head, skipped: NameSet) -> Option<(usize, Span, usize)> {
+    let run = head.run(skipped).filter(|run| !run.hides)?;
+    let (first, end) = (usize::from(run.first), usize::from(run.first + run.count));
+    let [from, .., to] = head.all_fields().get(first..end)? else { return None };
+    Some((first, line_of(from)?.through(line_of(to)?), end))
+}
+
+/// Writes the fields in a range of places, but for the last lines, which are returned: what follows
+/// them may be their neighbour. `lines` are those in front of them.
+#[inline]
+fn write_between(
+    head: &Head,
+    (from, to): (usize, usize),
+    skipped: NameSet,
+    mut lines: Span,
+    sink: &mut impl Sink,
+) -> Span {
+    for field in head.fields_between(from, to, skipped) {
+        lines = match line_of(field) {
+            Some(line) => joined(head, lines, line, sink),
+            None => {
+                put_span(head, lines, sink);
+                put_field(head, field, sink);
+                Span::EMPTY
+            }
+        };
+    }
+    lines
+}
+
+/// Both, if they are neighbours; if not, the first is written.
+#[inline]
+fn joined(head: &Head, lines: Span, next: Span, sink: &mut impl Sink) -> Span {
+    if lines.is_followed_by(next) {
+        return lines.through(next);
+    }
+    put_span(head, lines, sink);
+    next
 }
 
 #[inline]

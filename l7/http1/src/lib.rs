@@ -19,6 +19,7 @@
 //! | `scan.rs` | the search for the end of a head, which remembers its place |
 //! | `decode.rs` | a head's bytes to `Head` and framing facts, by the general parser |
 //! | `fast.rs` | the same for heads of the usual shape, in one pass |
+//! | `recurring.rs` | fields that are the same as in an earlier head, which are not read again |
 //! | `target.rs` | request targets and hosts |
 //! | `frame.rs` | the chunked coding, received |
 //! | `encode.rs`, `writer.rs` | a `Head` to its bytes, in one pass into one buffer |
@@ -46,6 +47,7 @@ mod error;
 mod fast;
 mod frame;
 mod limits;
+mod recurring;
 mod scan;
 mod server;
 mod state;

@@ -22,7 +22,8 @@ impl Http1 {
     ) -> Result<Option<Event>, Fault> {
         if scan.is_fresh() {
             let mut head = cx.heads.take();
-            if let Some(facts) = decode::fast_request(input.front(), &mut head, cx.limits) {
+            let recurring = &mut self.recurring;
+            if let Some(facts) = decode::fast_request(input.front(), &mut head, recurring, cx) {
                 self.take_slice(facts.len, input, &mut head);
                 return Ok(Some(self.request_head(head, &facts)));
             }

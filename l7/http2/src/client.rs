@@ -138,8 +138,8 @@ impl Http2 {
             BodyLength::Known(length) if length > 0 => (Length::Known(length), length),
             _ => (Length::Unsaid, NO_LENGTH),
         };
-        self.write_block(stream, end, cx, |encoder, out| {
-            encode::request(encoder, head, length, out);
+        self.write_block(stream, end, cx, |encoder, runs, out| {
+            encode::request(encoder, head, length, runs, out);
         })?;
         self.opened = 0;
         let state = self.streams.get_mut(slot);

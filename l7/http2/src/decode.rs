@@ -193,7 +193,8 @@ impl Lines for Reader<'_> {
         // Of several, the one that saves most.
         if self.known.is_none_or(|known| known.count < count && !known.starts) {
             let starts = self.start.is_some();
-            self.known = Some(RunAt { id: run.id(), names: run.names, first, count, starts });
+            let (id, names) = (run.id(), run.names);
+            self.known = Some(RunAt { id, names, hides: false, first, count, starts });
         }
         true
     }

@@ -1,6 +1,6 @@
 //! From a [`Head`] to a header block (RFC 9113, 8.2, 8.3).
 
-use sluice_l7_core::{Field, Head, Method, NameId, NameSet, RunAt, Scheme};
+use sluice_l7_core::{Field, Head, Method, NameId, NameSet, RunAt, Runs, Scheme};
 
 use crate::hpack::{Encoder, Pseudo};
 
@@ -36,7 +36,13 @@ const WITH_START: u8 = 1;
 const WITH_TE: u8 = 2;
 
 /// A request's block.
-pub(crate) fn request(encoder: &mut Encoder, head: &Head, length: Length, out: &mut Vec<u8>) {
+pub(crate) fn request(
+    encoder: &mut Encoder,
+    head: &Head,
+    length: Length,
+    runs: &mut Runs,
+    out: &mut Vec<u8>,
+) {
     encoder.begin(out);
     let skipped = length.skipped(head);
     let run = head.run(skipped.without(NameId::TE)).copied();
@@ -44,24 +50,17 @@ pub(crate) fn request(encoder: &mut Encoder, head: &Head, length: Length, out: &
     let mut written = 0;
     if let Some(run) = run {
         let with_te = te && run.contains(NameId::TE);
-        te &= !with_te;
         let start = if run.starts { WITH_START } else { 0 };
         let part = start | if with_te { WITH_TE } else { 0 };
         if !run.starts {
             request_start(encoder, head, out);
         }
-        written = write_to_run(encoder, head, &run, skipped, out);
-        if !encoder.run(run.id, part, out) {
-            let at = out.len();
-            if run.starts {
-                request_start(encoder, head, out);
-            }
-            let mut count = write_run(encoder, head, &run, out) + 4 * usize::from(start);
-            if with_te {
-                encoder.field(NameId::TE, b"te", b"trailers", false, out);
-                count += 1;
-            }
-            encoder.wrote_run(run.id, part, &out[at..], count);
+        write_to_run(encoder, head, &run, skipped, out);
+        if write_run(encoder, head, &run, part, runs, out) {
+            te &= !with_te;
+            written = usize::from(run.first + run.count);
+        } else {
+            written = usize::from(run.first);
         }
     } else {
         request_start(encoder, head, out);
@@ -100,21 +99,27 @@ fn request_start(encoder: &mut Encoder, head: &Head, out: &mut Vec<u8>) {
 }
 
 /// A response's block.
-pub(crate) fn response(encoder: &mut Encoder, head: &Head, length: Length, out: &mut Vec<u8>) {
+pub(crate) fn response(
+    encoder: &mut Encoder,
+    head: &Head,
+    length: Length,
+    runs: &mut Runs,
+    out: &mut Vec<u8>,
+) {
     encoder.begin(out);
     let skipped = length.skipped(head);
     let mut written = 0;
-    match head.run(skipped).copied() {
-        Some(run) if run.starts => {
-            if !encoder.run(run.id, WITH_START, out) {
-                let at = out.len();
-                encoder.status(head.status(), out);
-                let count = write_run(encoder, head, &run, out) + 1;
-                encoder.wrote_run(run.id, WITH_START, &out[at..], count);
-            }
-            written = usize::from(run.first + run.count);
+    if let Some(run) = head.run(skipped).copied() {
+        if !run.starts {
+            encoder.status(head.status(), out);
         }
-        _ => encoder.status(head.status(), out),
+        written = write_to_run(encoder, head, &run, skipped, out);
+        let part = if run.starts { WITH_START } else { 0 };
+        if write_run(encoder, head, &run, part, runs, out) {
+            written += usize::from(run.count);
+        }
+    } else {
+        encoder.status(head.status(), out);
     }
     fields(encoder, head, written, skipped, out);
     length.write(encoder, head, out);
@@ -153,7 +158,7 @@ fn fields(encoder: &mut Encoder, head: &Head, from: usize, skipped: NameSet, out
     }
 }
 
-/// The fields in front of a run; the place behind it.
+/// The fields in front of a run; its place.
 #[inline]
 fn write_to_run(
     encoder: &mut Encoder,
@@ -162,31 +167,88 @@ fn write_to_run(
     skipped: NameSet,
     out: &mut Vec<u8>,
 ) -> usize {
-    for field in head.fields_between(0, usize::from(run.first), skipped) {
+    let first = usize::from(run.first);
+    for field in head.fields_between(0, first, skipped) {
         write_field(encoder, head, field, out);
     }
-    usize::from(run.first + run.count)
+    first
 }
 
-/// The fields of a run, one by one; how many.
+/// A run, with what the message starts with if it says that. False: it is not kept any more, and of
+/// it only the start is written.
+#[inline]
+fn write_run(
+    encoder: &mut Encoder,
+    head: &Head,
+    run: &RunAt,
+    part: u8,
+    runs: &mut Runs,
+    out: &mut Vec<u8>,
+) -> bool {
+    let known = runs.get(run.id);
+    if let Some(literals) = known.and_then(|known| known.literals.as_deref())
+        && encoder.run(run.id, part, out)
+    {
+        out.extend_from_slice(literals);
+        return true;
+    }
+    write_run_anew(encoder, head, run, part, runs, out)
+}
+
+/// First what the peer's table helps with, which is remembered if all of it is in the table; then
+/// what is the same for every peer.
 #[cold]
-fn write_run(encoder: &mut Encoder, head: &Head, run: &RunAt, out: &mut Vec<u8>) -> usize {
+fn write_run_anew(
+    encoder: &mut Encoder,
+    head: &Head,
+    run: &RunAt,
+    part: u8,
+    runs: &mut Runs,
+    out: &mut Vec<u8>,
+) -> bool {
+    let (at, mut count) = (out.len(), 0);
+    if part & WITH_START != 0 && head.is_request() {
+        request_start(encoder, head, out);
+        count = 4;
+    } else if part & WITH_START != 0 {
+        encoder.status(head.status(), out);
+        count = 1;
+    }
+    let Some(known) = runs.get_mut(run.id) else { return false };
     let (first, end) = (usize::from(run.first), usize::from(run.first + run.count));
-    let fields = head.all_fields().get(first..end).unwrap_or_default();
-    let written = fields.iter().filter(|field| field.id != NameId::TE);
-    written.map(|field| write_field(encoder, head, field, out)).count()
+    let stands_alone = |field: &Field| {
+        Encoder::stands_alone(field.id, head.text(field.value), field.never_indexed)
+    };
+    for field in head.fields_between(first, end, SKIPPED) {
+        if !stands_alone(field) {
+            write_field(encoder, head, field, out);
+            count += 1;
+        }
+    }
+    if part & WITH_TE != 0 {
+        encoder.field(NameId::TE, b"te", b"trailers", false, out);
+        count += 1;
+    }
+    encoder.wrote_run(run.id, part, &out[at..], count);
+    let literals = known.literals.get_or_insert_with(|| {
+        let mut literals = Vec::new();
+        for field in head.fields_between(first, end, SKIPPED).filter(|field| stands_alone(field)) {
+            write_detached(head, field, &mut literals);
+        }
+        literals.into()
+    });
+    out.extend_from_slice(literals);
+    true
 }
 
 /// A trailer section's block.
-pub(crate) fn trailers(encoder: &mut Encoder, head: &Head, out: &mut Vec<u8>) {
+pub(crate) fn trailers(encoder: &mut Encoder, head: &Head, runs: &mut Runs, out: &mut Vec<u8>) {
     encoder.begin(out);
     let mut written = 0;
     if let Some(run) = head.run(NOT_IN_TRAILERS).copied() {
         written = write_to_run(encoder, head, &run, NOT_IN_TRAILERS, out);
-        if !encoder.run(run.id, 0, out) {
-            let at = out.len();
-            let count = write_run(encoder, head, &run, out);
-            encoder.wrote_run(run.id, 0, &out[at..], count);
+        if write_run(encoder, head, &run, 0, runs, out) {
+            written += usize::from(run.count);
         }
     }
     fields(encoder, head, written, NOT_IN_TRAILERS, out);
@@ -215,11 +277,15 @@ fn write_other(encoder: &mut Encoder, head: &Head, field: &Field, out: &mut Vec<
 /// A trailer section's block that may be sent behind blocks that are written after it.
 pub(crate) fn detached_trailers(head: &Head, out: &mut Vec<u8>) {
     for field in head.fields_without(NOT_IN_TRAILERS) {
-        let value = head.text(field.value);
-        with_lower_name(head, field, |name| {
-            Encoder::detached_field(field.id, name, value, field.never_indexed, out);
-        });
+        write_detached(head, field, out);
     }
+}
+
+fn write_detached(head: &Head, field: &Field, out: &mut Vec<u8>) {
+    let value = head.text(field.value);
+    with_lower_name(head, field, |name| {
+        Encoder::detached_field(field.id, name, value, field.never_indexed, out);
+    });
 }
 
 /// Whether a trailer section has a field that may be written.

@@ -6,7 +6,7 @@
 
 use sluice_base::Instant;
 use sluice_buf::Chain;
-use sluice_l7_core::{CodecContext, Drained, EncodeError, Head, Role, StreamId};
+use sluice_l7_core::{CodecContext, Drained, EncodeError, Head, Role, Runs, StreamId};
 
 use crate::connection::Http2;
 use crate::encode;
@@ -26,7 +26,7 @@ impl Http2 {
         stream: StreamId,
         end_stream: bool,
         cx: &mut CodecContext<'_>,
-        encode: impl FnOnce(&mut Encoder, &mut Vec<u8>),
+        encode: impl FnOnce(&mut Encoder, &mut Runs, &mut Vec<u8>),
     ) -> Result<(), EncodeError> {
         // Once it is encoded it must be sent: the tables depend on it.
         if !self.flush_unsent(cx) {
@@ -39,7 +39,7 @@ impl Http2 {
         self.budgets.earn_ping();
         let mut out = cx.heads.take_large();
         out.extend_from_slice(&[0; HEADER_LEN]);
-        encode(&mut self.encoder, &mut out);
+        encode(&mut self.encoder, cx.heads.runs(), &mut out);
         finish_block(stream, end_stream, &mut out);
         drop(spare);
         if cx.output.append_copy(&out, cx.pool).is_err() {
@@ -277,8 +277,8 @@ impl Http2 {
         cx: &mut CodecContext<'_>,
     ) -> Result<(), EncodeError> {
         if let Some(head) = trailers {
-            self.write_block(stream, true, cx, |encoder, out| {
-                encode::trailers(encoder, head, out);
+            self.write_block(stream, true, cx, |encoder, runs, out| {
+                encode::trailers(encoder, head, runs, out);
             })?;
         } else {
             let kind = FrameKind::Data;

@@ -61,7 +61,8 @@ pub(crate) fn run_alone(
     head.set_start(start, Version::Http2);
     let count = run.fields.len() as u16;
     let starts = section != Section::Trailers;
-    head.set_run(RunAt { id: run.id(), names: run.names, first: 0, count, starts });
+    let (id, names) = (run.id(), run.names);
+    head.set_run(RunAt { id, names, hides: false, first: 0, count, starts });
     let urgency = run.urgency.unwrap_or(URGENCY);
     Some(Facts { method, status, content_length: None, urgency })
 }

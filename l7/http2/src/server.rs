@@ -123,8 +123,8 @@ impl Http2 {
         self.budgets.take(crate::budget::Class::Reset, cx.now)?;
         let mut head = cx.heads.take();
         head.reset_to_response(status);
-        let sent = self.write_block(stream, true, cx, |encoder, out| {
-            encode::response(encoder, &head, Length::Unsaid, out);
+        let sent = self.write_block(stream, true, cx, |encoder, runs, out| {
+            encode::response(encoder, &head, Length::Unsaid, runs, out);
         });
         cx.heads.put(head);
         if sent.is_err() || !end_stream {
@@ -153,8 +153,8 @@ impl Http2 {
             return Err(EncodeError::Unprintable);
         }
         if status::is_informational(code) {
-            return self.write_block(stream, false, cx, |encoder, out| {
-                encode::response(encoder, head, Length::Unsaid, out);
+            return self.write_block(stream, false, cx, |encoder, runs, out| {
+                encode::response(encoder, head, Length::Unsaid, runs, out);
             });
         }
         let tunnel = state.connect && (200..300).contains(&code);
@@ -172,8 +172,8 @@ impl Http2 {
         };
         let without = state.head || status::forbids_body(code);
         let end = body.is_none() || (without && !tunnel);
-        self.write_block(stream, end, cx, |encoder, out| {
-            encode::response(encoder, head, length, out);
+        self.write_block(stream, end, cx, |encoder, runs, out| {
+            encode::response(encoder, head, length, runs, out);
         })?;
         self.head_written(slot, end, announced.unwrap_or(NO_LENGTH), cx.now);
         Ok(())

@@ -1,7 +1,7 @@
 //! Heads from one connection to another, by runs and field by field: both must say the same.
 
 use sluice_base::Rng;
-use sluice_l7_core::{Head, HeadLimits, HeadPool, Method, NameId, NameSet};
+use sluice_l7_core::{Head, HeadLimits, HeadPool, Method, NameId, NameSet, Runs};
 
 use crate::decode::{self, Facts, Section};
 use crate::encode::{self, Length};
@@ -103,11 +103,16 @@ fn change(rng: &mut Rng, heads: [&mut Head; 2]) {
 }
 
 fn write(encoder: &mut Encoder, head: &Head, section: Section) -> Vec<u8> {
+    write_of(&mut Runs::default(), encoder, head, section)
+}
+
+/// The same where the worker knows these runs.
+fn write_of(runs: &mut Runs, encoder: &mut Encoder, head: &Head, section: Section) -> Vec<u8> {
     let mut block = Vec::new();
     match section {
-        Section::Request => encode::request(encoder, head, Length::Unsaid, &mut block),
-        Section::Response => encode::response(encoder, head, Length::Unsaid, &mut block),
-        Section::Trailers => encode::trailers(encoder, head, &mut block),
+        Section::Request => encode::request(encoder, head, Length::Unsaid, runs, &mut block),
+        Section::Response => encode::response(encoder, head, Length::Unsaid, runs, &mut block),
+        Section::Trailers => encode::trailers(encoder, head, runs, &mut block),
     }
     block
 }
@@ -137,7 +142,7 @@ fn pass(section: Section, seed: u64) -> (u32, u32) {
         change(&mut rng, [&mut head, &mut twin]);
         all += 1;
         runs += u32::from(head.run(NameSet::EMPTY).is_some());
-        let sent = write(&mut to, &head, section);
+        let sent = write_of(by_run.heads.runs(), &mut to, &head, section);
         let sent_plain = write(&mut to_plain, &twin, section);
         let (there, _) = server.read(&sent, section);
         let (there_plain, _) = server_plain.read(&sent_plain, section);
@@ -184,7 +189,7 @@ fn an_extended_connect_is_none_without_its_protocol() {
         let block = [start(b"CONNECT"), protocol.clone()].concat();
         let (head, _) = proxy.read(&block, Section::Request);
         assert_eq!(head.protocol(), b"websocket", "round {round}");
-        let sent = write(&mut to, &head, Section::Request);
+        let sent = write_of(proxy.heads.runs(), &mut to, &head, Section::Request);
         let (there, _) = server.read(&sent, Section::Request);
         assert_eq!((there.protocol(), there.path()), (&b"websocket"[..], &b"/chat"[..]));
         proxy.heads.put(head);
@@ -214,7 +219,7 @@ fn what_comes_again_is_written_as_it_was_written() {
         request.append("x-new", format!("{}", round / 2).as_bytes());
         let block = write(&mut client, &request, Section::Request);
         let (head, _) = proxy.read(&block, Section::Request);
-        let sent = write(&mut to, &head, Section::Request);
+        let sent = write_of(proxy.heads.runs(), &mut to, &head, Section::Request);
         let (there, _) = server.read(&sent, Section::Request);
         assert_eq!(said(&there).0, said(&head).0);
         if round > 8 {

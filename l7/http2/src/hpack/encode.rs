@@ -213,6 +213,16 @@ impl Encoder {
         }
     }
 
+    /// Whether a field is written without regard to what any peer has in its table.
+    pub(crate) fn stands_alone(id: NameId, value: &[u8], never_indexed: bool) -> bool {
+        match CLASSES[id.index()] {
+            _ if never_indexed => true,
+            Class::Secret => true,
+            Class::Fleeting => !value.is_empty(),
+            Class::Remembered | Class::AcceptEncoding => false,
+        }
+    }
+
     /// Writes a run of the worker's as it was written before; whether it was, and can be.
     #[inline(always)]
     pub(crate) fn run(&mut self, id: u64, part: u8, out: &mut Vec<u8>) -> bool {
@@ -224,8 +234,8 @@ impl Encoder {
         true
     }
 
-    /// `block` was written for a run of `count` fields: if it is nothing but indexes, it is
-    /// remembered.
+    /// `block` was written for `count` fields of a run, all but those that stand alone: if it is
+    /// nothing but indexes, it is remembered.
     pub(crate) fn wrote_run(&mut self, id: u64, part: u8, block: &[u8], count: usize) {
         let indexes = Indexes::at_start_of(block);
         if indexes.len() == count && block.len() == count {
