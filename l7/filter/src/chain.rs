@@ -25,6 +25,32 @@ pub struct FilterStates {
     states: [FilterState; FILTERS_MAX],
 }
 
+const _: () = assert!(FILTERS_MAX <= 8, "a bit per state");
+
+impl FilterStates {
+    /// A bit per state.
+    #[must_use]
+    pub fn bits(&self) -> u8 {
+        self.states.iter().rev().fold(0, |sum, state| {
+            sum << 1
+                | match state {
+                    FilterState::None => 0,
+                    FilterState::Upgrade => 1,
+                }
+        })
+    }
+
+    /// The other way round.
+    #[must_use]
+    pub fn from_bits(bits: u8) -> Self {
+        let state = |at: usize| match bits >> at & 1 {
+            0 => FilterState::None,
+            _ => FilterState::Upgrade,
+        };
+        Self { states: std::array::from_fn(state) }
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 enum StockFilter {
     HopByHop(HopByHop),

@@ -101,6 +101,20 @@ impl Messages {
         Ok(())
     }
 
+    /// As a number, small where the body is between two messages.
+    #[must_use]
+    pub const fn bits(self) -> u64 {
+        (self.number as u64) << 4 | (self.seen as u64) << 1 | self.bad as u64
+    }
+
+    /// The other way round.
+    #[must_use]
+    pub const fn from_bits(bits: u64) -> Self {
+        let seen = (bits >> 1 & 7) as u8;
+        let seen = if seen > PREFIX { PREFIX } else { seen };
+        Self { number: (bits >> 4) as u32, seen, bad: bits & 1 == 1 }
+    }
+
     /// Whether a body may end here.
     #[must_use]
     pub const fn is_between(&self) -> bool {

@@ -70,6 +70,13 @@ impl Status {
         self as u8
     }
 
+    /// The status with this number on the wire; a code that does not exist is `Unknown`.
+    #[must_use]
+    pub fn of_code(code: u64) -> Self {
+        let known = usize::try_from(code).ok().and_then(|code| Self::ALL.get(code));
+        known.copied().unwrap_or(Self::Unknown)
+    }
+
     /// From the value of `grpc-status`: decimal digits. A code that does not exist is `Unknown`, as
     /// the specification has it; None: not a number.
     #[must_use]
@@ -78,8 +85,7 @@ impl Status {
             return None;
         }
         let code = value.iter().fold(0, |code: u64, digit| code * 10 + u64::from(digit - b'0'));
-        let known = usize::try_from(code).ok().and_then(|code| Self::ALL.get(code));
-        Some(known.copied().unwrap_or(Self::Unknown))
+        Some(Self::of_code(code))
     }
 
     /// What an HTTP status other than 200 means to who called ("HTTP to gRPC Status Code Mapping").
@@ -127,6 +133,18 @@ impl Statuses {
     #[must_use]
     pub const fn is_empty(self) -> bool {
         self.0 == 0
+    }
+
+    /// A bit per code.
+    #[must_use]
+    pub const fn bits(self) -> u32 {
+        self.0
+    }
+
+    /// The other way round; bits of no code are dropped.
+    #[must_use]
+    pub const fn from_bits(bits: u32) -> Self {
+        Self(bits & ((1 << Status::ALL.len()) - 1))
     }
 
     /// Those in the set, by code.

@@ -9,7 +9,7 @@ use sluice_l7_core::{Head, Method, NameId};
 use sluice_l7_grpc::{Messages, Status, is_grpc, timeout};
 use sluice_l7_route::CompiledRoute;
 
-use crate::exchange::{Exchange, ExchangeKey};
+use crate::exchange::{Exchange, ExchangeKey, Way};
 use crate::flags::ResponseFlags;
 use crate::methods::Place;
 use crate::plan::Plan;
@@ -63,6 +63,11 @@ impl Passed {
     pub(crate) fn take(&mut self) -> u32 {
         std::mem::take(&mut self.count)
     }
+
+    fn walk(&mut self, way: &mut impl Way) {
+        self.messages = Messages::from_bits(way.number(self.messages.bits()));
+        way.short(&mut self.count);
+    }
 }
 
 impl Call {
@@ -81,6 +86,17 @@ impl Call {
     pub(crate) fn clear(&mut self) {
         self.is_call = false;
         self.deadline = Instant::NEVER;
+    }
+
+    /// Goes over what a call of an exchange that began at `started` knows.
+    pub(crate) fn walk(&mut self, started: Instant, way: &mut impl Way) {
+        let Self { is_call, status, place, deadline, request, response } = self;
+        *is_call = true;
+        way.maybe(status, |status| status.code().into(), Status::of_code);
+        way.maybe(place, |place| place.0.into(), |place| Place(place as u16));
+        way.time(started, deadline);
+        request.walk(way);
+        response.walk(way);
     }
 
     /// Whether it is one.

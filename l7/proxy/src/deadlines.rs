@@ -92,8 +92,9 @@ impl Proxy {
             return self.back_off_timer(key, fresh);
         }
         if deadline > now {
-            let look_at = self.rest(key);
-            self.exchange_timers.set(index, deadline.min(look_at));
+            if let Some(look_at) = self.rest(key) {
+                self.exchange_timers.set(index, deadline.min(look_at));
+            }
             return;
         }
         let by_route = exchange.route_deadline <= now;

@@ -14,6 +14,9 @@
 //!  the endpoint of a tcp listener's client connected: a relay without an exchange ----> (gone)
 //! ```
 
+mod fold;
+mod folded;
+
 use sluice_base::{ClusterId, ConnId, EndpointId, Instant, SlabKey};
 use sluice_buf::Chain;
 use sluice_l7_core::{BodyLength, Head, PackedHead, StreamId};
@@ -26,6 +29,10 @@ use crate::limits::REPLAY_BYTES_MAX;
 use crate::pins::Pin;
 use crate::plan::{Plan, Tried};
 use crate::tunnel::Tunnel;
+use folded::Folded;
+
+pub(crate) use fold::Way;
+pub(crate) use folded::{is_folded, slot_of};
 
 /// Names an exchange; a stale one names nothing.
 pub(crate) type ExchangeKey = SlabKey;
@@ -73,10 +80,13 @@ pub(crate) struct Upstream {
 const NO_SLOT: u32 = u32::MAX;
 
 /// All exchanges of a worker, by index and generation. A slot is used again where it lies: what an
-/// exchange knows is a few hundred bytes, too much to be moved in and out for every request.
+/// exchange knows is a few hundred bytes, too much to be moved in and out for every request. Those
+/// that rest are [folded], and have other keys then.
 pub(crate) struct Exchanges {
     slots: Vec<Exchange>,
+    folded: Folded,
     free: u32,
+    /// Of both.
     used: u32,
     limit: u32,
     /// Of the newest snapshot.
@@ -96,6 +106,7 @@ impl Exchanges {
     pub(crate) fn new(limit: u32) -> Self {
         Self {
             slots: Vec::with_capacity(limit as usize),
+            folded: Folded::new(limit),
             free: NO_SLOT,
             used: 0,
             limit,
@@ -117,27 +128,33 @@ impl Exchanges {
         stream: StreamId,
         now: Instant,
     ) -> Option<(ExchangeKey, &mut Exchange)> {
-        if self.free == NO_SLOT && !self.add_slot() {
+        if self.used >= self.limit {
             return None;
         }
-        let index = self.free;
-        let exchange = &mut self.slots[index as usize];
-        exchange.begin(kind, downstream, stream, now);
-        exchange.named = self.version;
-        self.free = exchange.next_free;
         self.used += 1;
+        let version = self.version;
+        let (index, exchange) = self.take_slot();
+        exchange.begin(kind, downstream, stream, now);
+        exchange.named = version;
         Some((ExchangeKey { index, generation: exchange.generation }, exchange))
     }
 
-    #[cold]
-    fn add_slot(&mut self) -> bool {
-        let index = self.slots.len() as u32;
-        if index >= self.limit {
-            return false;
+    #[inline]
+    fn take_slot(&mut self) -> (u32, &mut Exchange) {
+        if self.free == NO_SLOT {
+            self.add_slot();
         }
+        let index = self.free;
+        let exchange = &mut self.slots[index as usize];
+        self.free = exchange.next_free;
+        (index, exchange)
+    }
+
+    /// There are fewer of them than exchanges may be.
+    #[cold]
+    fn add_slot(&mut self) {
+        self.free = self.slots.len() as u32;
         self.slots.push(Exchange::vacant());
-        self.free = index;
-        true
     }
 
     /// The exchange is over; its key is dead from now on.

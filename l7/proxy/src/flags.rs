@@ -49,6 +49,15 @@ impl ResponseFlags {
     /// No reason.
     pub const NONE: Self = Self(0);
 
+    /// As a number, which [`Self::from_bits`] takes back.
+    pub(crate) const fn bits(self) -> u16 {
+        self.0
+    }
+
+    pub(crate) const fn from_bits(bits: u16) -> Self {
+        Self(bits)
+    }
+
     /// Both sets.
     #[must_use]
     pub const fn with(self, other: Self) -> Self {

@@ -16,7 +16,7 @@
 //! * A *session* ([`sessions`]) is one connection of either side, in a table parallel to the
 //!   stack's: the same index, the same generation.
 //! * An *exchange* ([`exchange`]) is one request and its response in flight, or a relay that has no
-//!   endpoint yet. It knows both sides.
+//!   endpoint yet. It knows both sides. One that rests ([`rest`]) is folded to a few bytes.
 //! * A *call* ([`call`]) is what gRPC adds to an exchange; what became of calls is kept by method
 //!   ([`methods`]).
 //! * A *relay* ([`relay`]) is two sessions that know each other.

@@ -9,6 +9,12 @@ pub(crate) const PINNED_SNAPSHOTS_MAX: usize = 64;
 /// pin receive buffers that their window no longer accounts for.
 pub(crate) const REPLAY_BYTES_MAX: usize = 16 * 1_024;
 
+/// Of those, bytes that are copied where the request rests, to let go of the buffers that they arrived
+/// in. A request with more keeps its buffers, of which there are only so many; memory for copies has no
+/// such end.
+pub(crate) const FOLDED_REPLAY_MAX: usize = 1_024;
+const _: () = assert!(FOLDED_REPLAY_MAX < REPLAY_BYTES_MAX);
+
 /// Endpoints that one request may be sent to. Answers `retries` that would walk a whole cluster.
 pub(crate) const ATTEMPTS_MAX: usize = 8;
 

@@ -115,7 +115,7 @@ impl MethodCounters {
 
 /// Place of a method in the table.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Place(u16);
+pub(crate) struct Place(pub(crate) u16);
 
 /// The methods of one cluster, on one worker; no memory before the first call.
 ///

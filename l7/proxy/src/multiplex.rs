@@ -38,10 +38,11 @@ impl Proxy {
         self.sessions.get(conn).is_some_and(|session| session.codec.is_multiplexed())
     }
 
-    /// The exchange that a stream of a connection carries.
+    /// The exchange that a stream of a connection carries, at hand.
     #[inline]
-    pub(crate) fn exchange_on(&self, conn: ConnId, stream: StreamId) -> Option<ExchangeKey> {
-        self.sessions.get(conn)?.exchange_on(stream)
+    pub(crate) fn exchange_on(&mut self, conn: ConnId, stream: StreamId) -> Option<ExchangeKey> {
+        let key = self.sessions.get(conn)?.exchange_on(stream)?;
+        Some(self.at_hand(key))
     }
 
     /// Body bytes of the request were taken that are to be credited when they went on.
@@ -175,8 +176,9 @@ impl Proxy {
             | Event::Reset { stream, .. } => *stream,
             Event::GoAway { .. } => return self.pools.unpark(conn, &mut self.sessions),
         };
+        let key = self.exchange_on(conn, stream);
         let of = |key| Some((key, self.exchanges.get(key)?.downstream));
-        let Some((key, downstream)) = self.exchange_on(conn, stream).and_then(of) else {
+        let Some((key, downstream)) = key.and_then(of) else {
             return self.drop_event(conn, event);
         };
         if let Event::Reset { reason: ResetReason::Refused, .. } = event {
@@ -305,6 +307,7 @@ impl Proxy {
                 if session.downstream().is_some() { Side::Upstream } else { Side::Downstream };
             left = left.saturating_sub(drained.bytes);
             if let Some(key) = crate::sessions::key_of(drained.token) {
+                let key = self.at_hand(key);
                 self.touch(key);
                 self.repay(key, side, drained.bytes);
             }
@@ -355,13 +358,17 @@ impl Proxy {
         self.touch_output(conn);
     }
 
-    /// The exchanges of a connection, all of them. The list is to be given back.
+    /// The exchanges of a connection, all of them, at hand: what one of them does to another must
+    /// not change keys in the list. The list is to be given back.
     fn exchanges_on(&mut self, conn: ConnId) -> Vec<ExchangeKey> {
         let mut keys = std::mem::take(&mut self.scratch_keys);
         let Some(session) = self.sessions.get(conn) else { return keys };
         let SessionCodec::Http2(coded) = &session.codec else { return keys };
         let all = coded.codec.streams().filter_map(|(stream, _)| session.exchange_on(stream));
-        keys.extend(all.filter(|key| self.exchanges.get(*key).is_some()));
+        keys.extend(all.filter(|key| self.exchanges.contains(*key)));
+        for key in &mut keys {
+            *key = self.at_hand(*key);
+        }
         keys
     }
 

@@ -12,8 +12,8 @@
 //! Sessions of datagrams need no walk: the sweep before it has ended those that the newest snapshot
 //! does not name, and new ones begin with that one.
 //!
-//! A walk takes many calls, and what it has passed may change behind it. Exchanges keep their slot
-//! and begin with the newest stamp. A connection that is opened meanwhile for an old exchange has
+//! A walk takes many calls, and what it has passed may change behind it. Exchanges begin with the
+//! newest stamp and keep their slot, or are noted when they are folded or unfolded. A connection that is opened meanwhile for an old exchange has
 //! that one's stamp and is noted when it is ([`Named::note`]). Other stamps only grow: what the
 //! newest snapshot names too is stamped anew.
 
@@ -34,6 +34,7 @@ pub(crate) struct Named {
     lowest: u64,
     running: bool,
     exchange: u32,
+    folded: u32,
     session: u32,
     /// When the next walk begins.
     again_at: Instant,
@@ -41,8 +42,8 @@ pub(crate) struct Named {
 
 impl Named {
     pub(crate) fn new() -> Self {
-        let (version, lowest) = (0, 0);
-        Self { version, lowest, running: false, exchange: 0, session: 0, again_at: Instant::NEVER }
+        let (version, lowest, again_at) = (0, 0, Instant::NEVER);
+        Self { version, lowest, running: false, exchange: 0, folded: 0, session: 0, again_at }
     }
 
     /// A snapshot was adopted; what the walk has found so far is forgotten.
@@ -57,6 +58,7 @@ impl Named {
             lowest: self.version,
             running: true,
             exchange: 0,
+            folded: 0,
             session: 0,
             again_at,
             ..*self
@@ -90,6 +92,9 @@ impl Proxy {
             if self.named.exchange < self.exchanges.slots() {
                 self.look_at_exchange(self.named.exchange);
                 self.named.exchange += 1;
+            } else if self.named.folded < self.exchanges.folded_slots() {
+                self.look_at_folded(self.named.folded);
+                self.named.folded += 1;
             } else if self.named.session < self.sessions.slots() {
                 self.look_at_session(self.named.session);
                 self.named.session += 1;
@@ -104,6 +109,13 @@ impl Proxy {
         let Some(key) = self.exchanges.key_at(index) else { return };
         let Some(exchange) = self.exchanges.get(key) else { return };
         self.named.note(exchange.named);
+    }
+
+    fn look_at_folded(&mut self, index: u32) {
+        let Some(key) = self.exchanges.folded_at(index) else { return };
+        if let Some(named) = self.exchanges.folded_named(key) {
+            self.named.note(named);
+        }
     }
 
     fn look_at_session(&mut self, index: u32) {
@@ -151,7 +163,8 @@ impl Proxy {
     }
 
     /// Endpoints that requests, relays and connections name, with the address that each meant when
-    /// it was named: no newer snapshot may mean another by it.
+    /// it was named: no newer snapshot may mean another by it. Folded exchanges name what their
+    /// connection names.
     pub fn named_endpoints(&self) -> impl Iterator<Item = (EndpointId, SocketAddr)> + '_ {
         let exchanges = (0..self.exchanges.slots()).filter_map(|index| {
             let exchange = self.exchanges.get(self.exchanges.key_at(index)?)?;

@@ -13,6 +13,18 @@ use crate::snapshot::Snapshot;
 #[must_use = "a pin that is not given back keeps its snapshot for ever"]
 pub(crate) struct Pin(u8);
 
+impl Pin {
+    /// Its number: all that it is, so that another place may keep it in this one's stead.
+    pub(crate) fn number(&self) -> u8 {
+        self.0
+    }
+
+    /// The pin with this number, which nobody else has.
+    pub(crate) fn numbered(number: u8) -> Self {
+        Self(number)
+    }
+}
+
 #[derive(Default)]
 struct Slot {
     snapshot: Option<Arc<Snapshot>>,

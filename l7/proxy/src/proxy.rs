@@ -91,6 +91,8 @@ pub struct Proxy {
     pub(crate) leaving: usize,
     pub(crate) session_timers: Wheel,
     pub(crate) exchange_timers: Wheel,
+    /// Of those that are folded.
+    pub(crate) folded_timers: Wheel,
     pub(crate) listeners: Vec<Option<ListenerState>>,
     pub(crate) pools: Pools,
     pub(crate) udp: Udp,
@@ -136,6 +138,7 @@ impl Proxy {
             leaving: 0,
             session_timers: Wheel::with_capacity(config.connections_max as usize),
             exchange_timers: Wheel::with_capacity(exchanges as usize),
+            folded_timers: Wheel::with_capacity(exchanges as usize),
             listeners: Vec::new(),
             pools: Pools::new(config.worker, config.connections_max),
             udp: Udp::new(config.udp_sessions_max),
@@ -306,6 +309,9 @@ impl Proxy {
         while let Some(index) = self.exchange_timers.pop_due(now) {
             self.handle_exchange_timer(index);
         }
+        if self.exchanges.has_folded() {
+            self.handle_folded_timers(now);
+        }
         self.handle_udp_timers(now);
         if self.poll_at <= now {
             self.poll_queues();
@@ -322,6 +328,10 @@ impl Proxy {
         }
         let timers = self.session_timers.next_deadline().min(self.exchange_timers.next_deadline());
         let timers = timers.min(self.udp.timers.next_deadline());
+        let timers = match self.exchanges.has_folded() {
+            true => timers.min(self.folded_timers.next_deadline()),
+            false => timers,
+        };
         timers.min(self.poll_at).min(self.named.next_deadline())
     }
 

@@ -28,6 +28,12 @@ impl PackedHead {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+
+    /// The bytes, for [`Head::unpack_bytes`].
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 // In the byte of bits of a head.
@@ -99,8 +105,13 @@ impl Head {
 
     /// Makes it what was packed.
     pub fn unpack(&mut self, packed: &PackedHead) {
+        self.unpack_bytes(&packed.0);
+    }
+
+    /// The same from the bytes of a [`PackedHead`].
+    pub fn unpack_bytes(&mut self, packed: &[u8]) {
         self.reset();
-        let mut rest = &packed.0[..];
+        let mut rest = packed;
         // We wrote it: what does not fit ends it.
         let _all = self.unpack_from(&mut rest);
         debug_assert!(rest.is_empty(), "what was packed is read to its end");

@@ -51,7 +51,7 @@ fn terminated(client: Version, change: impl FnOnce(&mut Config)) -> (Net, Place,
 }
 
 #[test]
-fn a_tunnel_that_ends_here() {
+pub(super) fn a_tunnel_that_ends_here() {
     for client in [One, Two] {
         let (mut net, place, db) = terminated(client, |config| {
             web(config).max_body = Some(3);
@@ -91,7 +91,7 @@ fn a_tunnel_that_ends_here() {
 
 /// What the client says before it is answered waits for the connection.
 #[test]
-fn a_tunnel_s_early_bytes() {
+pub(super) fn a_tunnel_s_early_bytes() {
     for client in [One, Two] {
         let mut world = World::with(allow(Connect::Terminate));
         world.behave(1, Behaviour::Silent);
@@ -123,7 +123,7 @@ fn a_tunnel_s_early_bytes() {
 
 /// RFC 9113, 8.5: a connection that fails is a reset of its own kind; a client that leaves, too.
 #[test]
-fn a_tunnel_that_is_cut() {
+pub(super) fn a_tunnel_that_is_cut() {
     for client in [One, Two] {
         let (mut net, place, db) = terminated(client, |_| {});
         net.body(place, b"some");
@@ -156,7 +156,7 @@ fn a_tunnel_that_is_cut() {
 
 /// As any request's connection: another endpoint, then 503; and no longer than the route allows.
 #[test]
-fn a_tunnel_whose_endpoints_are_not_there() {
+pub(super) fn a_tunnel_whose_endpoints_are_not_there() {
     for client in [One, Two] {
         let mut net = Net::with(One, allow(Connect::Terminate));
         net.raw_from = 0;
@@ -214,7 +214,7 @@ fn a_tunnel_has_a_connection_of_its_own() {
 }
 
 #[test]
-fn a_connect_is_sent_on() {
+pub(super) fn a_connect_is_sent_on() {
     for (client, server) in PAIRS {
         let mut net = Net::with(server, |config| {
             allow(Connect::Forward)(config);
@@ -258,7 +258,7 @@ fn a_connect_is_sent_on() {
 }
 
 #[test]
-fn a_connect_that_is_declined_is_answered() {
+pub(super) fn a_connect_that_is_declined_is_answered() {
     for (client, server) in PAIRS {
         let mut net = Net::single(server);
         net.world.reload(allow(Connect::Forward));
@@ -281,7 +281,7 @@ fn a_connect_that_is_declined_is_answered() {
 
 /// Nobody connects anywhere but where a route for CONNECT leads.
 #[test]
-fn without_a_route_of_its_own_no_connect_passes() {
+pub(super) fn without_a_route_of_its_own_no_connect_passes() {
     for client in [One, Two] {
         let mut net = Net::with(One, |config| {
             web(config).allow_connect = true;
@@ -314,7 +314,7 @@ fn without_a_route_of_its_own_no_connect_passes() {
 }
 
 #[test]
-fn a_connect_names_a_port_and_has_no_body() {
+pub(super) fn a_connect_names_a_port_and_has_no_body() {
     let mut world = World::with(allow(Connect::Terminate));
     for request in [
         "CONNECT db:1 HTTP/1.1\r\nhost: db:1\r\ncontent-length: 3\r\n\r\nabc",

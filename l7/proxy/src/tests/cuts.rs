@@ -33,7 +33,7 @@ fn stop(net: &mut Net, place: Place, how: Stop) {
 const FRAMINGS: [BodyLength; 2] = [BodyLength::Known(10), BodyLength::Chunked];
 
 #[test]
-fn a_response_that_is_cut_never_looks_whole() {
+pub(super) fn a_response_that_is_cut_never_looks_whole() {
     for (down, up) in PAIRS {
         for framing in FRAMINGS {
             for how in STOPS {
@@ -68,7 +68,7 @@ fn a_response_that_is_cut_never_looks_whole() {
 
 /// A body that only its connection's end would end: of HTTP/1.1, whole by FIN, cut by a reset.
 #[test]
-fn a_response_until_close_is_whole_by_fin_alone() {
+pub(super) fn a_response_until_close_is_whole_by_fin_alone() {
     for down in [One, Two] {
         for whole in [true, false] {
             let mut net = Net::new(One);
@@ -91,7 +91,7 @@ fn a_response_until_close_is_whole_by_fin_alone() {
 }
 
 #[test]
-fn a_request_that_is_cut_never_looks_whole() {
+pub(super) fn a_request_that_is_cut_never_looks_whole() {
     for (down, up) in PAIRS {
         for framing in FRAMINGS {
             for how in STOPS {
@@ -119,7 +119,7 @@ fn a_request_that_is_cut_never_looks_whole() {
 
 /// Nobody waits for the answer any more: the endpoint is told, and only of that stream.
 #[test]
-fn a_request_that_is_cancelled_is_cancelled_at_its_endpoint() {
+pub(super) fn a_request_that_is_cancelled_is_cancelled_at_its_endpoint() {
     for (down, up) in PAIRS {
         for answered in [false, true] {
             let mut net = Net::with(up, |config| config.clusters[0].endpoints.truncate(1));
@@ -155,7 +155,7 @@ fn a_request_that_is_cancelled_is_cancelled_at_its_endpoint() {
 /// The answer comes whole although the request does not end, and the client can go on where its
 /// protocol lets it.
 #[test]
-fn an_answer_that_comes_before_the_end_of_its_request() {
+pub(super) fn an_answer_that_comes_before_the_end_of_its_request() {
     for (down, up) in PAIRS {
         let mut net = Net::new(up);
         let client = net.client(down);
@@ -183,7 +183,7 @@ fn an_answer_that_comes_before_the_end_of_its_request() {
 
 /// An endpoint that has answered says that it wants no more: RFC 9113, 8.1.
 #[test]
-fn an_endpoint_that_wants_no_more_of_a_request() {
+pub(super) fn an_endpoint_that_wants_no_more_of_a_request() {
     for down in [One, Two] {
         let mut net = Net::new(Two);
         let client = net.client(down);
@@ -203,7 +203,7 @@ fn lies(net: &mut Net, place: Place, there: usize) {
 }
 
 #[test]
-fn a_length_that_lies_about_a_response() {
+pub(super) fn a_length_that_lies_about_a_response() {
     for (down, up) in PAIRS {
         for there in [5, 15] {
             let mut net = Net::new(up);
@@ -235,7 +235,7 @@ fn a_length_that_lies_about_a_response() {
 }
 
 #[test]
-fn a_length_that_lies_about_a_request() {
+pub(super) fn a_length_that_lies_about_a_request() {
     for up in [One, Two] {
         for there in [5, 15] {
             let mut net = Net::new(up);
@@ -254,7 +254,7 @@ fn a_length_that_lies_about_a_request() {
 
 /// A backend that sends a body without a head, or trailers that end nothing.
 #[test]
-fn an_endpoint_that_breaks_the_rules_of_a_stream() {
+pub(super) fn an_endpoint_that_breaks_the_rules_of_a_stream() {
     for down in [One, Two] {
         for begun in [false, true] {
             let mut net = Net::new(Two);
@@ -289,7 +289,7 @@ fn an_endpoint_that_breaks_the_rules_of_a_stream() {
 
 /// An endpoint that answers what nobody has asked: the connection cannot be trusted.
 #[test]
-fn an_endpoint_that_answers_first() {
+pub(super) fn an_endpoint_that_answers_first() {
     for (down, up) in PAIRS {
         let mut net = Net::new(up);
         let client = net.client(down);

@@ -379,7 +379,7 @@ fn what_is_no_call_is_not_counted() {
 /// A stream lives by its own rule: connections that are idle for far less are closed, and this one,
 /// which moves a byte now and then, is not.
 #[test]
-fn a_long_lived_stream_outlives_idle_timeouts() {
+pub(super) fn a_long_lived_stream_outlives_idle_timeouts() {
     for (up, down) in [(Two, Two), (One, Two), (Two, One), (One, One)] {
         let mut net = Net::with(up, |config| {
             config.listeners[0].idle_timeout = Some(Duration::from_secs(10));
@@ -415,7 +415,7 @@ const GRPC: [(&str, &str); 1] = [("content-type", "application/grpc")];
 /// Whatever the versions: what was sent to the first endpoint is sent to the second, and what comes
 /// later follows it. The client is given back every byte of its windows.
 #[test]
-fn calls_are_tried_again_between_all_versions() {
+pub(super) fn calls_are_tried_again_between_all_versions() {
     for (up, down) in [(Two, Two), (One, Two), (Two, One), (One, One)] {
         for (part, ends_before) in [(300, false), (300, true), (9_000, false), (9_000, true)] {
             let mut net = Net::with(up, |config| {
@@ -456,7 +456,7 @@ fn calls_are_tried_again_between_all_versions() {
 
 /// Both sides hear that nobody waits, in the terms of their versions.
 #[test]
-fn deadlines_between_all_versions() {
+pub(super) fn deadlines_between_all_versions() {
     let fields = [GRPC[0], ("grpc-timeout", "2S")];
     let bodies: [Option<&[u8]>; 4] = [None, Some(b""), Some(MESSAGE), Some(&MESSAGE[..5])];
     for (up, down) in [(Two, Two), (One, Two), (Two, One), (One, One)] {

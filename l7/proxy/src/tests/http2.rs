@@ -62,7 +62,7 @@ fn peers_are_told() {
 }
 
 #[test]
-fn a_client_s_connection_carries_so_many_requests() {
+pub(super) fn a_client_s_connection_carries_so_many_requests() {
     let mut net = Net::with(One, |config| {
         web(config).http2.max_requests_per_connection = Some(3);
     });
@@ -84,7 +84,7 @@ fn a_client_s_connection_carries_so_many_requests() {
 }
 
 #[test]
-fn an_endpoint_s_connection_carries_so_many_requests() {
+pub(super) fn an_endpoint_s_connection_carries_so_many_requests() {
     let mut net = Net::with(Two, |config| {
         cluster(config).http2.max_requests_per_connection = Some(3);
     });
@@ -106,7 +106,7 @@ fn an_endpoint_s_connection_carries_so_many_requests() {
 
 /// What is on it goes on.
 #[test]
-fn connections_last_so_long() {
+pub(super) fn connections_last_so_long() {
     let mut net = Net::with(Two, |config| {
         web(config).http2.max_connection_duration = Some(Duration::from_secs(10));
         cluster(config).http2.max_connection_duration = Some(Duration::from_secs(5));
@@ -156,7 +156,7 @@ fn an_endpoint_that_gives_no_sign_of_life_is_given_up() {
 
 /// Connections are replaced by such as the new configuration wants, and those that are open finish.
 #[test]
-fn a_reload_replaces_connections_to_endpoints() {
+pub(super) fn a_reload_replaces_connections_to_endpoints() {
     let mut net = Net::with(Two, |config| cluster(config).http = HttpVersion::Http2);
     let client = net.client(One);
     let place = net.get(client, "/");

@@ -7,6 +7,7 @@ mod cuts;
 mod failures;
 mod far;
 mod floods;
+mod folding;
 mod grpc;
 mod hostile;
 mod http2;

@@ -13,7 +13,7 @@ use super::versions::pattern;
 use Version::{One, Two};
 
 #[test]
-fn streams_take_turns() {
+pub(super) fn streams_take_turns() {
     for up in [One, Two] {
         let mut net = Net::single(up);
         let client = net.client(Two);
@@ -58,7 +58,7 @@ fn streams_take_turns() {
 /// Of four that share a connection to their endpoint one does not read: its own window closes, and
 /// the others get theirs, however much more than any window that is.
 #[test]
-fn a_slow_reader_stalls_nobody_else() {
+pub(super) fn a_slow_reader_stalls_nobody_else() {
     for down in [One, Two] {
         let mut net = Net::single(Two);
         let clients: Vec<_> = (0..4).map(|_| net.client(down)).collect();
@@ -111,7 +111,7 @@ fn a_slow_reader_stalls_nobody_else() {
 
 /// Many who do not read hold more than the connection's window together: it grows by what they hold.
 #[test]
-fn many_slow_readers_stall_nobody_else() {
+pub(super) fn many_slow_readers_stall_nobody_else() {
     for down in [One, Two] {
         // Windows of streams stay as they are: it is the connection's that is looked at.
         let mut net = Net::with(Two, |config| {
@@ -167,7 +167,7 @@ fn many_slow_readers_stall_nobody_else() {
 
 /// The other way: one endpoint's stream that does not read holds up no other upload of that client.
 #[test]
-fn a_slow_endpoint_stalls_no_other_upload() {
+pub(super) fn a_slow_endpoint_stalls_no_other_upload() {
     for up in [One, Two] {
         let mut net = Net::single(up);
         let client = net.client(Two);
@@ -211,7 +211,7 @@ fn a_slow_endpoint_stalls_no_other_upload() {
 
 /// Streams in progress end as they would have, then the connection does.
 #[test]
-fn draining_with_streams_in_progress() {
+pub(super) fn draining_with_streams_in_progress() {
     for up in [One, Two] {
         let mut net = Net::single(up);
         let (busy, idle) = (net.client(Two), net.client(Two));
@@ -240,7 +240,7 @@ fn draining_with_streams_in_progress() {
 
 /// All exchanges of a connection end with it, whichever side it is on.
 #[test]
-fn a_connection_ends_with_many_streams() {
+pub(super) fn a_connection_ends_with_many_streams() {
     for client_ends in [true, false] {
         let mut net = Net::single(Two);
         let client = net.client(Two);
@@ -276,7 +276,7 @@ fn a_connection_ends_with_many_streams() {
 
 /// A frame on a stream that was given up is no mistake of who had not heard of it.
 #[test]
-fn what_was_on_its_way_when_a_stream_was_reset() {
+pub(super) fn what_was_on_its_way_when_a_stream_was_reset() {
     let mut net = Net::single(Two);
     let client = net.client(Two);
     let place = net.ask(client, Method::Post, "/", &[], BodyLength::Chunked);
@@ -295,7 +295,7 @@ fn what_was_on_its_way_when_a_stream_was_reset() {
 /// A call hands on so much at a time; the rest follows when the stack has taken that, whether or not
 /// anything else comes. Without it a client with large windows would hear nothing until it spoke.
 #[test]
-fn what_is_left_of_a_body_follows_by_itself() {
+pub(super) fn what_is_left_of_a_body_follows_by_itself() {
     let mut net = Net::new(One);
     let large = 4 << 20;
     let config = Http2Config {

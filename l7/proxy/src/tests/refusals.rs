@@ -13,7 +13,7 @@ use Version::{One, Two};
 /// RFC 9113, 8.7: who was refused has not been looked at, so it is sent again without being asked to,
 /// whatever the method; once.
 #[test]
-fn a_refused_stream_is_sent_again_once() {
+pub(super) fn a_refused_stream_is_sent_again_once() {
     let bodies = [BodyLength::None, BodyLength::Known(4), BodyLength::Chunked];
     for (down, framing) in [One, Two].into_iter().flat_map(|down| bodies.map(|body| (down, body))) {
         for (refusals, status) in [(1, "200 Whole"), (2, "503 Whole")] {
@@ -42,7 +42,7 @@ fn a_refused_stream_is_sent_again_once() {
 
 /// Who has answered anything has looked at the request, and what is not here any more cannot be sent.
 #[test]
-fn a_refused_stream_that_cannot_be_sent_again() {
+pub(super) fn a_refused_stream_that_cannot_be_sent_again() {
     for down in [One, Two] {
         for begun in [true, false] {
             let mut net = Net::new(Two);
@@ -64,7 +64,7 @@ fn a_refused_stream_that_cannot_be_sent_again() {
 
 /// Any other reason leaves open what the endpoint did: a POST is not sent again.
 #[test]
-fn a_stream_that_was_reset_is_not_sent_again() {
+pub(super) fn a_stream_that_was_reset_is_not_sent_again() {
     let reasons = [
         ResetReason::NoError,
         ResetReason::Cancelled,
@@ -92,7 +92,7 @@ fn a_stream_that_was_reset_is_not_sent_again() {
 /// GOAWAY with a last stream in the middle: those up to it go on where they are, the others go
 /// elsewhere, and so do new ones.
 #[test]
-fn goaway_in_the_middle_of_streams() {
+pub(super) fn goaway_in_the_middle_of_streams() {
     for down in [One, Two] {
         let mut net = Net::single(Two);
         let clients: Vec<_> = (0..3).map(|_| net.client(down)).collect();
@@ -129,7 +129,7 @@ fn goaway_in_the_middle_of_streams() {
 
 /// An endpoint that says goodbye as soon as anybody comes: a request is not passed on for ever.
 #[test]
-fn goaway_at_once() {
+pub(super) fn goaway_at_once() {
     for down in [One, Two] {
         let mut net = Net::single(Two);
         net.raw_from = 1;
@@ -150,7 +150,7 @@ fn goaway_at_once() {
 
 /// Graceful: the endpoint announces, what is on its way arrives, and nobody notices.
 #[test]
-fn an_endpoint_that_drains() {
+pub(super) fn an_endpoint_that_drains() {
     for down in [One, Two] {
         let mut net = Net::single(Two);
         let client = net.client(down);
@@ -168,7 +168,7 @@ fn an_endpoint_that_drains() {
 
 /// SETTINGS_MAX_CONCURRENT_STREAMS of 0: nobody is served there, nothing spins, and time answers.
 #[test]
-fn settings_that_forbid_streams() {
+pub(super) fn settings_that_forbid_streams() {
     for down in [One, Two] {
         let mut net = Net::single(Two);
         net.raw_from = 1;
@@ -202,7 +202,7 @@ fn settings_that_forbid_streams() {
 
 /// An endpoint that never says a word, and one that speaks HTTP/1.1 after all.
 #[test]
-fn an_endpoint_that_does_not_speak_it() {
+pub(super) fn an_endpoint_that_does_not_speak_it() {
     for down in [One, Two] {
         let mut net = Net::single(Two);
         net.raw_from = 1;

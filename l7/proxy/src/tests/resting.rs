@@ -79,8 +79,11 @@ fn it_rests_as_often_as_it_is_woken() {
 fn packed(world: &World) -> Vec<bool> {
     let exchanges = &world.proxy.exchanges;
     let all = (0..exchanges.slots()).filter_map(|slot| exchanges.get(exchanges.key_at(slot)?));
-    all.filter(|it| it.head.is_some() || it.packed.is_some())
+    let at_hand = all.filter(|it| it.head.is_some() || it.packed.is_some());
+    let folded = (0..exchanges.folded_slots()).filter_map(|slot| exchanges.folded_at(slot));
+    at_hand
         .map(|it| it.packed.is_some())
+        .chain(folded.filter(|key| exchanges.has_folded_head(*key)).map(|_| true))
         .collect()
 }
 

@@ -53,7 +53,7 @@ fn websocket(change: impl FnOnce(&mut Config)) -> (Net, Place, Option<usize>) {
 }
 
 #[test]
-fn a_websocket_through_a_stream() {
+pub(super) fn a_websocket_through_a_stream() {
     for early in [false, true] {
         let (mut net, place, upstream) = websocket(|_| {});
         let upstream = upstream.expect("a connection to an endpoint");
@@ -99,7 +99,7 @@ fn a_websocket_through_a_stream() {
 }
 
 #[test]
-fn a_websocket_that_does_not_come_about() {
+pub(super) fn a_websocket_that_does_not_come_about() {
     // Refused, misunderstood, nobody there who could.
     let (mut net, place, upstream) = websocket(|_| {});
     let upstream = upstream.expect("a connection to an endpoint");
@@ -118,7 +118,7 @@ fn a_websocket_that_does_not_come_about() {
 
 /// Who hangs up in the middle is heard on the other side, as what it is.
 #[test]
-fn a_websocket_that_is_cut() {
+pub(super) fn a_websocket_that_is_cut() {
     let (mut net, place, upstream) = websocket(|_| {});
     let upstream = upstream.expect("a connection to an endpoint");
     net.say(upstream, SWITCH.as_bytes());
@@ -156,7 +156,7 @@ fn open(client: Version, change: impl FnOnce(&mut Config)) -> (Net, Place, Place
 }
 
 #[test]
-fn a_websocket_to_an_endpoint_of_http2() {
+pub(super) fn a_websocket_to_an_endpoint_of_http2() {
     for client in [One, Two] {
         let (mut net, place) = to_two(client, |config| {
             web(config).max_body = Some(10);
@@ -198,7 +198,7 @@ fn a_websocket_to_an_endpoint_of_http2() {
 
 /// Each side says goodbye by itself, in either order.
 #[test]
-fn one_direction_of_a_websocket_ends_before_the_other() {
+pub(super) fn one_direction_of_a_websocket_ends_before_the_other() {
     for (client, first) in [(One, true), (One, false), (Two, true), (Two, false)] {
         let (mut net, place, at) = open(client, |_| {});
         let end = |net: &mut Net, of_client: bool| match (of_client, client) {
@@ -237,7 +237,7 @@ fn one_direction_of_a_websocket_ends_before_the_other() {
 
 /// The same where the endpoint speaks HTTP/1.1: its FIN is not the client's.
 #[test]
-fn an_endpoint_s_fin_ends_one_direction() {
+pub(super) fn an_endpoint_s_fin_ends_one_direction() {
     let (mut net, place, upstream) = websocket(|_| {});
     let upstream = upstream.expect("a connection to an endpoint");
     net.say(upstream, SWITCH.as_bytes());
@@ -257,7 +257,7 @@ fn an_endpoint_s_fin_ends_one_direction() {
 
 /// A client that is done, and an endpoint that is not for longer than an answer may take.
 #[test]
-fn a_half_open_websocket_has_no_deadline_but_the_idle_one() {
+pub(super) fn a_half_open_websocket_has_no_deadline_but_the_idle_one() {
     let (mut net, place, upstream) = websocket(|config| {
         web(config).stream_idle_timeout = Some(Duration::from_secs(40));
     });
@@ -275,7 +275,7 @@ fn a_half_open_websocket_has_no_deadline_but_the_idle_one() {
 
 /// An answer that ends with its head.
 #[test]
-fn an_endpoint_that_agrees_and_says_no_more() {
+pub(super) fn an_endpoint_that_agrees_and_says_no_more() {
     for client in [One, Two] {
         let (mut net, place) = to_two(client, |_| {});
         let at = net.only();
@@ -294,7 +294,7 @@ fn an_endpoint_that_agrees_and_says_no_more() {
 }
 
 #[test]
-fn an_endpoint_of_http2_that_refuses() {
+pub(super) fn an_endpoint_of_http2_that_refuses() {
     for client in [One, Two] {
         let (mut net, place) = to_two(client, |_| {});
         let at = net.only();
@@ -316,7 +316,7 @@ fn an_endpoint_of_http2_that_refuses() {
 
 /// RFC 8441, 3: before the endpoint's settings nobody may ask.
 #[test]
-fn an_endpoint_is_asked_when_it_has_said_what_it_takes() {
+pub(super) fn an_endpoint_is_asked_when_it_has_said_what_it_takes() {
     for client in [One, Two] {
         let mut net = Net::single(Two);
         web(&mut net.world.config).allow_connect = true;
@@ -352,7 +352,7 @@ fn an_endpoint_is_asked_when_it_has_said_what_it_takes() {
 }
 
 #[test]
-fn an_endpoint_that_takes_no_websockets() {
+pub(super) fn an_endpoint_that_takes_no_websockets() {
     for client in [One, Two] {
         let mut net = Net::single(Two);
         net.config.connect_protocol = false;
@@ -372,7 +372,7 @@ fn an_endpoint_that_takes_no_websockets() {
 
 /// While the endpoint's word is waited for: its connection ends, or time is up.
 #[test]
-fn waiting_for_an_endpoint_s_word_ends() {
+pub(super) fn waiting_for_an_endpoint_s_word_ends() {
     for client in [One, Two] {
         for ends in [Some("reset"), Some("closed"), Some("garbage"), None] {
             let mut net = Net::with(Two, |config| {
@@ -410,7 +410,7 @@ fn waiting_for_an_endpoint_s_word_ends() {
 }
 
 #[test]
-fn a_websocket_to_an_endpoint_of_http2_that_is_cut() {
+pub(super) fn a_websocket_to_an_endpoint_of_http2_that_is_cut() {
     for client in [One, Two] {
         for by_client in [true, false] {
             let (mut net, place, at) = open(client, |_| {});
@@ -432,7 +432,7 @@ fn a_websocket_to_an_endpoint_of_http2_that_is_cut() {
 
 /// RFC 6455, 4.2.1: a key is needed; RFC 9110, 7.8: what is not understood is ignored.
 #[test]
-fn what_is_no_websocket() {
+pub(super) fn what_is_no_websocket() {
     let upgrade = |net: &mut Net, protocol: &[u8], key: &[u8]| {
         let client = net.client(One);
         net.ask_as(client, |head| {
@@ -460,7 +460,7 @@ fn what_is_no_websocket() {
 
 /// A reader who stalls closes the other side's window, and nothing is lost.
 #[test]
-fn a_stalled_reader_of_a_websocket_pushes_back() {
+pub(super) fn a_stalled_reader_of_a_websocket_pushes_back() {
     let (mut net, place, at) = open(One, |_| {});
     let (client, upstream) = (place.0, at.0);
     net.world.streams[client].room = 0;

@@ -12,7 +12,7 @@ pub(super) fn pattern(len: usize) -> Vec<u8> {
 }
 
 #[test]
-fn a_get_is_answered() {
+pub(super) fn a_get_is_answered() {
     for (down, up) in PAIRS {
         let mut net = Net::new(up);
         let client = net.client(down);
@@ -48,7 +48,7 @@ fn a_get_is_answered() {
 }
 
 #[test]
-fn bodies_of_either_framing_go_both_ways() {
+pub(super) fn bodies_of_either_framing_go_both_ways() {
     for (down, up) in PAIRS {
         for (asked, answered) in [(true, false), (false, true), (true, true), (false, false)] {
             let mut net = Net::new(up);
@@ -84,7 +84,7 @@ fn bodies_of_either_framing_go_both_ways() {
 }
 
 #[test]
-fn trailers_go_both_ways() {
+pub(super) fn trailers_go_both_ways() {
     for (down, up) in PAIRS {
         let mut net = Net::new(up);
         let client = net.client(down);
@@ -108,7 +108,7 @@ fn trailers_go_both_ways() {
 
 /// A message without a body stays one, whatever its fields say of the body that it does not have.
 #[test]
-fn responses_without_a_body() {
+pub(super) fn responses_without_a_body() {
     for (down, up) in PAIRS {
         let mut net = Net::new(up);
         let client = net.client(down);
@@ -143,7 +143,7 @@ fn responses_without_a_body() {
 }
 
 #[test]
-fn informational_responses_pass() {
+pub(super) fn informational_responses_pass() {
     for (down, up) in PAIRS {
         let mut net = Net::new(up);
         let client = net.client(down);
@@ -160,7 +160,7 @@ fn informational_responses_pass() {
 
 /// The client waits for 100 before it sends: it comes from the endpoint, who has the expectation.
 #[test]
-fn a_hundred_continue_comes_from_the_endpoint() {
+pub(super) fn a_hundred_continue_comes_from_the_endpoint() {
     for (down, up) in PAIRS {
         let mut net = Net::new(up);
         let client = net.client(down);
@@ -183,7 +183,7 @@ fn a_hundred_continue_comes_from_the_endpoint() {
 /// A final answer instead of 100: the client does not send its body, and the endpoint is not left
 /// waiting for it.
 #[test]
-fn an_expectation_that_is_refused() {
+pub(super) fn an_expectation_that_is_refused() {
     for (down, up) in PAIRS {
         let mut net = Net::new(up);
         let client = net.client(down);
@@ -200,7 +200,7 @@ fn an_expectation_that_is_refused() {
 
 /// RFC 9113, 8.2.3: crumbs of a cookie are one field for HTTP/1.1, and for the routes.
 #[test]
-fn cookie_crumbs_are_joined() {
+pub(super) fn cookie_crumbs_are_joined() {
     for up in [Version::One, Version::Two] {
         let mut net = Net::new(up);
         let client = net.client(Version::Two);
@@ -213,7 +213,7 @@ fn cookie_crumbs_are_joined() {
 
 /// What waits because it arrived before there was a connection is not lost, nor is its end.
 #[test]
-fn a_body_that_came_before_its_connection() {
+pub(super) fn a_body_that_came_before_its_connection() {
     for (down, up) in PAIRS {
         let mut net = Net::with(up, |config| config.clusters[0].max_connections = 1);
         let other = net.client(down);

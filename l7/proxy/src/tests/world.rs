@@ -342,6 +342,9 @@ impl World {
                 }
             }
         }
+        if super::folding::is_hurried() {
+            self.proxy.fold_all();
+        }
         while let Some(record) = self.proxy.pop_log() {
             self.logs.push(record);
         }
