@@ -340,7 +340,8 @@ fn a_call_knows_its_time_and_its_tries() {
     assert_eq!(folded(&net).0, 1);
     net.body(second, b"\0\x02yo");
     net.advance(10_000);
-    assert_eq!(net.outcome(place), "200 Reset(Cancelled)");
+    assert_eq!(net.outcome(place), "200 Whole");
+    assert_eq!(net.seen(place).trailers[0], ("grpc-status".to_owned(), "4".to_owned()));
     assert_eq!(net.world.cluster_counters().upstream_rq_tx_reset.value(), 1);
     assert_eq!(net.world.listener_counters().downstream_rq_max_duration_reached.value(), 1);
     let methods = &net.world.cluster_counters().methods;
