@@ -1,8 +1,8 @@
 //! A message's head.
 //!
 //! Its text and index here; `start`, what it starts with; `build`, for decoders; `change`,
-//! `fields` and `look`, for everyone; `intact`, for writers that copy what was received; `packed`, for
-//! requests that wait.
+//! `fields` and `look`, for everyone; `intact`, for writers that copy what was received; `packed` and
+//! `patterns`, for requests that wait.
 
 mod build;
 mod change;
@@ -10,6 +10,7 @@ mod fields;
 mod intact;
 mod look;
 mod packed;
+mod patterns;
 mod start;
 
 use sluice_buf::Slice;
@@ -18,6 +19,7 @@ use crate::{Field, Method, NameSet, RunAt, Span, Version};
 
 pub use intact::Intact;
 pub use packed::PackedHead;
+pub use patterns::HeadPatterns;
 pub use start::{Scheme, Start};
 
 /// A request's or response's head, or a trailer section.

@@ -68,7 +68,7 @@ pub use codec::{Codec, CodecContext, Drained, Role};
 pub use error::{EncodeError, ProtocolError, ProtocolErrorKind};
 pub use event::{Event, ResetReason};
 pub use field::{Field, Span};
-pub use head::{Head, Intact, PackedHead, Scheme, Start};
+pub use head::{Head, HeadPatterns, Intact, PackedHead, Scheme, Start};
 pub use head_pool::HeadPool;
 pub use header_edits::HeaderEdits;
 pub use host::is_host;

@@ -167,6 +167,31 @@ impl Head {
     }
 }
 
+/// Bytes of the first of a packed head's items: its start is number 0, its texts 1 to 4, the rest are
+/// fields.
+pub(super) fn item(bytes: &[u8], number: usize) -> Option<usize> {
+    let mut rest = bytes;
+    match number {
+        0 => {
+            let [.., bits] = *take::<4>(&mut rest)?;
+            if bits & CONTENT_LENGTH != 0 {
+                take::<8>(&mut rest)?;
+            }
+        }
+        1..=4 => {
+            take_text(&mut rest)?;
+        }
+        _ => {
+            let [_, bits] = *take::<2>(&mut rest)?;
+            if bits & NAMED != 0 {
+                take_text(&mut rest)?;
+            }
+            take_text(&mut rest)?;
+        }
+    }
+    Some(bytes.len() - rest.len())
+}
+
 fn put_text(text: &[u8], out: &mut Vec<u8>) {
     let mut len = text.len();
     while len >= 0x80 {

@@ -78,14 +78,6 @@ impl Way for Writer<'_> {
 /// Reads what a [`Writer`] wrote.
 pub(super) struct Reader<'a>(pub(super) &'a [u8]);
 
-impl<'a> Reader<'a> {
-    /// A head behind its length, and what is behind it.
-    pub(super) fn head_and_rest(&mut self) -> (&'a [u8], &'a [u8]) {
-        let len = self.number(0) as usize;
-        self.0.split_at_checked(len).unwrap_or_default()
-    }
-}
-
 impl Way for Reader<'_> {
     fn number(&mut self, _value: u64) -> u64 {
         let (mut value, mut shift) = (0, 0);

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   at hand:  slot of 440 bytes, by index
-//!   folded:   slot of 24 bytes, by index | FOLDED --> some 70 bytes, and the packed head
+//!   folded:   slot of 24 bytes, by index | FOLDED --> some 70 bytes, and what its head says
 //! ```
 //!
 //! A folded exchange has another key than before: whoever looks for it among those at hand finds
@@ -10,7 +10,7 @@
 
 use sluice_base::{ConnId, Instant};
 use sluice_buf::Chain;
-use sluice_l7_core::{PackedHead, StreamId};
+use sluice_l7_core::{Head, HeadPatterns, HeadPool, PackedHead, StreamId};
 
 use super::fold::{Reader, Way, Writer};
 use super::{Exchange, ExchangeKey, Exchanges, Kind, NO_SLOT};
@@ -29,7 +29,17 @@ pub(crate) fn is_folded(key: ExchangeKey) -> bool {
 pub(crate) struct Folded {
     slots: Vec<Slot>,
     free: u32,
+    /// What the heads of many have in common.
+    patterns: HeadPatterns,
+    /// Of one of them; empty between calls.
+    difference: Vec<u8>,
 }
+
+/// How a head is written: not at all, as it is, or as what tells it from a pattern, by that one's
+/// number.
+const NO_HEAD: u64 = 0;
+const PLAIN_HEAD: u64 = 1;
+const FIRST_PATTERN: u64 = 2;
 
 struct Slot {
     /// Nothing, while the slot is free.
@@ -46,7 +56,9 @@ impl Folded {
     /// Room for `limit`; memory is touched when a slot is first used.
     pub(super) fn new(limit: u32) -> Self {
         debug_assert!(limit < FOLDED, "indexes have a bit to spare");
-        Self { slots: Vec::with_capacity(limit as usize), free: NO_SLOT }
+        let patterns = HeadPatterns::new();
+        let slots = Vec::with_capacity(limit as usize);
+        Self { slots, free: NO_SLOT, patterns, difference: Vec::new() }
     }
 
     /// Keeps the bytes of an exchange; its key from now on. The caller bounds their number.
@@ -88,6 +100,43 @@ impl Folded {
         (generation % 2 == 1).then_some(ExchangeKey { index: index | FOLDED, generation })
     }
 
+    fn write_head(&mut self, packed: Option<&PackedHead>, out: &mut Vec<u8>) {
+        let Some(packed) = packed else {
+            Writer(out).number(NO_HEAD);
+            return;
+        };
+        let difference = &mut self.difference;
+        let (form, bytes) = match self.patterns.reduce(packed, difference) {
+            Some(pattern) => (FIRST_PATTERN + u64::from(pattern), &**difference),
+            None => (PLAIN_HEAD, packed.as_bytes()),
+        };
+        let mut writer = Writer(out);
+        writer.number(form);
+        writer.number(bytes.len() as u64);
+        out.extend_from_slice(bytes);
+        self.difference.clear();
+    }
+
+    fn read_head(&mut self, reader: &mut Reader<'_>, heads: &mut HeadPool) -> Option<Box<Head>> {
+        let form = reader.number(0);
+        if form == NO_HEAD {
+            return None;
+        }
+        let len = reader.number(0) as usize;
+        let (bytes, rest) = reader.0.split_at_checked(len)?;
+        reader.0 = rest;
+        let mut head = heads.take();
+        if let Some(pattern) = form.checked_sub(FIRST_PATTERN) {
+            let mut whole = heads.take_large();
+            self.patterns.restore(pattern as u8, bytes, &mut whole);
+            head.unpack_bytes(&whole);
+            heads.put_large(whole);
+        } else {
+            head.unpack_bytes(bytes);
+        }
+        Some(head)
+    }
+
     /// Slots that have ever been used.
     #[inline]
     pub(super) fn slots(&self) -> u32 {
@@ -103,18 +152,16 @@ impl Exchanges {
         let exchange = self.get_mut(key)?;
         exchange.walk(&mut Writer(scratch));
         let packed = exchange.packed.take();
-        let head = packed.as_ref().map_or(&[][..], PackedHead::as_bytes);
-        Writer(scratch).number(head.len() as u64);
-        scratch.extend_from_slice(head);
-        for piece in exchange.replay.pieces() {
-            scratch.extend_from_slice(piece);
-        }
-        exchange.replay.clear();
+        let replay = std::mem::take(&mut exchange.replay);
         exchange.generation = exchange.generation.wrapping_add(1);
         exchange.next_free = free;
         // Its number has been written down: it is kept, in another place.
         exchange.pin = None;
         self.free = key.index;
+        self.folded.write_head(packed.as_ref(), scratch);
+        for piece in replay.pieces() {
+            scratch.extend_from_slice(piece);
+        }
         let folded = self.folded.insert(scratch);
         scratch.clear();
         Some(folded)
@@ -131,18 +178,16 @@ impl Exchanges {
         exchange.begin(Kind::Http, ConnId::default(), StreamId::CONNECTION, Instant::ZERO);
         let mut reader = Reader(&bytes);
         exchange.walk(&mut reader);
-        let (head, replay) = reader.head_and_rest();
-        exchange.head = (!head.is_empty()).then(|| {
-            let mut unpacked = wires.heads.take();
-            unpacked.unpack_bytes(head);
-            unpacked
-        });
-        match Chain::copy_from(replay, &wires.pool) {
+        let key = ExchangeKey { index, generation: exchange.generation };
+        let head = self.folded.read_head(&mut reader, &mut wires.heads);
+        let exchange = self.get_mut(key)?;
+        exchange.head = head;
+        match Chain::copy_from(reader.0, &wires.pool) {
             Ok(replay) => exchange.replay = replay,
             // Without memory for it, it is not repeated.
             Err(_) => exchange.replay_lost = true,
         }
-        Some((ExchangeKey { index, generation: exchange.generation }, exchange))
+        Some((key, exchange))
     }
 
     /// Whether there is an exchange of this name, at hand or folded.
@@ -166,13 +211,19 @@ impl Exchanges {
         self.folded.slots()
     }
 
+    /// Heads of folded exchanges that are written down as differences.
+    #[cfg(test)]
+    pub(crate) fn alike(&self) -> u32 {
+        self.folded.patterns.users()
+    }
+
     /// Whether the head of a folded exchange is kept.
     #[cfg(test)]
     pub(crate) fn has_folded_head(&self, key: ExchangeKey) -> bool {
         let Some(bytes) = self.folded.get(key) else { return false };
         let (mut reader, mut exchange) = (Reader(bytes), Exchange::vacant());
         exchange.walk(&mut reader);
-        !reader.head_and_rest().0.is_empty()
+        reader.number(0) != NO_HEAD
     }
 
     /// Version of the snapshot whose ids a folded exchange names.

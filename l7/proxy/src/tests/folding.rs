@@ -452,12 +452,13 @@ fn slots_are_for_those_that_do_not_rest() {
         net.advance(REST);
     }
     assert_eq!(folded(&net), (100, 5));
-    assert_eq!(net.world.proxy.active(), 100);
+    assert_eq!((net.world.proxy.active(), net.world.proxy.exchanges.alike()), (100, 100));
     for at in net.asked() {
         net.answer_all(at, 200, b"hi");
     }
     assert!(places.iter().all(|place| net.outcome(*place) == "200 Whole"));
     assert_eq!((folded(&net), net.world.proxy.active()), ((0, 5), 0));
+    assert_eq!(net.world.proxy.exchanges.alike(), 0, "patterns are free for others");
     net.census();
 }
 
