@@ -8,7 +8,7 @@ use sluice_base::{Instant, WorkerId};
 use sluice_buf::{Device, LinkConfig, LinkPeer, Pool, link};
 use sluice_config_control::Publisher;
 use sluice_config_model::IdRegistry;
-use sluice_l7_proxy::{Proxy, ProxyConfig};
+use sluice_l7_proxy::{ListenerCounters, Proxy, ProxyConfig};
 use sluice_stack::{InterfaceConfig, RouteConfig, Secrets, Stack, StackConfig};
 use sluice_worker::{Beat, Mesh, Port, Worker, WorkerLinks, WorkerParts, WorkerStatus};
 
@@ -129,6 +129,19 @@ impl Sluice {
     #[must_use]
     pub fn status(&self) -> &WorkerStatus {
         &self.links[0].status
+    }
+
+    /// The counters of a listener.
+    ///
+    /// # Panics
+    /// If there is none of this name.
+    #[must_use]
+    pub fn listener(&self, name: &str) -> Arc<ListenerCounters> {
+        let snapshot = self.publisher.current().expect("one was published");
+        let mut all = snapshot.listeners().map(|compiled| &compiled.listener);
+        let id = all.find(|listener| listener.name == name).expect("it has this listener").id;
+        let counters = self.publisher.counters().find_listener(id);
+        Arc::clone(&counters.expect("each listener has counters")[0])
     }
 
     /// The worker, to look at.

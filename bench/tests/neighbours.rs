@@ -1,8 +1,9 @@
 //! What a flood of HTTP/2 costs those who share the worker with it.
 //!
 //! Four connections of 16 calls of gRPC each, and beside them a client that floods as fast as its
-//! connection takes it; closed, it comes again at once; or one that does not read. All of it over links in memory and by a virtual
-//! clock: heartbeats per call are the same in every run.
+//! connection takes it; closed, it comes again at once; or one that does not read. All of it over links
+//! in memory and by a virtual clock: heartbeats per call are the same in every run, and so is what the
+//! worker does for the attacker, counted in connections, bytes, requests and frames.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::{Mutex, PoisonError};
@@ -164,22 +165,28 @@ fn goaway(mut bytes: &[u8]) -> Option<(u32, String)> {
     None
 }
 
-/// The client host: those who call, and perhaps one who floods.
-struct Crowd {
-    load: Http2Load,
+/// Those who do as they should, and perhaps one who floods, on one host.
+struct Crowd<A> {
+    honest: A,
     attacker: Option<Attacker>,
 }
 
-impl App for Crowd {
+impl<A> Crowd<A> {
+    fn of(honest: A) -> Self {
+        Self { honest, attacker: None }
+    }
+}
+
+impl<A: App> App for Crowd<A> {
     fn handle(&mut self, conn: ConnId, ready: Ready, io: &mut Io<'_>) {
         match &mut self.attacker {
             Some(attacker) if attacker.conn == Some(conn) => attacker.handle(conn, ready, io),
-            _ => self.load.handle(conn, ready, io),
+            _ => self.honest.handle(conn, ready, io),
         }
     }
 
     fn poll(&mut self, io: &mut Io<'_>) {
-        self.load.poll(io);
+        self.honest.poll(io);
         if let Some(attacker) = &mut self.attacker {
             attacker.poll(io);
         }
@@ -187,10 +194,12 @@ impl App for Crowd {
 }
 
 struct World {
-    client: Host<Crowd>,
-    origin: Host<Server>,
+    client: Host<Crowd<Http2Load>>,
+    origin: Host<Crowd<Server>>,
     sluice: Sluice,
     now: Instant,
+    /// What a heartbeat takes.
+    beat_nanos: u64,
     /// Cycles of the worker's heartbeats.
     cycles: u64,
     /// Last: the others hold what is theirs.
@@ -198,10 +207,15 @@ struct World {
 }
 
 impl World {
+    /// Clients that keep their connections.
     fn new() -> Self {
+        Self::with(|text| text, |_| {})
+    }
+
+    fn with(file: impl Fn(String) -> String, change: impl Fn(&mut Http2Load)) -> Self {
         let pools = [Pool::heap(16_384), Pool::heap(16_384)];
         let config = SluiceConfig {
-            text: Scenario::Http2Unary.config(ORIGIN),
+            text: file(Scenario::Http2Unary.config(ORIGIN)),
             routes: Vec::new(),
             connections_max: 4_096,
             exchanges_max: 4_096,
@@ -209,10 +223,10 @@ impl World {
             segmentation_max: 0,
         };
         let (sluice, [front, back]) = Sluice::start(&config, [&pools[0], &pools[1]]);
-        let load = Http2Load::new(SocketAddrV4::new(FRONT, 80), CONNECTIONS, true, &pools[0]);
-        let client = Crowd { load, attacker: None };
-        let client = Host::new(client, CLIENT, FRONT, 4_096, &pools[0], front);
-        let origin = Server::Http2(Box::new(Http2Origin::new(true, &pools[1])));
+        let mut load = Http2Load::new(SocketAddrV4::new(FRONT, 80), CONNECTIONS, true, &pools[0]);
+        change(&mut load);
+        let client = Host::new(Crowd::of(load), CLIENT, FRONT, 4_096, &pools[0], front);
+        let origin = Crowd::of(Server::Http2(Box::new(Http2Origin::new(true, &pools[1]))));
         let mut origin = Host::new(origin, ORIGIN, BACK, 4_096, &pools[1], back);
         origin.listen(SocketAddrV4::new(ORIGIN, 80), &sluice_tcp::Config::default());
         let mut world = Self {
@@ -220,6 +234,7 @@ impl World {
             origin,
             sluice,
             now: Instant::from_millis(1_000),
+            beat_nanos: 10_000,
             cycles: 0,
             _pools: pools,
         };
@@ -232,10 +247,10 @@ impl World {
 
     /// Until so many calls more were answered; heartbeats that took.
     fn play(&mut self, calls: u64) -> u64 {
-        let goal = self.client.app.load.done + calls;
+        let goal = self.client.app.honest.done + calls;
         let mut beats = 0;
-        while self.client.app.load.done < goal {
-            self.now = self.now.plus_nanos(10_000);
+        while self.client.app.honest.done < goal {
+            self.now = self.now.plus_nanos(self.beat_nanos);
             self.client.step(self.now);
             self.origin.step(self.now);
             let before = sluice_arch::cycles();
@@ -254,6 +269,35 @@ impl World {
         let stack = self.sluice.worker().stack();
         stack.rx_pool().in_use() + stack.tx_pool().in_use()
     }
+
+    /// What the worker has done for all clients.
+    fn work(&self) -> Work {
+        let listener = self.sluice.listener("web");
+        Work {
+            refused: listener.downstream_cx_flood_reject.value(),
+            requests: listener.downstream_rq_total.value(),
+            bytes: listener.downstream_cx_rx_bytes_total.value(),
+        }
+    }
+}
+
+/// What was done for the clients of a listener.
+#[derive(Clone, Copy, Debug)]
+struct Work {
+    refused: u64,
+    requests: u64,
+    bytes: u64,
+}
+
+impl Work {
+    /// What came to it since `before`.
+    fn since(self, before: Self) -> Self {
+        Self {
+            refused: self.refused - before.refused,
+            requests: self.requests - before.requests,
+            bytes: self.bytes - before.bytes,
+        }
+    }
 }
 
 #[test]
@@ -261,7 +305,14 @@ fn a_flood_costs_its_neighbours_few_heartbeats_and_no_memory() {
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let mut failed = Vec::new();
     for (name, reason, next) in FLOODS {
-        let mut world = World::new();
+        let unlimited = |text: String| {
+            text.replacen(
+                "[[listener.virtual_host]]",
+                "[listener.http2]\nmax_floods_per_source = 0\n[[listener.virtual_host]]",
+                1,
+            )
+        };
+        let mut world = World::with(unlimited, |_| {});
         let before = world.cycles;
         let alone = world.play(CALLS);
         let (quiet, cycles_alone) = (world.buffers(), world.cycles - before);
@@ -276,11 +327,14 @@ fn a_flood_costs_its_neighbours_few_heartbeats_and_no_memory() {
         let most = world.buffers();
         let crowd = &world.client.app;
         let attacker = crowd.attacker.as_ref().expect("it was set");
+        let counted = world.sluice.listener("web").downstream_cx_flood_cycles.value();
         println!(
-            "{name:20} {alone} heartbeats alone, {beside} beside it ({:.2}); {:.2} x the cycles; \
-             {} connections ended; {quiet} buffers, then {most}; {grown} bytes",
+            "{name:20} {alone} heartbeats alone, {beside} beside it ({:.2}); {:.2} x the cycles, \
+             {:.2} of them counted as the flood's; {} connections ended; {quiet} buffers, then {most}; \
+             {grown} bytes",
             beside as f64 / alone as f64,
             cycles_beside as f64 / cycles_alone as f64,
+            counted as f64 / world.cycles as f64,
             attacker.closed,
         );
         let as_told = attacker
@@ -291,14 +345,83 @@ fn a_flood_costs_its_neighbours_few_heartbeats_and_no_memory() {
             && attacker.closed > 0
             && !attacker.told.is_empty()
             && as_told
-            && crowd.load.failures == 0
+            && crowd.honest.failures == 0
             && most <= quiet + 512
-            && grown <= 256 << 10;
+            && grown <= 256 << 10
+            && counted > 0;
         if !fine {
-            failed.push((name, attacker.told.last().cloned(), crowd.load.failures));
+            failed.push((name, attacker.told.last().cloned(), crowd.honest.failures));
         }
     }
     assert!(failed.is_empty(), "{failed:?}");
+}
+
+/// Floods of one source that are served before it is held back, by default.
+const FLOODS_MAX: usize = 11;
+/// Requests of one connection before a flood of resets ends it, and those that were read with the last.
+const RESETS_MAX: u64 = 600;
+/// Bytes of one connection before any flood ends it: 20,000 WINDOW_UPDATE, and what was read with the
+/// last.
+const BYTES_MAX: u64 = 20_000 * 13 + (256 << 10);
+/// Of its new connections one is served in so long while it is held back.
+const PAUSE_NANOS: u64 = 100_000_000;
+
+/// One who comes again as soon as he is closed has as much of the worker as his source may have, and then
+/// no more than ten connections a second, in whatever way he floods; who comes from elsewhere, again and
+/// again as well, is never refused.
+#[test]
+fn who_comes_again_is_held_back_and_nobody_else() {
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    for (name, reason, next) in FLOODS {
+        let mut world = World::with(|text| text, Http2Load::close_behind_calls);
+        // A heartbeat is half a millisecond, to see how it goes on.
+        world.beat_nanos = 500_000;
+        world.play(CALLS);
+        let (calm, cycles) = (world.work(), world.cycles);
+        let alone = world.play(CALLS);
+        let of_calls = world.work().since(calm);
+        let cycles_alone = world.cycles - cycles;
+        let quiet = world.buffers();
+        // From the other side of the worker: another source than that of those who call.
+        world.origin.app.attacker = Some(Attacker::new(next));
+        let floods =
+            |world: &World| world.origin.app.attacker.as_ref().map_or(0, |it| it.told.len());
+        let began = world.now;
+        world.play(CALLS / 4);
+        let (first, then) = (floods(&world), world.now);
+        let (before, cycles) = (world.work(), world.cycles);
+        let beside = world.play(CALLS);
+        let work = world.work().since(before);
+        let may = |since: Instant| 1 + (world.now.nanos_since(since) / PAUSE_NANOS) as usize;
+        let more = floods(&world) - first;
+        // Of what is counted for all, those who call have as much as before, give or take a round.
+        let requests = work.requests.saturating_sub(of_calls.requests);
+        let bytes = work.bytes.saturating_sub(of_calls.bytes);
+        let most = world.buffers();
+        println!(
+            "{name:20} {beside} heartbeats beside it, {alone} alone; {:.2} x the cycles; {first} floods \
+             at first, then {more} in {} ms and {} refused, of {requests} requests and {bytes} bytes; \
+             {quiet} buffers, then {most}",
+            (world.cycles - cycles) as f64 / cycles_alone as f64,
+            world.now.nanos_since(then) / 1_000_000,
+            work.refused,
+        );
+        assert!(beside * 10 <= alone * 12, "{name}: {beside} heartbeats, {alone} alone");
+        assert!(first + more <= FLOODS_MAX + may(began), "{name}: {} floods", first + more);
+        assert!(more <= may(then), "{name}: {more} floods");
+        let may = may(then) as u64;
+        assert!(work.refused > 10 * may, "{name}: {} refused", work.refused);
+        assert!(requests <= may * RESETS_MAX, "{name}: {requests} requests");
+        assert!(bytes <= may * BYTES_MAX, "{name}: {bytes} bytes");
+        let attacker = world.origin.app.attacker.as_ref().expect("it was set");
+        let codes = attacker
+            .told
+            .iter()
+            .all(|(code, why)| (*code, &**why) == (ErrorCode::ENHANCE_YOUR_CALM.0, reason));
+        assert!(codes && !attacker.told.is_empty(), "{name}: {:?}", attacker.told);
+        assert_eq!(world.client.app.honest.failures, 0, "{name}");
+        assert!(most <= quiet + 512, "{name}: {most} buffers");
+    }
 }
 
 /// Calls between two looks at the cycles, and how many looks: the least that was seen is what calls take
@@ -332,7 +455,7 @@ fn a_stream_that_nobody_reads_costs_the_others_nothing() {
     assert!(beats[1] * 10 <= beats[0] * 12, "{beats:?} heartbeats");
     assert!(cycles[1] * 10 <= cycles[0] * 12, "{cycles:?} cycles");
     let attacker = beside.client.app.attacker.as_ref().expect("it was set");
-    assert_eq!((attacker.closed, beside.client.app.load.failures), (0, 0));
+    assert_eq!((attacker.closed, beside.client.app.honest.failures), (0, 0));
     let is_head = |bytes: &[u8]| bytes[..5] == [0, 0, bytes[2], 1, 4] && bytes[5..] == [0, 0, 0, 1];
     let frames = attacker.heard.windows(9);
     assert!(frames.clone().any(is_head), "the head of its answer came, and nothing behind it");

@@ -6,6 +6,7 @@
 //!                scripted backends, a client that sends any bytes, nginx, capture files
 //!   http.rs      requests over a TAP, with the kernel as client and backend      relay.rs  protocol = "tcp"
 //!   http2.rs     HTTP/2 on either side, and between the versions                tunnels.rs  WebSockets, CONNECT
+//!   flooders.rs  attackers who come again, and those who share the listener with them
 //!   envoy.rs     Envoy on either side, over HTTP/2    nghttp.rs  its priorities, trailers and copies
 //!   grpc.rs      grpc-python through Sluice, and through Envoy, Sluice and Envoy
 //!   load.rs      many requests, many connections, large bodies                   workers.rs  two cores
@@ -43,6 +44,7 @@ mod ecmp;
 mod envoy;
 mod fast_open;
 mod filter;
+mod flooders;
 mod grpc;
 mod http;
 mod http2;

@@ -110,6 +110,10 @@ pub const MAX_UNKNOWN_FRAMES: u16 = 200;
 /// `http2 max_late_frames`: what was on its way when a stream was reset.
 pub const MAX_LATE_FRAMES: u16 = 5_000;
 
+/// `http2 max_floods_per_source`: clients with a fault, behind a gateway that many share, end a few;
+/// the attack needs hundreds a second.
+pub const MAX_FLOODS_PER_SOURCE: u16 = 10;
+
 /// `http2 ping_timeout`: three lost answers of a path with a second of round trip.
 pub const PING_TIMEOUT: Duration = Duration::from_secs(10);
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::defaults;
+use crate::interface::IpCidr;
 
 /// HTTP/2 with the clients of a listener, or the endpoints of a cluster.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -33,6 +34,11 @@ pub struct Http2Settings {
     pub max_unknown_frames: u16,
     /// At once: frames on streams that were reset.
     pub max_late_frames: u16,
+    /// Connections of one source that floods may end within so many seconds before it is held back;
+    /// 0: it never is. Of a listener.
+    pub max_floods_per_source: u16,
+    /// Sources that are never held back, whatever came from them. Of a listener.
+    pub flood_exempt_sources: Vec<IpCidr>,
     /// How often a peer of which nothing is heard is asked for a sign of life; `None`: never.
     pub ping_interval: Option<Duration>,
     /// How long a PING or SETTINGS may go unanswered.
@@ -61,6 +67,8 @@ impl Default for Http2Settings {
             max_window_update_frames: defaults::MAX_WINDOW_UPDATE_FRAMES,
             max_unknown_frames: defaults::MAX_UNKNOWN_FRAMES,
             max_late_frames: defaults::MAX_LATE_FRAMES,
+            max_floods_per_source: defaults::MAX_FLOODS_PER_SOURCE,
+            flood_exempt_sources: Vec::new(),
             ping_interval: None,
             ping_timeout: defaults::PING_TIMEOUT,
             stall_timeout: defaults::STALL_TIMEOUT,

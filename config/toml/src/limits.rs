@@ -24,6 +24,8 @@ pub(crate) const STREAM_WINDOW: std::ops::RangeInclusive<u64> = 1_024..=16 << 20
 pub(crate) const CONNECTION_WINDOW: std::ops::RangeInclusive<u64> = 65_535..=64 << 20;
 /// A table of header compression, as every peer begins with it (RFC 9113, 6.5.2).
 pub(crate) const HPACK_TABLE_MAX: u64 = 4_096;
+/// Networks that are never held back for floods: looked through when one comes.
+pub(crate) const FLOOD_EXEMPT_MAX: usize = 64;
 /// Packet rules of one interface: their rows have at most four words of aggregates.
 pub(crate) const PACKET_RULES_MAX: usize = 16_384;
 /// Entries of one condition of a packet rule.

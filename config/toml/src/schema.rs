@@ -409,6 +409,8 @@ pub const HTTP2: Schema = Schema {
         value("max_window_update_frames", "number", "20000"),
         value("max_unknown_frames", "number", "200"),
         value("max_late_frames", "number", "5000"),
+        value("max_floods_per_source", "number", "10"),
+        value("flood_exempt_sources", "list of addresses with prefix lengths", "[]"),
         value("ping_interval", "duration", "\"0s\""),
         value("ping_timeout", "duration", "\"10s\""),
         value("stall_timeout", "duration", "\"60s\""),

@@ -1,5 +1,6 @@
 //! Stage 7: stream events up, verbs down.
 
+use sluice_arch::cycles;
 use sluice_base::{ConnId, Instant};
 use sluice_config_model::{Congestion, Ecn, TcpSettings};
 use sluice_l7_proxy::{CloseReason, ConnectRefused, StreamEvent, UdpVerb, Verb};
@@ -9,6 +10,9 @@ use crate::worker::Worker;
 
 /// Connections served per heartbeat; the rest stay on the ready list, oldest first.
 const READY_PER_HEARTBEAT: usize = 256;
+/// Of so many heartbeats the turns of one are timed, for the cycles that floods take: a prime, so that
+/// nobody's turns keep in step with it.
+const TIMED_EVERY: u64 = 61;
 /// Connections up to which asking early for what is known of them is not worth its instructions.
 const NEAR_MAX: usize = 256;
 /// Connections whose turn is prepared together.
@@ -22,10 +26,17 @@ impl Worker {
     /// Serves ready connections within the budget; true if there were any.
     pub(crate) fn serve(&mut self, now: Instant) -> bool {
         let mut served = 0;
-        if self.proxy.connections() > NEAR_MAX {
+        let interrupted = self.proxy.interrupted().min(READY_PER_HEARTBEAT);
+        if self.status.heartbeats.value().is_multiple_of(TIMED_EVERY) {
+            served = self.serve_timed(now);
+        } else if self.proxy.connections() > NEAR_MAX {
             served = self.serve_far(now);
         }
         while served < READY_PER_HEARTBEAT && self.serve_next(now) {
+            served += 1;
+        }
+        for _ in 0..interrupted {
+            self.resume(now);
             served += 1;
         }
         // What timers or connect results asked for, and what was written to many streams.
@@ -36,6 +47,17 @@ impl Worker {
         self.flush_log();
         self.retire();
         served > 0
+    }
+
+    /// The next turn of a connection that had one in an earlier heartbeat, and had more than that. So
+    /// many cycles are worth two looks at the counter.
+    #[cold]
+    fn resume(&mut self, now: Instant) {
+        let begun = cycles();
+        if let Some(conn) = self.proxy.resume(now) {
+            self.carry(now);
+            self.proxy.note_cycles(conn, cycles().saturating_sub(begun));
+        }
     }
 
     #[inline]
@@ -49,27 +71,59 @@ impl Worker {
     /// Among so many connections that what is known of each is far from every cache: the sessions of
     /// those whose turn it is are asked for, then what the other sides of relays will touch.
     fn serve_far(&mut self, now: Instant) -> usize {
-        let mut ahead = [0; VECTOR];
         let mut served = 0;
         while served < READY_PER_HEARTBEAT {
-            let count = self.stack.ready_ahead(&mut ahead);
+            let count = self.look_ahead();
             if count == 0 {
                 break;
             }
-            self.proxy.prefetch(&ahead[..count]);
-            let mut others = [0; VECTOR];
-            let mut relayed = 0;
-            for slot in &ahead[..count] {
-                if let Some(other) = self.proxy.partner_of(*slot) {
-                    others[relayed] = other;
-                    relayed += 1;
-                }
-            }
-            self.proxy.prefetch(&others[..relayed]);
-            self.stack.prefetch_connections(&others[..relayed]);
             for _ in 0..count {
                 served += usize::from(self.serve_next(now));
             }
+        }
+        served
+    }
+
+    /// Asks for what the next turns will touch; how many those are.
+    #[inline]
+    fn look_ahead(&mut self) -> usize {
+        let mut ahead = [0; VECTOR];
+        let count = self.stack.ready_ahead(&mut ahead);
+        if count == 0 {
+            return 0;
+        }
+        self.proxy.prefetch(&ahead[..count]);
+        let mut others = [0; VECTOR];
+        let mut relayed = 0;
+        for slot in &ahead[..count] {
+            if let Some(other) = self.proxy.partner_of(*slot) {
+                others[relayed] = other;
+                relayed += 1;
+            }
+        }
+        self.proxy.prefetch(&others[..relayed]);
+        self.stack.prefetch_connections(&others[..relayed]);
+        count
+    }
+
+    /// As ever, and tells the proxy what each connection's turn took: one heartbeat in
+    /// [`TIMED_EVERY`] stands for all of them, since every turn of every connection cannot be timed.
+    #[cold]
+    fn serve_timed(&mut self, now: Instant) -> usize {
+        let is_far = self.proxy.connections() > NEAR_MAX;
+        let (mut served, mut ahead) = (0, 0);
+        let mut begun = cycles();
+        while served < READY_PER_HEARTBEAT {
+            if is_far && ahead == 0 {
+                ahead = self.look_ahead();
+            }
+            let Some((conn, ready)) = self.stack.next_ready() else { break };
+            self.deliver(conn, ready, now);
+            self.carry(now);
+            (served, ahead) = (served + 1, ahead.saturating_sub(1));
+            let ended = cycles();
+            self.proxy.note_cycles(conn, ended.saturating_sub(begun) * TIMED_EVERY);
+            begun = ended;
         }
         served
     }

@@ -57,8 +57,6 @@ pub struct Head {
     added: NameSet,
     /// The run of fields that is part of it, as long as all of it is.
     run: Option<RunAt>,
-    /// The same of fields that were added.
-    added_run: Option<RunAt>,
     fields: Vec<Field>,
     received: Option<Slice>,
     own: Vec<u8>,
@@ -80,7 +78,6 @@ impl Head {
             intact: 0,
             added: NameSet::EMPTY,
             run: None,
-            added_run: None,
             fields: Vec::new(),
             received: None,
             own: Vec::new(),
@@ -108,7 +105,7 @@ impl Head {
         self.nominates_none = false;
         self.intact = 0;
         self.added = NameSet::EMPTY;
-        (self.run, self.added_run) = (None, None);
+        self.run = None;
         self.fields.clear();
         self.received = None;
         self.own.clear();
@@ -146,7 +143,7 @@ impl Head {
         self.content_length = other.content_length;
         self.nominates_none = other.nominates_none;
         self.added = other.added;
-        (self.run, self.added_run) = (other.run, other.added_run);
+        self.run = other.run;
         self.fields.extend_from_slice(&other.fields);
         self.own.extend_from_slice(&other.own);
         self.move_received(other.received.as_deref().unwrap_or_default());

@@ -147,17 +147,40 @@ impl Budgets {
 
     #[cold]
     fn fill(&mut self, now: Instant) {
-        let seconds = (now.nanos_since(self.filled) / SECOND).min(1_000) as u32;
-        for ((left, burst), (usual, rate, _)) in self.left.iter_mut().zip(self.bursts).zip(BUDGETS)
-        {
-            // As many per second as have the usual share of the burst.
-            let rate = (u64::from(burst) * u64::from(rate)).div_ceil(u64::from(usual));
-            let filled = u64::from(*left) + rate * u64::from(seconds);
-            *left = filled.min(u64::from(burst)) as u16;
-        }
+        self.left = self.filled_at(now);
         self.filled = now;
     }
+
+    /// What is left once what has come again by `now` is there.
+    fn filled_at(&self, now: Instant) -> [u16; BUDGETS.len()] {
+        let seconds = (now.nanos_since(self.filled) / SECOND).min(1_000);
+        std::array::from_fn(|class| {
+            let (burst, (usual, rate, _)) = (self.bursts[class], BUDGETS[class]);
+            if self.left[class] == burst {
+                return burst;
+            }
+            // As many per second as have the usual share of the burst.
+            let rate = (u64::from(burst) * u64::from(rate)).div_ceil(u64::from(usual));
+            let filled = u64::from(self.left[class]) + rate * seconds;
+            filled.min(u64::from(burst)) as u16
+        })
+    }
+
+    /// How much is used up of the class that is used most, in [`WHOLE`]ths. Of a burst that was set to
+    /// less than the usual one, as a part of the usual one: the first SETTINGS are no flood.
+    pub(crate) fn used(&self, now: Instant) -> u16 {
+        let left = self.filled_at(now);
+        let used =
+            |class: usize| match u64::from(self.bursts[class] - left[class]) * u64::from(WHOLE) {
+                0 => 0,
+                used => used / u64::from(self.bursts[class].max(BUDGETS[class].0)),
+            };
+        (0..BUDGETS.len()).map(used).max().unwrap_or(0) as u16
+    }
 }
+
+/// A budget that is used up altogether, for [`Budgets::used`].
+pub(crate) const WHOLE: u16 = 256;
 
 #[cfg(test)]
 mod tests {
@@ -196,6 +219,33 @@ mod tests {
             }
             assert_eq!(budgets.take(class, late), Err(fault));
         }
+    }
+
+    #[test]
+    fn what_is_used_comes_back_and_is_a_part_of_the_usual() {
+        let now = Instant::from_millis(500);
+        let mut budgets = Budgets::new(RESETS, FrameLimits::default());
+        assert_eq!(budgets.used(now), 0);
+        for _ in 0..RESETS / 4 {
+            assert_eq!(budgets.take(Class::Reset, now), Ok(()));
+        }
+        assert_eq!(budgets.take(Class::Ping, now), Ok(()));
+        assert_eq!(budgets.used(now), WHOLE / 4, "of the class that is used most");
+        assert_eq!(budgets.used(Instant::from_millis(1_600)), WHOLE / 20, "100 came back");
+        assert_eq!(budgets.used(Instant::from_millis(9_000)), 0);
+        while budgets.take(Class::Reset, now).is_ok() {}
+        assert_eq!(budgets.used(now), WHOLE);
+        // One that may reset little has not flooded yet, one that may reset much neither.
+        let mut small = Budgets::new(1, FrameLimits { settings: 2, ..FrameLimits::default() });
+        for class in [Class::Reset, Class::Settings, Class::Settings] {
+            assert_eq!(small.take(class, now), Ok(()));
+        }
+        assert_eq!(small.used(now), WHOLE * 2 / 50);
+        let mut large = Budgets::new(RESETS * 10, FrameLimits::default());
+        for _ in 0..RESETS {
+            assert_eq!(large.take(Class::Reset, now), Ok(()));
+        }
+        assert_eq!(large.used(now), WHOLE / 10);
     }
 
     /// Each limit is that of its own kind.

@@ -218,6 +218,13 @@ impl Http2 {
         self.role == Role::Server && self.drain == Drain::Announced
     }
 
+    /// How much of a budget against floods the peer has used up, of the one that it used most, in
+    /// 256ths: 256 is what ends the connection.
+    #[must_use]
+    pub fn flooded(&self, now: Instant) -> u16 {
+        self.budgets.used(now)
+    }
+
     /// Bytes of memory that the connection holds, all in all.
     #[must_use]
     pub fn memory(&self) -> usize {

@@ -269,6 +269,15 @@ faults! {
     Truncated = Connection NO_ERROR Truncated "connection-cut"
 }
 
+impl Fault {
+    /// Whether it ends a connection for having sent too much of something.
+    #[must_use]
+    pub const fn is_flood(self) -> bool {
+        let calm = self.code().0 == ErrorCode::ENHANCE_YOUR_CALM.0;
+        calm && matches!(self.scope(), Scope::Connection)
+    }
+}
+
 impl From<Fault> for ProtocolError {
     fn from(fault: Fault) -> Self {
         fault.error()
@@ -300,6 +309,17 @@ mod tests {
             let kebab = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
             assert!(reason.chars().all(kebab), "{reason}");
         }
+    }
+
+    #[test]
+    fn floods_are_what_budgets_and_block_limits_end() {
+        let floods: Vec<_> = Fault::ALL.iter().filter(|fault| fault.is_flood()).collect();
+        assert_eq!(floods.len(), 10, "{floods:?}");
+        assert!(floods.iter().all(|fault| {
+            let reason = fault.error().reason;
+            let of_streams = matches!(fault, Fault::BlockTooLarge | Fault::ClosedStreamFlood);
+            reason.ends_with("-flood") || of_streams
+        }));
     }
 
     #[test]

@@ -50,6 +50,7 @@ impl Proxy {
     /// Says `Close` and waits for the peer to agree.
     pub(crate) fn linger(&mut self, conn: ConnId) {
         let now = self.wires.now;
+        self.charge(conn);
         let Some(session) = self.sessions.get_mut(conn) else { return };
         let unread = session.codec.take_input().len() + std::mem::take(&mut session.owed) as usize;
         let already = std::mem::replace(&mut session.status.closed, true);
@@ -77,6 +78,7 @@ impl Proxy {
     pub(crate) fn forget(&mut self, conn: ConnId) {
         self.session_timers.clear(conn.index);
         self.windows_left += self.granted(conn);
+        self.charge(conn);
         if let Some(session) = self.sessions.get_mut(conn) {
             self.leaving -= usize::from(session.codec.take_leaving());
         }

@@ -3,7 +3,6 @@
 use sluice_base::{Instant, SlabKey};
 use sluice_buf::Chain;
 use sluice_l7_core::{Codec, StreamId};
-use sluice_l7_filter::Said;
 use sluice_l7_http1::Http1;
 use sluice_l7_http2::Http2;
 
@@ -37,13 +36,11 @@ pub(crate) struct PingPong {
     pub(crate) told_apart: bool,
     /// When it takes no more requests, in tenths of seconds; a connection has no room for more.
     ends_at: u32,
-    /// What filters say about every request.
-    said: Said,
 }
 
 impl Default for PingPong {
     fn default() -> Self {
-        Self { told_apart: false, ends_at: u32::MAX, said: Said::default() }
+        Self { told_apart: false, ends_at: u32::MAX }
     }
 }
 
@@ -89,8 +86,12 @@ pub(crate) struct Multiplexed {
     pub(crate) held: bool,
     /// On the list of connections to be settled at the end of the call.
     pub(crate) touched: bool,
-    /// What filters say about every request.
-    said: Said,
+    /// What it used up of its budgets has been charged to its source, or was too little.
+    pub(crate) charged: bool,
+    /// It has flooded: cycles spent on it are counted as such.
+    pub(crate) flooded: bool,
+    /// Cycles spent on it so far, estimated.
+    pub(crate) cycles: u64,
 }
 
 impl Default for Multiplexed {
@@ -107,7 +108,9 @@ impl Default for Multiplexed {
             leaving: false,
             held: false,
             touched: false,
-            said: Said::default(),
+            charged: false,
+            flooded: false,
+            cycles: 0,
         }
     }
 }
@@ -136,16 +139,6 @@ macro_rules! each {
 }
 
 impl SessionCodec {
-    /// What filters say about every request of the connection.
-    #[inline]
-    pub(crate) fn said_mut(&mut self) -> Option<&mut Said> {
-        match self {
-            Self::Opaque => None,
-            Self::Http1(coded) => Some(&mut coded.more.said),
-            Self::Http2(coded) => Some(&mut coded.more.said),
-        }
-    }
-
     #[inline]
     pub(crate) fn is_opaque(&self) -> bool {
         matches!(self, Self::Opaque)

@@ -56,6 +56,10 @@ counters! {
         Counter downstream_cx_protocol_error: "Connections closed because of bytes that are not HTTP.",
         Counter downstream_cx_max_requests_reached: "Connections that took no more requests because of max_requests_per_connection.",
         Counter downstream_cx_max_duration_reached: "Connections that took no more requests because of max_connection_duration.",
+        Counter downstream_cx_flood_close: "Connections closed because of a flood of HTTP/2 frames.",
+        Counter downstream_cx_flood_suspect: "Connections of HTTP/2 that ended with a quarter or more of a budget against floods used up.",
+        Counter downstream_cx_flood_reject: "Connections refused because too many floods had come from their source.",
+        Counter downstream_cx_flood_cycles: "Cycles of stage serve spent on connections that flooded, estimated from one heartbeat in 61.",
         Counter downstream_cx_drain_close: "Connections closed because the process or listener drains.",
         Counter downstream_cx_rx_bytes_total: "Bytes received from clients.",
         Counter downstream_cx_tx_bytes_total: "Bytes sent to clients.",
@@ -159,6 +163,7 @@ counters! {
         Counter snapshot_adopted: "Snapshots adopted.",
         Counter snapshot_skipped: "Snapshots skipped because 64 were pinned.",
         Gauge snapshot_oldest_named: "Version of the oldest snapshot whose ids are still named; 0 before the first.",
+        Counter flood_source_forgotten: "Sources of floods that gave way to others before theirs were forgiven.",
         Counter linger_timeout: "Half-closed connections reset because the peer kept them.",
     }
 }

@@ -32,6 +32,10 @@ impl Proxy {
         };
         let (http, idle_timeout) = (state.http, state.idle_timeout);
         let ends_at = self.after(state.life.max_duration);
+        if self.flooders.any(self.wires.now) && http && self.refuse_flooder(listener, peer) {
+            self.wires.verbs.push_back(Verb::Abort { conn });
+            return;
+        }
         let mut codec =
             if http { self.sessions.http1(CodecRole::Server) } else { SessionCodec::Opaque };
         codec.set_end(ends_at);
@@ -77,6 +81,8 @@ impl Proxy {
         }
         let Some(session) = self.sessions.get_mut(conn) else { return };
         let multiplexed = session.codec.is_multiplexed();
+        // What comes meanwhile does not bring one that is interrupted another turn.
+        let queued = session.status.queued;
         match &session.role {
             Role::Downstream(downstream) => {
                 let listener = downstream.listener;
@@ -98,7 +104,7 @@ impl Proxy {
             }
             Role::Vacant => {}
         }
-        if multiplexed {
+        if multiplexed && !queued {
             self.run_multiplexed(conn);
         }
     }
@@ -155,7 +161,7 @@ impl Proxy {
                 break;
             }
             if session.exchange().is_none() && self.budget == 0 {
-                self.make_ready(conn);
+                self.interrupt(conn);
                 break;
             }
             match session.decode(&limits, &mut self.wires) {

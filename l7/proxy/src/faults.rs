@@ -26,8 +26,7 @@ impl FaultCounters {
 
     #[cold]
     fn count_error(&self, error: ProtocolError) {
-        let same = |fault: &Fault| fault.error().reason == error.reason;
-        let Some(at) = Fault::ALL.iter().position(same) else { return };
+        let Some(at) = place_of(error) else { return };
         let table = self.0.get_or_init(|| Box::new(std::array::from_fn(|_| Counter::new())));
         table[at].increment();
     }
@@ -45,6 +44,16 @@ impl FaultCounters {
             (fault.error().reason, table.map_or(0, |table| table[at].value()))
         })
     }
+}
+
+/// Where in [`Fault::ALL`] the broken rule is.
+fn place_of(error: ProtocolError) -> Option<usize> {
+    Fault::ALL.iter().position(|fault| fault.error().reason == error.reason)
+}
+
+/// Whether it says that a peer sent too much of something.
+pub(crate) fn is_flood(error: ProtocolError) -> bool {
+    place_of(error).is_some_and(|at| Fault::ALL[at].is_flood())
 }
 
 impl Proxy {

@@ -73,6 +73,7 @@ mod events;
 mod exchange;
 mod faults;
 mod flags;
+mod flooders;
 mod grpc;
 mod http2;
 mod limits;

@@ -24,6 +24,18 @@ pub(crate) const ATTEMPTS_MAX: usize = 8;
 /// [`Proxy::handle_timers`]: crate::Proxy::handle_timers
 pub(crate) const REQUESTS_PER_CALL: u32 = 64;
 
+/// Events of one connection of many streams that are handled before others have their turn. Answers
+/// bodies in frames of one byte: a turn's 256 KiB are some 26,000 of them.
+pub(crate) const EVENTS_PER_TURN: u32 = 1_024;
+
+/// Sources of floods that a worker remembers, eight to a set; 32 bytes each. Answers attackers with
+/// many addresses, each of which must have completed a handshake.
+pub(crate) const FLOOD_SOURCES: usize = 2_048;
+
+/// What a connection has to use up of a budget, in 256ths, for its source to be charged with it though
+/// no flood ended it. Answers who closes just before, and comes again.
+pub(crate) const FLOOD_CHARGED: u16 = 64;
+
 /// Clusters or sessions looked at per call after a snapshot was adopted.
 pub(crate) const SWEEP_PER_CALL: usize = 256;
 

@@ -16,8 +16,9 @@ use sluice_l7_core::{Codec, Event, ProtocolError, ResetReason, StreamId};
 
 use crate::codec::SessionCodec;
 use crate::exchange::ExchangeKey;
+use crate::faults::is_flood;
 use crate::flags::ResponseFlags;
-use crate::limits::{OUTPUT_PER_CALL, STREAM_BURST, TRIM};
+use crate::limits::{EVENTS_PER_TURN, OUTPUT_PER_CALL, STREAM_BURST, TRIM};
 use crate::proxy::Proxy;
 use crate::retry::Failure;
 use crate::sessions::{Role, Upstream};
@@ -127,13 +128,18 @@ impl Proxy {
             Some(state) => state.limits,
             None => self.wires.response_limits,
         };
+        let mut turn = EVENTS_PER_TURN;
         loop {
             let Some(session) = self.sessions.get_mut(conn) else { return };
             if session.status.lingering {
                 return;
             }
+            turn -= 1;
+            if turn == 0 {
+                (turn, self.budget) = (EVENTS_PER_TURN, 0);
+            }
             if listener.is_some() && self.budget == 0 && !session.codec.is_input_empty() {
-                self.make_ready(conn);
+                self.interrupt(conn);
                 break;
             }
             match session.decode_http2(&limits, &mut self.wires) {
@@ -398,6 +404,9 @@ impl Proxy {
                 let listener = self.sessions.get(conn).and_then(|s| s.downstream());
                 if let Some(state) = listener.and_then(|part| self.listener(part.listener)) {
                     state.counters.downstream_cx_protocol_error.increment();
+                }
+                if is_flood(error) {
+                    self.flooded(conn);
                 }
                 self.cancel_all(conn, ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR);
                 self.close_downstream(conn);

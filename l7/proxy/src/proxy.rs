@@ -13,6 +13,7 @@ use sluice_l7_core::HeadLimits;
 use crate::counters::{ListenerCounters, WorkerCounters, of_worker};
 use crate::events::{ConnectRefused, StreamEvent};
 use crate::exchange::Exchanges;
+use crate::flooders::Flooders;
 use crate::http2::Http2Plan;
 use crate::limits::{HEADS_KEPT, LOG_RING, PENDING_POLL, REQUESTS_PER_CALL, windows_max};
 use crate::log::AccessRecord;
@@ -100,6 +101,7 @@ pub struct Proxy {
     pub(crate) pins: Pins,
     pub(crate) sweep: Sweep,
     pub(crate) named: Named,
+    pub(crate) flooders: Flooders,
     pub(crate) rng: Rng,
     pub(crate) scratch: sluice_l7_route::PathScratch,
     /// A Location, or a path before it was rewritten.
@@ -110,6 +112,8 @@ pub struct Proxy {
     pub(crate) budget: u32,
     /// Client connections with something to decode.
     pub(crate) ready: VecDeque<ConnId>,
+    /// The same, of those that had their turn in this heartbeat and have more than that.
+    pub(crate) interrupted: VecDeque<ConnId>,
     /// Bytes by which windows of HTTP/2 may still grow, of all connections together.
     pub(crate) windows_left: u32,
     /// Connections with output that the current call has written.
@@ -146,12 +150,14 @@ impl Proxy {
             pins: Pins::new(),
             sweep: Sweep::default(),
             named: Named::new(),
+            flooders: Flooders::new(config.workers, config.seed),
             rng: Rng::new(config.seed),
             scratch: sluice_l7_route::PathScratch::default(),
             text: Vec::with_capacity(1_024),
             filter_text: Vec::with_capacity(1_024),
             budget: 0,
             ready: VecDeque::with_capacity(256),
+            interrupted: VecDeque::with_capacity(256),
             windows_left: windows_max(config.receive_buffers),
             touched: Vec::with_capacity(256),
             scratch_keys: Vec::with_capacity(128),
@@ -226,6 +232,25 @@ impl Proxy {
         }
         self.wires.current = None;
         std::mem::take(&mut self.wires.earned)
+    }
+
+    /// Connections that had their turn and have more to decode: each is to have another one, in the
+    /// next heartbeat, behind those that something happened on.
+    #[inline]
+    #[must_use]
+    pub fn interrupted(&self) -> usize {
+        self.interrupted.len()
+    }
+
+    /// Gives the one that was interrupted first its next turn, and says which it was. What is written
+    /// may wait for [`Proxy::settle`].
+    pub fn resume(&mut self, now: Instant) -> Option<ConnId> {
+        let conn = self.interrupted.pop_front()?;
+        self.wires.now = now;
+        self.budget = REQUESTS_PER_CALL;
+        self.take_turn(conn);
+        self.run_ready();
+        Some(conn)
     }
 
     /// Hands on what calls of [`Proxy::handle_bytes`] and [`Proxy::wrote`] have left to be; whether
@@ -323,7 +348,8 @@ impl Proxy {
     /// When [`Proxy::handle_timers`] wants to be called next.
     #[must_use]
     pub fn next_deadline(&self) -> Instant {
-        if !self.ready.is_empty() || self.sweep.is_running() {
+        let waits = !self.ready.is_empty() || !self.interrupted.is_empty();
+        if waits || self.sweep.is_running() {
             return Instant::ZERO;
         }
         let timers = self.session_timers.next_deadline().min(self.exchange_timers.next_deadline());
@@ -380,14 +406,28 @@ impl Proxy {
     fn run_ready(&mut self) {
         while self.budget > 0 {
             let Some(conn) = self.ready.pop_front() else { break };
-            if let Some(session) = self.sessions.get_mut(conn) {
-                session.status.queued = false;
-                if session.codec.is_multiplexed() {
-                    self.run_multiplexed(conn);
-                } else {
-                    self.run_downstream(conn);
-                }
-            }
+            self.take_turn(conn);
+        }
+    }
+
+    fn take_turn(&mut self, conn: ConnId) {
+        let Some(session) = self.sessions.get_mut(conn) else { return };
+        session.status.queued = false;
+        if session.codec.is_multiplexed() {
+            self.run_multiplexed(conn);
+        } else {
+            self.run_downstream(conn);
+        }
+    }
+
+    /// Its turn is over, and it has more: in the next heartbeat.
+    #[cold]
+    pub(crate) fn interrupt(&mut self, conn: ConnId) {
+        if let Some(session) = self.sessions.get_mut(conn)
+            && !session.status.queued
+        {
+            session.status.queued = true;
+            self.interrupted.push_back(conn);
         }
     }
 

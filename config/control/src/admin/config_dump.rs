@@ -308,6 +308,7 @@ fn cluster_name(config: &Config, id: sluice_base::ClusterId) -> Value {
 }
 
 fn http2(http2: &Http2Settings) -> Value {
+    let exempt: Vec<_> = http2.flood_exempt_sources.iter().map(ToString::to_string).collect();
     json!({
         "max_concurrent_streams": http2.max_concurrent_streams,
         "initial_stream_window_size": format!("{}B", http2.initial_stream_window_size),
@@ -322,6 +323,8 @@ fn http2(http2: &Http2Settings) -> Value {
         "max_window_update_frames": http2.max_window_update_frames,
         "max_unknown_frames": http2.max_unknown_frames,
         "max_late_frames": http2.max_late_frames,
+        "max_floods_per_source": http2.max_floods_per_source,
+        "flood_exempt_sources": exempt,
         "ping_interval": timeout(http2.ping_interval),
         "ping_timeout": duration(http2.ping_timeout),
         "stall_timeout": duration(http2.stall_timeout),

@@ -421,7 +421,7 @@ fn udp_table(state: &State) -> Table {
 /// Relays have connections but no requests, and no versions.
 fn tcp_table(state: &State) -> Table {
     let is_cx = |name: &str| {
-        let of_http = name.contains("_http") || name.contains("_max_");
+        let of_http = ["_http", "_max_", "_flood_"].iter().any(|part| name.contains(part));
         name.starts_with("downstream_cx_") && !of_http
     };
     let is_tcp = |listener: &Listener| matches!(listener.protocol, Protocol::Tcp { .. });

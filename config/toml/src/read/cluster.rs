@@ -115,7 +115,7 @@ pub(super) fn cluster(
             .hint("http = \"2\" or \"same\" speaks it to the endpoints");
     }
     let life = http2::life(&mut section, report);
-    let http2 = http2::settings(http2, life, report);
+    let http2 = http2::settings(http2::Of::Cluster, http2, life, report);
     let max_connections = number(&mut section, "max_connections", report);
     let max_pending = number(&mut section, "max_pending", report);
     let tcp = tcp_settings(&mut section, report);

@@ -5,7 +5,8 @@ use std::time::Duration;
 use sluice_config_model::{ConnectionLife, Http2Settings, defaults};
 
 use super::cluster::unless_zero;
-use crate::limits::{CONNECTION_WINDOW, HPACK_TABLE_MAX, STREAM_WINDOW, STREAMS};
+use crate::address;
+use crate::limits::{CONNECTION_WINDOW, FLOOD_EXEMPT_MAX, HPACK_TABLE_MAX, STREAM_WINDOW, STREAMS};
 use crate::report::{At, Report};
 use crate::schema;
 use crate::section::Section;
@@ -23,9 +24,17 @@ pub(super) fn life(section: &mut Section<'_>, report: &mut Report<'_>) -> Connec
     }
 }
 
+/// Whose section it is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Of {
+    Listener,
+    Cluster,
+}
+
 /// What the section says; the defaults without it. What it does not say of the lives of connections
 /// holds for those of HTTP/2 as well.
 pub(super) fn settings(
+    of: Of,
     value: Option<Value<'_>>,
     life: ConnectionLife,
     report: &mut Report<'_>,
@@ -56,6 +65,7 @@ pub(super) fn settings(
     if let Some(requests) = number("max_requests_per_connection", 0..=i64::from(u32::MAX)) {
         settings.max_requests_per_connection = Some(requests).filter(|requests| *requests > 0);
     }
+    sources(of, &mut settings, &mut section, report);
     windows(&mut settings, &mut section, report);
     if let Some(at) = size(&mut section, "hpack_table_size", 0..=HPACK_TABLE_MAX, report) {
         settings.hpack_table_size = at.value;
@@ -73,6 +83,33 @@ pub(super) fn settings(
         ping_interval.map(|at| longer(Some(at), "ping_interval", Duration::ZERO, report));
     section.close(report);
     settings
+}
+
+/// When sources that floods come from are held back.
+fn sources(
+    of: Of,
+    settings: &mut Http2Settings,
+    section: &mut Section<'_>,
+    report: &mut Report<'_>,
+) {
+    let mut take = |key| {
+        let value = section.take(key)?;
+        if of == Of::Cluster {
+            report
+                .warning(value.key_span, format!("`{key}` has no effect for a cluster"))
+                .hint("it is about clients: [listener.http2]");
+        }
+        Some(value)
+    };
+    let (floods, exempt) = (take("max_floods_per_source"), take("flood_exempt_sources"));
+    if let Some(at) = floods.and_then(|value| value.integer::<u16>(0..=1_000, report)) {
+        settings.max_floods_per_source = at.value;
+    }
+    if let Some(value) = exempt {
+        let entries = value.list(FLOOD_EXEMPT_MAX, report);
+        let networks = entries.into_iter().filter_map(|entry| address::cidr(entry, report));
+        settings.flood_exempt_sources = networks.map(|at| at.value).collect();
+    }
 }
 
 /// How many frames of a kind may come at once.

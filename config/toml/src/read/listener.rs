@@ -258,7 +258,7 @@ fn http(
             .and_then(|value| value.boolean(report))
             .is_some_and(|at| at.value),
         life,
-        http2: http2::settings(section.take("http2"), life, report),
+        http2: http2::settings(http2::Of::Listener, section.take("http2"), life, report),
     }
 }
 

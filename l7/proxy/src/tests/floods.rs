@@ -9,13 +9,13 @@ use super::far::Version;
 use super::net::Net;
 
 /// A frame.
-fn put(kind: FrameKind, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub(super) fn put(kind: FrameKind, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let (len, stream) = (payload.len() as u32, StreamId::new(stream));
     [&FrameHeader { len, kind, flags, stream }.write()[..], payload].concat()
 }
 
 /// A request, of indexed fields and literals that touch no table.
-fn ask(stream: u32, whole: bool) -> Vec<u8> {
+pub(super) fn ask(stream: u32, whole: bool) -> Vec<u8> {
     let mut block = vec![if whole { 0x82 } else { 0x83 }, 0x86, 0x84];
     block.extend_from_slice(b"\x01\x01a");
     let flags = flag::END_HEADERS | if whole { flag::END_STREAM } else { 0 };
@@ -23,7 +23,7 @@ fn ask(stream: u32, whole: bool) -> Vec<u8> {
 }
 
 /// The GOAWAY among frames: its code, and what it says.
-fn goaway(mut bytes: &[u8]) -> Option<(u32, String)> {
+pub(super) fn goaway(mut bytes: &[u8]) -> Option<(u32, String)> {
     while let Some((header, behind)) = bytes.split_first_chunk::<HEADER_LEN>() {
         let header = FrameHeader::read(header);
         let (payload, behind) = behind.split_at_checked(header.len as usize)?;
@@ -52,6 +52,10 @@ fn flood(name: &str, reason: &str, code: ErrorCode, next: impl Fn(u32) -> Vec<u8
         let bytes: Vec<u8> = (sent..sent + 100).flat_map(&next).collect();
         sent += 100;
         net.say(attacker, &bytes);
+        while net.world.proxy.interrupted() > 0 {
+            net.world.resume();
+            net.settle();
+        }
         said.append(&mut net.world.streams[attacker].received);
         if said.len() > 100_000 {
             // Answers; the last word comes at the end.

@@ -6,6 +6,7 @@ mod connects;
 mod cuts;
 mod failures;
 mod far;
+mod flooders;
 mod floods;
 mod folding;
 mod grpc;

@@ -250,14 +250,14 @@ impl World {
 
     /// A client connects.
     pub(crate) fn client_of(&mut self, listener: ListenerId) -> usize {
-        self.client_from(100, listener)
+        self.client_from(endpoint(100), listener)
     }
 
-    /// A client with another address.
-    pub(crate) fn client_from(&mut self, host: u8, listener: ListenerId) -> usize {
+    /// A client connects from this address.
+    pub(crate) fn client_from(&mut self, peer: SocketAddr, listener: ListenerId) -> usize {
         let at = self.open(None);
         let conn = self.streams[at].conn;
-        let (local, peer) = (endpoint(200), endpoint(host));
+        let local = endpoint(200);
         self.proxy.handle(conn, StreamEvent::Accepted { listener, local, peer }, self.now);
         self.pump();
         at
@@ -418,6 +418,13 @@ impl World {
         std::iter::from_fn(|| self.tx.alloc().ok()).collect()
     }
 
+    /// One that had its turn, and has more, has another one.
+    pub(crate) fn resume(&mut self) {
+        assert!(self.proxy.resume(self.now).is_some(), "one was interrupted");
+        while self.proxy.settle(self.now) {}
+        self.pump();
+    }
+
     /// Lets time pass, with every timer at its time.
     pub(crate) fn advance(&mut self, by: Duration) {
         let end = self.now + by;
@@ -429,6 +436,9 @@ impl World {
             self.now = next.max(self.now);
             self.proxy.handle_timers(self.now);
             self.pump();
+            for _ in 0..self.proxy.interrupted() {
+                self.resume();
+            }
             if self.proxy.next_deadline() <= self.now {
                 self.now = self.now.plus_nanos(1_000_000);
             }
