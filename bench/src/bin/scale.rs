@@ -34,8 +34,8 @@ const CONNECTION: Limit = Limit { gate: 370.0, goal: 400.0 };
 const PAIR: Limit = Limit { gate: 985.0, goal: 1_000.0 };
 /// Bytes per open request, HTTP/2 on both sides: streams, exchange, head, and what the connections to
 /// the endpoints grow by. Before its answer it may have to be sent again.
-const STREAM_ASKED: Limit = Limit { gate: 370.0, goal: 400.0 };
-const STREAM_ANSWERED: Limit = Limit { gate: 370.0, goal: 400.0 };
+const STREAM_ASKED: Limit = Limit { gate: 350.0, goal: 400.0 };
+const STREAM_ANSWERED: Limit = Limit { gate: 350.0, goal: 400.0 };
 /// Bytes of an idle connection of HTTP/2 that has carried requests, beyond what TCP keeps of it.
 const HTTP2_CONNECTION: Limit = Limit { gate: 3_500.0, goal: 4_096.0 };
 /// Connections with streams, and streams of each, between which the slope is taken.
