@@ -57,6 +57,8 @@ pub struct Head {
     added: NameSet,
     /// The run of fields that is part of it, as long as all of it is.
     run: Option<RunAt>,
+    /// The same of fields that were added.
+    added_run: Option<RunAt>,
     fields: Vec<Field>,
     received: Option<Slice>,
     own: Vec<u8>,
@@ -78,6 +80,7 @@ impl Head {
             intact: 0,
             added: NameSet::EMPTY,
             run: None,
+            added_run: None,
             fields: Vec::new(),
             received: None,
             own: Vec::new(),
@@ -105,7 +108,7 @@ impl Head {
         self.nominates_none = false;
         self.intact = 0;
         self.added = NameSet::EMPTY;
-        self.run = None;
+        (self.run, self.added_run) = (None, None);
         self.fields.clear();
         self.received = None;
         self.own.clear();
@@ -143,7 +146,7 @@ impl Head {
         self.content_length = other.content_length;
         self.nominates_none = other.nominates_none;
         self.added = other.added;
-        self.run = other.run;
+        (self.run, self.added_run) = (other.run, other.added_run);
         self.fields.extend_from_slice(&other.fields);
         self.own.extend_from_slice(&other.own);
         self.move_received(other.received.as_deref().unwrap_or_default());

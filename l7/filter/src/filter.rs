@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use sluice_base::Rng;
 use sluice_buf::Chain;
 use sluice_config_model::Scheme;
-use sluice_l7_core::{BodyLength, Head, HeaderEdits};
+use sluice_l7_core::{BodyLength, Head, HeaderEdits, Runs};
 
 /// What a hook may look at and use; lives for one call.
 #[derive(Debug)]
@@ -22,6 +22,15 @@ pub struct FilterContext<'a> {
     pub rng: &'a mut Rng,
     /// For text that is put together; one per worker, with anything in it.
     pub scratch: &'a mut Vec<u8>,
+    /// What is said about every request of the connection; None: on the way back.
+    pub said: Option<(&'a mut Said, &'a mut Runs)>,
+}
+
+/// What filters add to every request of one connection alike, by its number among the worker's runs.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Said {
+    pub(crate) forwarded: u64,
+    pub(crate) missed: u8,
 }
 
 /// What becomes of the exchange after a hook.
@@ -117,12 +126,15 @@ pub(crate) mod tests {
         rng: Rng,
         scratch: Vec<u8>,
         peer: IpAddr,
+        said: Said,
+        runs: Runs,
     }
 
     impl Default for Harness {
         fn default() -> Self {
             let peer = Ipv4Addr::new(192, 0, 2, 7).into();
-            Self { rng: Rng::new(1), scratch: b"left over".to_vec(), peer }
+            let (rng, scratch) = (Rng::new(1), b"left over".to_vec());
+            Self { rng, scratch, peer, said: Said::default(), runs: Runs::default() }
         }
     }
 
@@ -135,6 +147,7 @@ pub(crate) mod tests {
                 response_edits: None,
                 rng: &mut self.rng,
                 scratch: &mut self.scratch,
+                said: Some((&mut self.said, &mut self.runs)),
             }
         }
 

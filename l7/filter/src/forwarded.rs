@@ -4,7 +4,7 @@ use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use sluice_config_model::Scheme;
-use sluice_l7_core::{BodyLength, Head, NameId};
+use sluice_l7_core::{BodyLength, Field, Head, NameId, NameSet, Runs, Span};
 
 use crate::filter::{Filter, FilterContext, FilterResult, FilterState};
 
@@ -24,24 +24,72 @@ impl Filter for Forwarded {
         _body: BodyLength,
         cx: &mut FilterContext<'_>,
     ) -> FilterResult {
-        match cx.peer.ip() {
-            IpAddr::V4(address) => {
-                let address = AddressText::new(address);
-                if head.names().contains(NameId::X_FORWARDED_FOR) {
-                    append_address(head, address.as_bytes(), cx.scratch);
-                } else {
-                    head.append_padded(NameId::X_FORWARDED_FOR, &address.bytes, address.len);
-                }
-            }
-            IpAddr::V6(address) => append_v6(head, address, cx.scratch),
+        if let Some((said, runs)) = &mut cx.said
+            && let Some(run) = runs.get(said.forwarded)
+            && head.append_run(run)
+        {
+            return FilterResult::Continue;
         }
-        match cx.scheme {
-            Scheme::Http => head.set(NameId::X_FORWARDED_PROTO, b"http"),
-            Scheme::Https => head.set(NameId::X_FORWARDED_PROTO, b"https"),
-        }
+        say(head, cx);
         FilterResult::Continue
     }
 }
+
+/// Of so many requests about which nothing is known, one is looked at: what is said of clients who
+/// are many would push out what else the worker knows.
+const PERIOD: u8 = 32;
+
+#[inline(never)]
+fn say(head: &mut Head, cx: &mut FilterContext<'_>) {
+    let first = !head.names().meets(ADDED);
+    match cx.peer.ip() {
+        IpAddr::V4(address) => {
+            let address = AddressText::new(address);
+            if head.names().contains(NameId::X_FORWARDED_FOR) {
+                append_address(head, address.as_bytes(), cx.scratch);
+            } else {
+                head.append_padded(NameId::X_FORWARDED_FOR, &address.bytes, address.len);
+            }
+        }
+        IpAddr::V6(address) => append_v6(head, address, cx.scratch),
+    }
+    match cx.scheme {
+        Scheme::Http => head.set(NameId::X_FORWARDED_PROTO, b"http"),
+        Scheme::Https => head.set(NameId::X_FORWARDED_PROTO, b"https"),
+    }
+    if let Some((said, runs)) = &mut cx.said
+        && first
+    {
+        said.missed = said.missed.wrapping_add(1);
+        // Of the first request of a connection it is not known whether there is a second one.
+        if said.missed % PERIOD == 2 {
+            said.forwarded = keep(head, runs).unwrap_or(0);
+        }
+    }
+}
+
+/// Keeps what was said, for the connection's other requests.
+#[cold]
+fn keep(head: &Head, runs: &mut Runs) -> Option<u64> {
+    let mut run = runs.draft();
+    for id in [NameId::X_FORWARDED_FOR, NameId::X_FORWARDED_PROTO] {
+        let value = head.get(id).unwrap_or_default();
+        let at = run.text.len();
+        let name = id.as_str().as_bytes();
+        for part in [name, b": ", value, b"\r\n"] {
+            run.text.extend_from_slice(part);
+        }
+        let value = Span::own(at + name.len() + b": ".len(), value.len());
+        let name = Span::own(at, name.len());
+        run.fields.push(Field { id, name, value, plain: true, never_indexed: false, hash: 0 });
+    }
+    run.names = ADDED;
+    let id = runs.keep(&run);
+    runs.put_draft(run);
+    id
+}
+
+const ADDED: NameSet = NameSet::of(&[NameId::X_FORWARDED_FOR, NameId::X_FORWARDED_PROTO]);
 
 /// Puts `address` behind what earlier proxies wrote.
 fn append_address(head: &mut Head, address: &[u8], scratch: &mut Vec<u8>) {
@@ -153,6 +201,31 @@ mod tests {
             assert_eq!(result, FilterResult::Continue);
             let expected = format!("x-forwarded-for: a, {text} | x-forwarded-proto: http");
             assert_eq!(Harness::fields(&head), expected);
+        }
+    }
+
+    /// The same client says the same, however it is put together, and what it says itself counts.
+    #[test]
+    fn what_is_said_again_is_what_was_said() {
+        let (mut harness, mut state) = (Harness::default(), FilterState::None);
+        for round in 0..300 {
+            let mut known = |fields: &[(&str, &str)], harness: &mut Harness| {
+                let (mut head, cx) = (head(fields), &mut harness.context());
+                let result = Forwarded.decode_head(&mut state, &mut head, BodyLength::None, cx);
+                assert_eq!(result, FilterResult::Continue);
+                assert_eq!(Harness::fields(&head), forwarded(fields), "round {round}");
+                head.added_run(NameSet::EMPTY).is_some()
+            };
+            // The first round says it twice.
+            assert_eq!(known(&[("accept", "a")], &mut harness), round >= 1, "round {round}");
+            assert!(!known(&[("x-forwarded-for", "10.0.0.1")], &mut harness));
+            assert!(!known(&[("x-forwarded-proto", "https")], &mut harness));
+            let mut removed = head(&[("x-forwarded-for", "10.0.0.1")]);
+            removed.remove(NameId::X_FORWARDED_FOR);
+            let cx = &mut harness.context();
+            let result = Forwarded.decode_head(&mut state, &mut removed, BodyLength::None, cx);
+            assert_eq!(result, FilterResult::Continue);
+            assert_eq!(Harness::fields(&removed), forwarded(&[]), "round {round}");
         }
     }
 

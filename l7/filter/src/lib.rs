@@ -28,7 +28,7 @@ mod hop_by_hop;
 mod request_id;
 
 pub use chain::{FILTERS_MAX, FilterChain, FilterStates};
-pub use filter::{Filter, FilterContext, FilterResult, FilterState, LocalReply};
+pub use filter::{Filter, FilterContext, FilterResult, FilterState, LocalReply, Said};
 pub use forwarded::Forwarded;
 pub use header_edits::RouteEdits;
 pub use hop_by_hop::HopByHop;

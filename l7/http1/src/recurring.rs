@@ -111,7 +111,7 @@ impl Recurring {
         // Who sends it on has looked at that, and takes it as it stands.
         let is_said = |field: &Field| {
             let value = lines.get(field.value.start()..field.value.end()).unwrap_or_default();
-            field.id != NameId::TE || value.eq_ignore_ascii_case(b"trailers")
+            field.id != NameId::TE || value == b"trailers"
         };
         if run.fields.iter().all(is_said)
             && let Some(id) = runs.keep(&run)

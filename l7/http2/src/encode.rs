@@ -34,6 +34,8 @@ const NOT_IN_TRAILERS: NameSet =
 /// How a run is written: with what a message starts with, with `te: trailers`.
 const WITH_START: u8 = 1;
 const WITH_TE: u8 = 2;
+/// Of fields that were added here.
+const ADDED: u8 = 4;
 
 /// A request's block.
 pub(crate) fn request(
@@ -64,6 +66,14 @@ pub(crate) fn request(
         }
     } else {
         request_start(encoder, head, out);
+    }
+    if let Some(run) = head.added_run(skipped).copied() {
+        let first = usize::from(run.first);
+        for field in head.fields_between(written, first, skipped) {
+            write_field(encoder, head, field, out);
+        }
+        let known = write_run(encoder, head, &run, ADDED, runs, out);
+        written = first + if known { usize::from(run.count) } else { 0 };
     }
     fields(encoder, head, written, skipped, out);
     length.write(encoder, head, out);
@@ -189,7 +199,9 @@ fn write_run(
     if let Some(literals) = known.and_then(|known| known.literals.as_deref())
         && encoder.run(run.id, part, out)
     {
-        out.extend_from_slice(literals);
+        if !literals.is_empty() {
+            out.extend_from_slice(literals);
+        }
         return true;
     }
     write_run_anew(encoder, head, run, part, runs, out)

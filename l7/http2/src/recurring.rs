@@ -91,6 +91,11 @@ pub(crate) fn keep_run(
     if said + fields.len() != count || before.content_length != after.content_length {
         return;
     }
+    // Who sends it on takes it as it stands.
+    let te = |field: &Field| field.id != NameId::TE || head_text(field.value) == b"trailers";
+    if !fields.iter().all(te) {
+        return;
+    }
     let mut run = heads.runs().draft();
     run.text.extend_from_slice(text);
     if has_parts {

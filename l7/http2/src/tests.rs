@@ -1,7 +1,7 @@
 //! Heads from one connection to another, by runs and field by field: both must say the same.
 
 use sluice_base::Rng;
-use sluice_l7_core::{Head, HeadLimits, HeadPool, Method, NameId, NameSet, Runs};
+use sluice_l7_core::{Field, Head, HeadLimits, HeadPool, Method, NameId, NameSet, Run, Runs, Span};
 
 use crate::decode::{self, Facts, Section};
 use crate::encode::{self, Length};
@@ -117,6 +117,21 @@ fn write_of(runs: &mut Runs, encoder: &mut Encoder, head: &Head, section: Sectio
     block
 }
 
+/// Fields that are added to many requests.
+fn added(runs: &mut Runs, number: u64) -> u64 {
+    let (mut run, mut text) = (Run::default(), Vec::new());
+    let ids = [NameId::X_FORWARDED_FOR, NameId::X_FORWARDED_PROTO, NameId::DATE];
+    for id in &ids[..=number as usize] {
+        let (at, name) = (text.len(), id.as_str());
+        text.extend_from_slice(format!("{name}: 10.0.0.{number}\r\n").as_bytes());
+        let (name, value) = (Span::own(at, name.len()), Span::own(at + name.len() + 2, 8));
+        run.fields.push(Field { id: *id, name, value, plain: true, never_indexed: false, hash: 0 });
+        run.names = run.names.with(*id);
+    }
+    run.text = text;
+    runs.keep(&run).expect("it is short")
+}
+
 /// Passes messages from a client by two proxies to a server, one of which knows no runs.
 fn pass(section: Section, seed: u64) -> (u32, u32) {
     let mut rng = Rng::new(seed);
@@ -139,6 +154,18 @@ fn pass(section: Section, seed: u64) -> (u32, u32) {
         assert_eq!(said(&head), said(&twin), "round {round} of {seed}");
         assert_eq!(format!("{facts:?}"), format!("{twin_facts:?}"), "round {round} of {seed}");
         assert!(twin.run(NameSet::EMPTY).is_none(), "it forgets");
+        change(&mut rng, [&mut head, &mut twin]);
+        if section == Section::Request && rng.next_u64().is_multiple_of(2) {
+            let run = added(by_run.heads.runs(), rng.next_u64() % 3);
+            let run = by_run.heads.runs().get(run).expect("just kept");
+            if head.append_run(run) {
+                let text = String::from_utf8(run.text.clone()).expect("text");
+                for line in text.lines() {
+                    let (name, value) = line.split_once(": ").expect("a line");
+                    twin.append(name, value.as_bytes());
+                }
+            }
+        }
         change(&mut rng, [&mut head, &mut twin]);
         all += 1;
         runs += u32::from(head.run(NameSet::EMPTY).is_some());

@@ -3,6 +3,7 @@
 use sluice_base::{Instant, SlabKey};
 use sluice_buf::Chain;
 use sluice_l7_core::{Codec, StreamId};
+use sluice_l7_filter::Said;
 use sluice_l7_http1::Http1;
 use sluice_l7_http2::Http2;
 
@@ -36,11 +37,13 @@ pub(crate) struct PingPong {
     pub(crate) told_apart: bool,
     /// When it takes no more requests, in tenths of seconds; a connection has no room for more.
     ends_at: u32,
+    /// What filters say about every request.
+    said: Said,
 }
 
 impl Default for PingPong {
     fn default() -> Self {
-        Self { told_apart: false, ends_at: u32::MAX }
+        Self { told_apart: false, ends_at: u32::MAX, said: Said::default() }
     }
 }
 
@@ -92,6 +95,8 @@ pub(crate) struct Multiplexed {
     pub(crate) flooded: bool,
     /// Cycles spent on it so far, estimated.
     pub(crate) cycles: u64,
+    /// What filters say about every request.
+    said: Said,
 }
 
 impl Default for Multiplexed {
@@ -111,6 +116,7 @@ impl Default for Multiplexed {
             charged: false,
             flooded: false,
             cycles: 0,
+            said: Said::default(),
         }
     }
 }
@@ -139,6 +145,16 @@ macro_rules! each {
 }
 
 impl SessionCodec {
+    /// What filters say about every request of the connection.
+    #[inline]
+    pub(crate) fn said_mut(&mut self) -> Option<&mut Said> {
+        match self {
+            Self::Opaque => None,
+            Self::Http1(coded) => Some(&mut coded.more.said),
+            Self::Http2(coded) => Some(&mut coded.more.said),
+        }
+    }
+
     #[inline]
     pub(crate) fn is_opaque(&self) -> bool {
         matches!(self, Self::Opaque)

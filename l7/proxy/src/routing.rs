@@ -10,6 +10,7 @@ use crate::exchange::{ExchangeKey, Kind};
 use crate::limits::REST;
 use crate::proxy::Proxy;
 use crate::responses::{Reply, ReplyParts};
+use crate::sessions::Session;
 use crate::tunnel::{self, Form, Tunnel};
 use crate::websocket;
 
@@ -161,8 +162,8 @@ impl Proxy {
         if route.rewrites_path() {
             head.set(NameId::X_ENVOY_ORIGINAL_PATH, &self.text);
         }
-        let peer = self.sessions.get(exchange.downstream).and_then(|session| session.downstream());
-        let Some(peer) = peer.map(|downstream| downstream.peer) else {
+        let session = self.sessions.get_mut(exchange.downstream);
+        let Some((peer, said)) = session.and_then(Session::peer_and_said) else {
             return Decision::Reply(Reply::OVERLOAD);
         };
         let mut context = FilterContext {
@@ -172,6 +173,7 @@ impl Proxy {
             response_edits: None,
             rng: &mut self.rng,
             scratch: &mut self.filter_text,
+            said: said.map(|said| (said, self.wires.heads.runs())),
         };
         match listener.filters.decode_head(&mut exchange.filters, head, exchange.body, &mut context)
         {
@@ -203,6 +205,7 @@ impl Proxy {
             response_edits: editor.map(|route| &route.response_edits),
             rng: &mut self.rng,
             scratch: &mut self.filter_text,
+            said: None,
         };
         listener.filters.encode_head(&mut exchange.filters, head, body, &mut context)
     }

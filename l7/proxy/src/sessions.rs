@@ -7,6 +7,7 @@
 use sluice_arch::{huge_capacity, prefetch_bytes, prefetch_read};
 use sluice_base::{ClusterId, ConnId, EndpointId, Instant, ListenerId, SlabKey};
 use sluice_l7_core::{Role as CodecRole, StreamId};
+use sluice_l7_filter::Said;
 use sluice_l7_http1::Http1;
 use sluice_l7_http2::{Config as Http2Config, Http2};
 
@@ -210,6 +211,13 @@ impl Session {
             Role::Downstream(downstream) => Some(downstream),
             Role::Vacant | Role::Upstream(_) => None,
         }
+    }
+
+    /// A client's address, and what filters say about its requests.
+    #[inline]
+    pub(crate) fn peer_and_said(&mut self) -> Option<(Address, Option<&mut Said>)> {
+        let Role::Downstream(downstream) = &self.role else { return None };
+        Some((downstream.peer, self.codec.said_mut()))
     }
 }
 

@@ -4,7 +4,7 @@ use sluice_arch::{Lanes, none};
 
 use super::look::{bytes, name_of};
 use super::{Head, Start};
-use crate::{Field, Name, NameId, NameSet, Span};
+use crate::{Field, Name, NameId, NameSet, Run, RunAt, Span};
 
 impl Head {
     /// Adds a field behind the others. The authority, for [`NameId::HOST`] of a request.
@@ -40,7 +40,7 @@ impl Head {
     /// Really removes what was removed: another field of the name comes.
     #[cold]
     fn purge(&mut self, id: NameId) {
-        (self.intact, self.run) = (0, None);
+        self.forget_order();
         self.removed = self.removed.without(id);
         self.fields.retain(|field| field.id != id);
     }
@@ -89,6 +89,29 @@ impl Head {
         self.push_field(Field { id, name, value, plain: true, never_indexed: false, hash: 0 });
     }
 
+    /// Adds the fields of a run, whose text is lines of HTTP/1.1. False: one of them is not there for
+    /// the first time, and nothing was added.
+    #[inline]
+    #[must_use]
+    pub fn append_run(&mut self, run: &Run) -> bool {
+        if run.names.meets(self.known.or(self.removed)) || self.added_run.is_some() {
+            return false;
+        }
+        let (at, first) = (self.own.len(), self.fields.len() as u16);
+        self.own.extend_from_slice(&run.text);
+        self.push_run(run, at);
+        self.added = self.added.or(run.names);
+        let (id, names, count) = (run.id(), run.names, run.fields.len() as u16);
+        self.added_run = Some(RunAt { id, names, hides: false, first, count, starts: false });
+        true
+    }
+
+    /// Fields do not stand where they stood.
+    fn forget_order(&mut self) {
+        self.intact = 0;
+        (self.run, self.added_run) = (None, None);
+    }
+
     /// Adds a field whose name is not well known.
     fn append_other(&mut self, name: &[u8], value: &[u8]) {
         self.unprintable |= !is_token(name);
@@ -133,7 +156,7 @@ impl Head {
     }
 
     fn remove_text(&mut self, text: &[u8]) -> usize {
-        (self.intact, self.run) = (0, None);
+        self.forget_order();
         let before = self.fields.len();
         let (received, own) = (self.received.as_deref(), &self.own);
         self.fields.retain(|field| {
@@ -145,7 +168,7 @@ impl Head {
 
     /// Keeps the fields for which `keep` says so, in order.
     pub fn retain(&mut self, mut keep: impl FnMut(NameId, &[u8], &[u8]) -> bool) {
-        (self.intact, self.run) = (0, None);
+        self.forget_order();
         let (received, own, removed) = (self.received.as_deref(), &self.own, self.removed);
         self.fields.retain(|field| {
             !removed.contains(field.id)

@@ -266,6 +266,9 @@ impl Decoder {
             return None;
         }
         let known = self.runs.as_mut()?;
+        if let Some(id) = known.find_again(block, part, &self.table) {
+            return Some(id);
+        }
         let indexes = Indexes::at_start_of(block);
         if indexes.len() < block.len() {
             return None;

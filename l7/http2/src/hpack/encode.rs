@@ -226,7 +226,7 @@ impl Encoder {
     /// Writes a run of the worker's as it was written before; whether it was, and can be.
     #[inline(always)]
     pub(crate) fn run(&mut self, id: u64, part: u8, out: &mut Vec<u8>) -> bool {
-        let Some(runs) = &self.runs else { return false };
+        let Some(runs) = &mut self.runs else { return false };
         let Some((indexes, len)) = runs.written(id, part, &self.table) else { return false };
         let end = out.len() + len;
         out.extend_from_slice(&indexes);

@@ -22,7 +22,7 @@ const REACH: u32 = 126 - STATIC_LEN;
 /// Runs that a side remembers.
 const KEPT: usize = 8;
 /// Parts of a message that runs are told apart by, beyond which nothing is found at first sight.
-const PARTS: usize = 3;
+const PARTS: usize = 5;
 
 /// Every lane.
 const ONES: u128 = u128::from_le_bytes([1; LANES]);
@@ -53,25 +53,12 @@ impl Indexes {
     /// Those that `block` starts with.
     #[inline]
     pub(super) fn at_start_of(block: &[u8]) -> Self {
-        let lanes = match block.first_chunk::<LANES>() {
-            Some(bytes) => u128::from_le_bytes(*bytes),
-            None => Self::short(block),
-        };
+        let lanes = lanes(block);
         // A lane of 0xff starts an index of several bytes, one below 0x80 is none.
         let longer = ((lanes & LOW) + ONES) & lanes & HIGH;
         let others = (!lanes & HIGH) | longer;
         let len = others.trailing_zeros() / 8;
         Self { lanes: lanes & FIRST[len as usize], len: len as u8 }
-    }
-
-    #[inline]
-    fn short(block: &[u8]) -> u128 {
-        if let Some(bytes) = block.first_chunk::<8>() {
-            let rest = block.last_chunk::<8>().unwrap_or(bytes);
-            let behind = u64::from_le_bytes(*rest).checked_shr(8 * (16 - block.len()) as u32);
-            return u128::from(u64::from_le_bytes(*bytes)) | u128::from(behind.unwrap_or(0)) << 64;
-        }
-        block.iter().rev().fold(0, |lanes, byte| lanes << 8 | u128::from(*byte))
     }
 
     #[inline]
@@ -100,6 +87,28 @@ impl Indexes {
         let most = indexes.into_iter().max().filter(|most| *most > STATIC_LEN)?;
         Some(inserted.wrapping_sub(most - STATIC_LEN - 1))
     }
+}
+
+/// The first bytes of a block, the first one in the lowest lane; lanes beyond its end are 0.
+#[inline]
+fn lanes(block: &[u8]) -> u128 {
+    if let Some(bytes) = block.first_chunk::<LANES>() {
+        return u128::from_le_bytes(*bytes);
+    }
+    // Two words that overlap.
+    let len = block.len() as u32;
+    if let (Some(first), Some(last)) = (block.first_chunk::<8>(), block.last_chunk::<8>()) {
+        let behind = u64::from_le_bytes(*last).checked_shr(8 * (16 - len)).unwrap_or(0);
+        return u128::from(u64::from_le_bytes(*first)) | u128::from(behind) << 64;
+    }
+    let word = match (block.first_chunk::<4>(), block.last_chunk::<4>()) {
+        (Some(first), Some(last)) => {
+            let last = u64::from(u32::from_le_bytes(*last)) << (8 * (len - 4));
+            u64::from(u32::from_le_bytes(*first)) | last
+        }
+        _ => block.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)),
+    };
+    u128::from(word)
 }
 
 /// A run that was met.
@@ -147,11 +156,11 @@ pub(super) struct KnownRuns {
     slots: [Known; KEPT],
     /// What was met once and is not known, by some of its hash.
     seen: [u32; KEPT],
-    /// What was found last in each part of a message, which is what comes next as well.
+    /// What was found or written last of each part of a message, which is what comes next as well.
     last: [Found; PARTS],
 }
 
-/// A run that was found, by its very indexes: until the table changes they mean the same.
+/// A run by its very indexes: until the table changes they mean the same.
 #[derive(Clone, Copy, Debug)]
 struct Found {
     indexes: Indexes,
@@ -165,6 +174,16 @@ impl KnownRuns {
         seen: [0; KEPT],
         last: [Found { indexes: Indexes { lanes: 0, len: 0 }, changes: 0, id: 0 }; PARTS],
     };
+
+    /// The id of a block that is the very one that was found last in this part of a message.
+    #[inline]
+    pub(super) fn find_again(&self, block: &[u8], part: u8, table: &Table) -> Option<u64> {
+        let last = self.last.get(usize::from(part))?;
+        let same = last.indexes.len() == block.len()
+            && last.indexes.lanes == lanes(block)
+            && last.changes == table.changes();
+        (same && last.id != 0).then_some(last.id)
+    }
 
     /// The id of these indexes, met in this part of a message.
     #[inline]
@@ -207,13 +226,32 @@ impl KnownRuns {
 
     /// The indexes that were written for this id, of this part, if they can be written again.
     #[inline]
-    pub(super) fn written(&self, id: u64, part: u8, table: &Table) -> Option<([u8; LANES], usize)> {
+    pub(super) fn written(
+        &mut self,
+        id: u64,
+        part: u8,
+        table: &Table,
+    ) -> Option<([u8; LANES], usize)> {
+        if let Some(last) = self.last.get(usize::from(part))
+            && last.id == id
+            && last.changes == table.changes()
+        {
+            return Some((last.indexes.lanes.to_le_bytes(), last.indexes.len()));
+        }
+        self.written_before(id, part, table)
+    }
+
+    fn written_before(&mut self, id: u64, part: u8, table: &Table) -> Option<([u8; LANES], usize)> {
         let known = &self.slots[place_of_id(id, part)];
         if known.id != id || known.part != part || !known.holds(table) {
             return None;
         }
         let run = Indexes { lanes: known.lanes, len: known.len };
-        Some((run.turned(true, table.inserted()).lanes.to_le_bytes(), run.len()))
+        let indexes = run.turned(true, table.inserted());
+        if let Some(last) = self.last.get_mut(usize::from(part)) {
+            *last = Found { indexes, changes: table.changes(), id };
+        }
+        Some((indexes.lanes.to_le_bytes(), run.len()))
     }
 
     /// These were written for this id.

@@ -1,7 +1,5 @@
 //! Attackers who come again: their source is held back for a while, and nobody else is.
 
-use std::net::SocketAddr;
-
 use sluice_config_model::Config;
 use sluice_l7_core::StreamId;
 use sluice_l7_http2::ErrorCode;
@@ -13,13 +11,12 @@ use super::floods::{ask, put};
 use super::net::Net;
 use super::world::{WEB, endpoint, web};
 
-/// Where attackers of these tests are; the other clients of a [`Net`] are elsewhere.
-fn attacker() -> SocketAddr {
-    endpoint(66)
-}
+/// Where attackers of these tests are, as the last number of an address; the other clients of a
+/// [`Net`] are elsewhere.
+const ATTACKER: u8 = 66;
 
 /// Connects from there and says hello; none if the connection is refused.
-fn connect(net: &mut Net, from: SocketAddr) -> Option<usize> {
+fn connect(net: &mut Net, from: u8) -> Option<usize> {
     let at = net.world.client_from(from, WEB);
     if net.world.streams[at].dead {
         assert!(net.world.streams[at].aborted, "it is reset");
@@ -52,7 +49,7 @@ fn resets(net: &mut Net, at: usize, count: u32) {
 /// Connects and floods, again and again without a pause; how often it was let in.
 fn come_again(net: &mut Net, times: usize) -> usize {
     let flood = |net: &mut Net| {
-        let Some(at) = connect(net, attacker()) else { return false };
+        let Some(at) = connect(net, ATTACKER) else { return false };
         pings(net, at, 300);
         assert!(net.world.streams[at].fin, "the flood ends its connection");
         net.world.reset(at);
@@ -65,7 +62,7 @@ fn come_again(net: &mut Net, times: usize) -> usize {
 fn a_source_that_floods_is_held_back_and_nobody_else() {
     let mut net = Net::single(Version::Two);
     net.serves(Version::Two);
-    let early = connect(&mut net, attacker()).expect("nothing has happened");
+    let early = connect(&mut net, ATTACKER).expect("nothing has happened");
     assert_eq!(come_again(&mut net, 300), 12, "eleven, and one while it is held back");
     let counters = net.world.listener_counters();
     assert_eq!(counters.downstream_cx_flood_close.value(), 12);
@@ -74,7 +71,7 @@ fn a_source_that_floods_is_held_back_and_nobody_else() {
     let total = counters.downstream_cx_total.value();
     assert_eq!(total, 14, "who is refused has not begun");
     // From there nothing else comes in either, whatever it would have spoken.
-    let at = net.world.client_from(attacker(), WEB);
+    let at = net.world.client_from(ATTACKER, WEB);
     assert!(net.world.streams[at].aborted);
     // What was there goes on, and others connect.
     net.say(early, &ask(1, true));
@@ -89,7 +86,7 @@ fn a_source_that_floods_is_held_back_and_nobody_else() {
         assert_eq!(come_again(&mut net, 50), 1);
     }
     net.advance(10_000);
-    let at = net.world.client_from(attacker(), WEB);
+    let at = net.world.client_from(ATTACKER, WEB);
     net.say(at, GET.as_bytes());
     let place = net.only();
     net.answer_all(place, 200, b"hi");
@@ -107,7 +104,7 @@ fn closing_just_before_the_end_does_not_help() {
         let mut net = Net::single(Version::Two);
         net.serves(Version::Two);
         let mut served = 0;
-        while let Some(at) = connect(&mut net, attacker()) {
+        while let Some(at) = connect(&mut net, ATTACKER) {
             resets(&mut net, at, 499);
             assert!(!net.world.streams[at].fin, "no flood yet");
             match how {
@@ -131,7 +128,7 @@ fn closing_just_before_the_end_does_not_help() {
 fn who_cancels_what_he_asked_for_is_no_attacker() {
     let mut net = Net::single(Version::Two);
     for _ in 0..200 {
-        let at = connect(&mut net, attacker()).expect("he is welcome");
+        let at = connect(&mut net, ATTACKER).expect("he is welcome");
         resets(&mut net, at, 100);
         net.world.fin(at);
     }
@@ -174,7 +171,7 @@ fn it_can_be_off_or_not_for_everyone() {
 #[test]
 fn cycles_of_floods_are_counted_and_no_others() {
     let mut net = Net::single(Version::Two);
-    let [fine, bad] = [endpoint(100), attacker()].map(|it| connect(&mut net, it).expect("calm"));
+    let [fine, bad] = [100, ATTACKER].map(|it| connect(&mut net, it).expect("calm"));
     let [fine_conn, bad_conn] = [fine, bad].map(|at| net.world.streams[at].conn);
     let counted = |net: &Net| net.world.listener_counters().downstream_cx_flood_cycles.value();
     for conn in [fine_conn, bad_conn] {
@@ -199,7 +196,7 @@ fn cycles_of_floods_are_counted_and_no_others() {
 fn frames_that_are_many_take_turns_with_others() {
     let mut net = Net::single(Version::Two);
     net.serves(Version::Two);
-    let talker = connect(&mut net, attacker()).expect("calm");
+    let talker = connect(&mut net, ATTACKER).expect("calm");
     net.say(talker, &ask(1, false));
     let place = net.only();
     let frames = put(FrameKind::Data, 0, 1, b"x").repeat(5_000);
@@ -240,7 +237,7 @@ fn frames_on_streams_that_were_reset_are_limited() {
             config.clusters[0].endpoints.truncate(1);
             web(config).http2.max_late_frames = limit;
         });
-        let at = connect(&mut net, attacker()).expect("calm");
+        let at = connect(&mut net, ATTACKER).expect("calm");
         net.say(at, &ask(1, false));
         if reset_first {
             net.say(at, &put(FrameKind::WindowUpdate, 0, 1, &[0; 4]));

@@ -1,6 +1,6 @@
 //! What routes and filters do to requests and responses, and what the log says.
 
-use super::world::{APP, World, cluster, endpoint, route, routes};
+use super::world::{APP, WEB, World, cluster, endpoint, route, routes};
 use super::{GET, OK};
 use crate::Text;
 use sluice_base::ClusterId;
@@ -130,6 +130,22 @@ fn who_asked_is_said_and_what_was_for_us_is_not() {
     let record = world.logs.pop().expect("a record");
     assert_eq!(record.text(Text::RequestId).len(), 36);
     assert_eq!(record.text(Text::ForwardedFor), b"10.0.0.100");
+    world.census();
+}
+
+/// What is kept of a connection is not said of the next one in its place.
+#[test]
+fn who_asked_is_said_of_everybody() {
+    let mut world = World::new();
+    for host in [7, 8, 7] {
+        let client = world.client_from(host, WEB);
+        for _ in 0..5 {
+            world.send(client, "GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+            let request = world.answer(OK);
+            assert!(request.contains(&format!("x-forwarded-for: 10.0.0.{host}\r\n")), "{request}");
+        }
+        world.reset(client);
+    }
     world.census();
 }
 

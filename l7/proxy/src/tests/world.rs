@@ -250,14 +250,14 @@ impl World {
 
     /// A client connects.
     pub(crate) fn client_of(&mut self, listener: ListenerId) -> usize {
-        self.client_from(endpoint(100), listener)
+        self.client_from(100, listener)
     }
 
-    /// A client connects from this address.
-    pub(crate) fn client_from(&mut self, peer: SocketAddr, listener: ListenerId) -> usize {
+    /// A client with another address.
+    pub(crate) fn client_from(&mut self, host: u8, listener: ListenerId) -> usize {
         let at = self.open(None);
         let conn = self.streams[at].conn;
-        let local = endpoint(200);
+        let (local, peer) = (endpoint(200), endpoint(host));
         self.proxy.handle(conn, StreamEvent::Accepted { listener, local, peer }, self.now);
         self.pump();
         at
