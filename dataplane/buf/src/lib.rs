@@ -49,7 +49,7 @@ pub use impairment::{ImpairedDevice, Impairment, Judge, Loss, Verdict, WAITING_M
 pub use link::{LinkConfig, LinkHost, LinkPeer, link};
 pub use meta::{Gso, L4Checksum, RxChecksum, TxOffload};
 pub use nodes::{chain_nodes_in_use, reserve_chain_nodes};
-pub use packet::{COPY_MAX, Packet, SendPacket};
+pub use packet::{COPY_MANY_MAX, COPY_MAX, Packet, SendPacket};
 pub use pool::{Pool, PoolEmpty, PoolOps, Pressure};
 pub use slice::Slice;
 

@@ -13,6 +13,10 @@ use crate::slice::Slice;
 /// per segment, a copy of that size costs as much as an indirect buffer (42 to 70 cycles).
 pub const COPY_MAX: usize = 256;
 
+/// As [`COPY_MAX`], for bytes in several slices: each takes a buffer to be linked in, and the device
+/// another look at memory.
+pub const COPY_MANY_MAX: usize = 512;
+
 /// One packet in one or several segments.
 ///
 /// The first segment is exclusively owned and may be written. Further segments, linked in by
@@ -239,10 +243,11 @@ impl Packet {
 
     /// Appends `len` bytes of `chain` from `offset` on: few are copied, more are linked in.
     ///
-    /// That holds for all together and for each slice, so that bytes in many tiny slices take few
-    /// buffers: at most two per [`COPY_MAX`] bytes. A buffer without another reference than the chain's is linked as it is; one that the driver
-    /// or another slice also holds is lent by an indirect buffer from `pool`. The chain keeps its
-    /// references.
+    /// That holds for all together, of which [`COPY_MANY_MAX`] are few where they lie in several
+    /// slices, and for each slice, so that bytes in many tiny slices take few buffers: at most two per
+    /// [`COPY_MAX`] bytes. A buffer without another reference than the chain's is linked as it is; one
+    /// that the driver or another slice also holds is lent by an indirect buffer from `pool`. The chain
+    /// keeps its references.
     ///
     /// # Errors
     /// [`PoolEmpty`] if another buffer was needed and none is left; the packet then is not fit to be
@@ -256,7 +261,8 @@ impl Packet {
         pool: &Pool,
     ) -> Result<(), PoolEmpty> {
         debug_assert!(offset + len <= chain.len(), "the range lies in the chain");
-        if len <= COPY_MAX && self.head.nb_segs() == 1 && len <= self.head.tailroom() {
+        let copy_max = if chain.buffers() > 1 { COPY_MANY_MAX } else { COPY_MAX };
+        if len <= copy_max && self.head.nb_segs() == 1 && len <= self.head.tailroom() {
             if let Some(room) = self.append(len) {
                 chain.copy_to(offset, room);
             }

@@ -181,6 +181,24 @@ fn few_bytes_are_copied_into_the_head_and_many_are_linked() {
     census(&tx);
 }
 
+/// Without this a head and a small body would take a buffer each to be linked in.
+#[test]
+fn bytes_in_several_slices_are_copied_while_they_are_few() {
+    let (rx, tx) = (Pool::heap(4), Pool::heap(8));
+    let mut chain = Chain::copy_from(&[b'h'; COPY_MANY_MAX - 100], &rx).expect("room");
+    chain.append(&mut Chain::copy_from(&[b'b'; 101], &rx).expect("room"));
+    let mut few = packet(&tx, b"head");
+    few.attach(&chain, 0, COPY_MANY_MAX, &tx).expect("room");
+    assert_eq!((few.len(), few.segment_count(), tx.in_use()), (4 + COPY_MANY_MAX, 1, 1));
+    assert_eq!(few.head()[4..], chain.to_vec()[..COPY_MANY_MAX]);
+    let mut many = packet(&tx, b"head");
+    many.attach(&chain, 0, COPY_MANY_MAX + 1, &tx).expect("room");
+    assert_eq!((many.len(), many.segment_count()), (5 + COPY_MANY_MAX, 3));
+    drop((chain, few, many));
+    census(&rx);
+    census(&tx);
+}
+
 #[test]
 fn a_retransmission_of_a_retransmission_borrows_from_the_owner() {
     let (rx, tx) = (Pool::heap(2), Pool::heap(8));

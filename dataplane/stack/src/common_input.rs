@@ -135,10 +135,8 @@ impl Stack {
     ) -> Result<(), Packet> {
         let head = packet.head();
         let Some((l4_len, l4)) = transport(head, &ip) else { return Err(packet) };
-        let Some(header) = PlainHeader::parse(l4) else { return Err(packet) };
-        let Some(payload_len) = l4_len.checked_sub(header.header_len()) else {
-            return Err(packet);
-        };
+        let Some(header_len) = PlainHeader::len_in(l4) else { return Err(packet) };
+        let Some(payload_len) = l4_len.checked_sub(header_len) else { return Err(packet) };
         let tuple = Tuple {
             local: Ipv4Addr::from_bits(ip.destination).into(),
             remote: Ipv4Addr::from_bits(ip.source).into(),
@@ -173,13 +171,12 @@ impl Stack {
         self.segments.push(Segment {
             packet: Some(packet),
             hash,
-            header,
             tuple,
             is_plain: true,
             is_marked: false,
             interface: vector.interface,
             header_at: L4_AT as u16,
-            payload_at: (L4_AT + header.header_len()) as u16,
+            payload_at: (L4_AT + header_len) as u16,
             payload_len: payload_len as u16,
             candidate: None,
         });

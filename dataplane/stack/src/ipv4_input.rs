@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use sluice_base::Instant;
 use sluice_buf::{Packet, RxChecksum};
 use sluice_wire::icmp::{IcmpMessage, Unreachable};
-use sluice_wire::{Checksum, IcmpView, IpProtocol, Ipv4View, TcpView, UdpView, ipv4};
+use sluice_wire::{Checksum, IcmpView, IpProtocol, Ipv4View, PlainHeader, TcpView, UdpView, ipv4};
 
 use crate::addresses::{is_group, is_host};
 use crate::drop_reason::DropReason;
@@ -127,6 +127,7 @@ impl Stack {
             .ok_or(DropReason::TcpMalformed)?;
         let payload_at = at + view.header_len();
         let header = view.header()?;
+        let is_plain = !info.is_marked && PlainHeader::len_in(&packet.head()[at..]).is_some();
         let is_good = match packet.rx_checksum() {
             RxChecksum::Good | RxChecksum::Partial => true,
             RxChecksum::Bad => false,
@@ -147,9 +148,8 @@ impl Stack {
         self.segments.push(Segment {
             packet: Some(packet),
             hash,
-            header: header.without_rare_options(),
             tuple,
-            is_plain: header.as_plain().is_some() && !info.is_marked,
+            is_plain,
             is_marked: info.is_marked,
             interface: frame.interface,
             // Headers lie in the first piece of a packet, the rest is at most what IP can say.

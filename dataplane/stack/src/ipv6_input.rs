@@ -6,7 +6,9 @@ use sluice_base::Instant;
 use sluice_buf::{Packet, RxChecksum};
 use sluice_wire::icmpv6::{Icmpv6Message, ParameterProblemV6};
 use sluice_wire::ipv6::extension::{self, ExtensionError, OptionAction};
-use sluice_wire::{Checksum, Icmpv6View, IpProtocol, Ipv6View, TcpView, UdpView, ipv4, ipv6, ndp};
+use sluice_wire::{
+    Checksum, Icmpv6View, IpProtocol, Ipv6View, PlainHeader, TcpView, UdpView, ipv4, ipv6, ndp,
+};
 
 use crate::addresses::is_host_v6;
 use crate::drop_reason::DropReason;
@@ -198,6 +200,7 @@ impl Stack {
             info.transport_len().checked_sub(view.header_len()).ok_or(DropReason::TcpMalformed)?;
         let payload_at = at + view.header_len();
         let header = view.header()?;
+        let is_plain = !info.is_marked && PlainHeader::len_in(&packet.head()[at..]).is_some();
         let is_good = match packet.rx_checksum() {
             RxChecksum::Good | RxChecksum::Partial => true,
             RxChecksum::Bad => false,
@@ -225,9 +228,8 @@ impl Stack {
         self.segments.push(Segment {
             packet: Some(packet),
             hash,
-            header: header.without_rare_options(),
             tuple,
-            is_plain: header.as_plain().is_some() && !info.is_marked,
+            is_plain,
             is_marked: info.is_marked,
             interface,
             // Headers lie in the first piece of a packet, the rest is at most what IP can say.

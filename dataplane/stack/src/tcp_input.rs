@@ -34,10 +34,8 @@ pub(crate) struct Segment {
     /// None once it was worked on.
     pub(crate) packet: Option<Packet>,
     pub(crate) hash: u64,
-    /// All of the header but the ports, if `is_plain`.
-    pub(crate) header: PlainHeader,
     pub(crate) tuple: Tuple,
-    /// Whether there is no more to the header: no SYN, no other options.
+    /// Whether the header is a [`PlainHeader`]: no SYN, no options but timestamps.
     pub(crate) is_plain: bool,
     /// Whether a router marked it (RFC 3168); then it is not plain.
     pub(crate) is_marked: bool,
@@ -52,7 +50,16 @@ pub(crate) struct Segment {
 }
 
 impl Segment {
-    /// The header with all options, read again.
+    /// The header, from where it lies, if it is plain.
+    #[inline]
+    fn plain_header(&self) -> Option<PlainHeader> {
+        if !self.is_plain {
+            return None;
+        }
+        PlainHeader::read(self.packet.as_ref()?.head().get(usize::from(self.header_at)..)?)
+    }
+
+    /// The header with all options.
     pub(crate) fn full_header(&self) -> Option<TcpHeader> {
         let bytes = self.packet.as_ref()?.head().get(usize::from(self.header_at)..)?;
         let mut header = TcpView::parse(bytes).and_then(|view| view.header()).ok()?;
@@ -159,16 +166,15 @@ impl Stack {
     fn handle_segment(&mut self, segment: &mut Segment, now: Instant) {
         let remote = segment.tuple.remote;
         // A connection that ended since has another tuple, or none.
-        match segment.candidate {
-            Some(index) if segment.is_plain && self.is_connection(index, &segment.tuple) => {
-                let payload = segment.take_payload();
-                let header = &segment.header;
-                self.drive(index, now, |tcp, cx| tcp.handle_plain(header, payload, cx));
-            }
-            _ => {
-                let handled = self.tcp_input(segment, now);
-                self.note(handled);
-            }
+        if let Some(index) = segment.candidate
+            && self.is_connection(index, &segment.tuple)
+            && let Some(header) = segment.plain_header()
+        {
+            let payload = segment.take_payload();
+            self.drive(index, now, |tcp, cx| tcp.handle_plain(&header, payload, cx));
+        } else {
+            let handled = self.tcp_input(segment, now);
+            self.note(handled);
         }
         if remote.is_v6() {
             // The segment in hand was a user of its number.
@@ -203,7 +209,10 @@ impl Stack {
     /// Gives a segment of no flow to the worker that had its port before a listener took it; false
     /// if there is none.
     fn give_back(&mut self, segment: &mut Segment) -> bool {
-        if self.workers == 1 || is_opening(segment.header.flags) {
+        if self.workers == 1 {
+            return false;
+        }
+        if segment.full_header().is_none_or(|header| is_opening(header.flags)) {
             return false;
         }
         let before = self.owners.owner_before(segment.tuple.local_port);

@@ -1,7 +1,7 @@
 //! Segments are built when there is room for them, never before.
 //!
 //! ```text
-//!   headroom | ethernet 14 | IPv4 20 or IPv6 40 | TCP 20..60 | payload copy <= 256   -> linked payload slices
+//!   headroom | ethernet 14 | IPv4 20 or IPv6 40 | TCP 20..60 | payload copy <= 512   -> linked payload slices
 //! ```
 
 use std::net::Ipv6Addr;
@@ -100,6 +100,8 @@ impl Stack {
             used += 1;
             let wire = Wire { template, tuple: &entry.tuple, hosts: &self.hosts, capabilities };
             let built = if outgoing.has_more_options || entry.tuple.remote.is_v6() {
+                // Copies, so that in the straight line both stay in registers.
+                let (wire, outgoing) = (wire, outgoing);
                 wire.build_any(packet, tcp, &outgoing, &cx, &self.tx_pool)
             } else {
                 wire.build_plain::<IPV4>(packet, tcp, &outgoing, &self.tx_pool)
@@ -387,6 +389,7 @@ const IPV4: usize = ipv4::HEADER_LEN;
 const IPV6: usize = ipv6::HEADER_LEN;
 
 /// What turns a segment into a frame.
+#[derive(Clone, Copy)]
 struct Wire<'a> {
     template: &'a [u8; TEMPLATE_LEN],
     tuple: &'a Tuple,

@@ -250,6 +250,7 @@ impl Stack {
     }
 
     /// The application is done with `bytes` that it read: the window may open again.
+    #[inline]
     pub fn credit(&mut self, id: ConnId, bytes: usize, now: Instant) {
         self.now = now;
         let pressure = self.pressure;

@@ -288,8 +288,13 @@ impl Connection {
     }
 
     /// Ends a public verb: adds what every verb may have brought about.
-    #[inline]
-    pub(crate) fn finish(&mut self, mut signals: Signals, cx: &Context<'_>) -> Signals {
+    pub(crate) fn finish(&mut self, signals: Signals, cx: &Context<'_>) -> Signals {
+        self.finish_here(signals, cx)
+    }
+
+    /// As above, for the straight line that nearly all segments take.
+    #[inline(always)]
+    pub(crate) fn finish_here(&mut self, mut signals: Signals, cx: &Context<'_>) -> Signals {
         if self.state as u8 >= State::TimeWait as u8 {
             signals |= self.report_end();
         }

@@ -510,7 +510,7 @@ impl Connection {
         if self.congestion.is_paced() {
             self.settle_pacing(cx);
         }
-        self.settle_send_timers(cx);
+        self.settle_send_timers_here(cx);
         if cfg!(debug_assertions) {
             self.invariants();
             self.receive.invariants(cx.config);
@@ -519,8 +519,13 @@ impl Connection {
 
     /// Keeps the two sending timers true: one runs while something is under way, the other while
     /// something waits for the peer's window, neither otherwise.
-    #[inline]
     pub(crate) fn settle_send_timers(&mut self, cx: &Context<'_>) {
+        self.settle_send_timers_here(cx);
+    }
+
+    /// As above, for the straight lines that nearly all segments take.
+    #[inline(always)]
+    pub(crate) fn settle_send_timers_here(&mut self, cx: &Context<'_>) {
         let in_flight = self.send.in_flight();
         if in_flight > 0 {
             if !self.timers.is_armed(Timer::Retransmit) {

@@ -227,7 +227,9 @@ impl Worker {
             match verb {
                 Verb::Write { conn, mut bytes } => {
                     let room = self.stack.write(conn, &mut bytes, now);
-                    self.proxy.wrote(conn, room);
+                    if let Some((partner, bytes)) = self.proxy.wrote(conn, room) {
+                        self.stack.credit(partner, bytes, now);
+                    }
                 }
                 Verb::Credit { conn, bytes } => self.stack.credit(conn, bytes, now),
                 Verb::Close { conn } => self.stack.close(conn, now),

@@ -300,25 +300,28 @@ impl Proxy {
     /// The next thing for the stack to do.
     #[inline]
     pub fn pop_verb(&mut self) -> Option<Verb> {
-        self.wires.verbs.pop_front()
+        self.wires.pop_verb()
     }
 
-    /// The answer to [`Verb::Write`]: how much more fits. 0: none until `Writable`.
-    pub fn wrote(&mut self, conn: ConnId, send_room_left: usize) {
-        let Some(session) = self.sessions.get_mut(conn) else { return };
+    /// The answer to [`Verb::Write`]: how much more fits. 0: none until `Writable`. Gives a connection
+    /// of which bytes were let go thereby, by which its window may open, and how many.
+    pub fn wrote(&mut self, conn: ConnId, send_room_left: usize) -> Option<(ConnId, usize)> {
+        let session = self.sessions.get_mut(conn)?;
         if send_room_left == 0 {
             if session.codec.is_multiplexed() {
                 self.multiplexed_wrote(conn, 0);
             }
-            return;
+            return None;
         }
         if let Some(partner) = session.partner() {
-            self.relay_has_room(partner);
-        } else if let Some(key) = session.exchange() {
+            return self.relay_owes(partner).map(|owed| (partner, owed));
+        }
+        if let Some(key) = session.exchange() {
             self.release_credit_of_partner(conn, key);
         } else if session.codec.is_multiplexed() {
             self.multiplexed_wrote(conn, send_room_left);
         }
+        None
     }
 
     /// Works off what is due, and what earlier calls left for later.
@@ -474,7 +477,7 @@ impl Proxy {
             }
             Role::Vacant => {}
         }
-        self.wires.verbs.push_back(Verb::Write { conn, bytes });
+        self.wires.write(conn, bytes);
     }
 
     fn sync_listeners(&mut self) {

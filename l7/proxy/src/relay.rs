@@ -210,7 +210,7 @@ impl Proxy {
             }
             _ => {}
         }
-        self.wires.verbs.push_back(Verb::Write { conn: to, bytes });
+        self.wires.write(to, bytes);
     }
 
     /// The endpoint's side is not up yet: the bytes wait, charged, so the client's window closes.
@@ -226,9 +226,16 @@ impl Proxy {
     /// `to` has room: its partner gets its bytes back.
     #[inline]
     pub(crate) fn relay_has_room(&mut self, partner: ConnId) {
-        let Some(session) = self.sessions.get_mut(partner) else { return };
-        let owed = std::mem::take(&mut session.owed) as usize;
-        self.wires.credit(partner, owed);
+        if let Some(owed) = self.relay_owes(partner) {
+            self.wires.credit(partner, owed);
+        }
+    }
+
+    /// The bytes of a side that the other has taken meanwhile, if any: its window may open by them.
+    #[inline]
+    pub(crate) fn relay_owes(&mut self, partner: ConnId) -> Option<usize> {
+        let owed = std::mem::take(&mut self.sessions.get_mut(partner)?.owed) as usize;
+        (owed > 0).then_some(owed)
     }
 
     /// Something moved on either side: the idle time starts again.

@@ -22,6 +22,8 @@ pub(crate) struct Wires {
     pub(crate) heads: HeadPool,
     pub(crate) now: Instant,
     pub(crate) verbs: VecDeque<Verb>,
+    /// A write in front of them: the usual case, in which nothing else is asked for.
+    first: Option<(ConnId, Chain)>,
     /// Whose bytes the current call is about, and how many of them were let go: the usual case, in
     /// which no verb is queued for it.
     pub(crate) current: Option<ConnId>,
@@ -37,6 +39,7 @@ impl Wires {
             heads: HeadPool::new(heads_max.min(256), heads_max),
             now: Instant::ZERO,
             verbs: VecDeque::with_capacity(VERBS),
+            first: None,
             current: None,
             earned: 0,
             response_limits: HeadLimits::default(),
@@ -46,6 +49,30 @@ impl Wires {
     #[inline]
     pub(crate) fn put_head(&mut self, head: Box<Head>) {
         self.heads.put(head);
+    }
+
+    /// Asks for `bytes` to be sent.
+    #[inline]
+    pub(crate) fn write(&mut self, conn: ConnId, bytes: Chain) {
+        if self.first.is_none() && self.verbs.is_empty() {
+            self.first = Some((conn, bytes));
+        } else {
+            self.queue(Verb::Write { conn, bytes });
+        }
+    }
+
+    #[cold]
+    fn queue(&mut self, verb: Verb) {
+        self.verbs.push_back(verb);
+    }
+
+    /// What is asked for next.
+    #[inline]
+    pub(crate) fn pop_verb(&mut self) -> Option<Verb> {
+        match self.first.take() {
+            Some((conn, bytes)) => Some(Verb::Write { conn, bytes }),
+            None => self.verbs.pop_front(),
+        }
     }
 
     /// The window of `conn` may open by `bytes`.

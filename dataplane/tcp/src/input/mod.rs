@@ -66,9 +66,9 @@ impl Connection {
         let mut signals = Signals::NONE;
         if self.is_predicted(header, &payload) {
             self.handle_predicted(header, payload, &mut signals, cx);
-        } else {
-            self.handle_any(&header.with_ports(0, 0), payload, &mut signals, cx);
+            return self.finish_here(signals, cx);
         }
+        self.handle_any(&header.with_ports(0, 0), payload, &mut signals, cx);
         self.finish(signals, cx)
     }
 

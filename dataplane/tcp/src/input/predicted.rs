@@ -58,6 +58,6 @@ impl Connection {
         if !payload.is_empty() {
             self.take_text(payload, signals, cx);
         }
-        self.settle_send_timers(cx);
+        self.settle_send_timers_here(cx);
     }
 }

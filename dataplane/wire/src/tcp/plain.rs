@@ -32,29 +32,48 @@ impl PlainHeader {
     #[inline]
     #[must_use]
     pub fn parse(segment: &[u8]) -> Option<Self> {
+        Self::len_in(segment)?;
+        Self::read(segment)
+    }
+
+    /// As [`parse`](Self::parse), for who has asked [`len_in`](Self::len_in).
+    #[inline]
+    #[must_use]
+    pub fn read(segment: &[u8]) -> Option<Self> {
         let fixed: &[u8; HEADER_LEN_MIN] = segment.first_chunk()?;
-        let flags = Flags(fixed[13]);
-        if flags.intersects(Flags::SYN | Flags::URG) {
-            return None;
-        }
         let timestamps = match fixed[12] >> 4 {
             5 => None,
-            8 => {
+            _ => {
                 let stamped: &[u8; STAMPED_LEN] = segment.first_chunk()?;
-                if word(stamped, 20) != u32::from_be_bytes(TIMESTAMPS_ALIGNED) {
-                    return None;
-                }
                 Some(Timestamps { value: word(stamped, 24), echo: word(stamped, 28) })
             }
-            _ => return None,
         };
         Some(Self {
             seq: SeqNumber(word(fixed, 4)),
             ack: SeqNumber(word(fixed, 8)),
-            flags,
+            flags: Flags(fixed[13]),
             window: u16::from_be_bytes([fixed[14], fixed[15]]),
             timestamps,
         })
+    }
+
+    /// Bytes of a header of this kind at the start of a segment, if [`parse`](Self::parse) would read
+    /// one.
+    #[inline]
+    #[must_use]
+    pub fn len_in(segment: &[u8]) -> Option<usize> {
+        let fixed: &[u8; HEADER_LEN_MIN] = segment.first_chunk()?;
+        if Flags(fixed[13]).intersects(Flags::SYN | Flags::URG) {
+            return None;
+        }
+        match fixed[12] >> 4 {
+            5 => Some(HEADER_LEN_MIN),
+            8 => {
+                let stamped: &[u8; STAMPED_LEN] = segment.first_chunk()?;
+                (stamped[HEADER_LEN_MIN..][..4] == TIMESTAMPS_ALIGNED).then_some(STAMPED_LEN)
+            }
+            _ => None,
+        }
     }
 
     /// Bytes of the header: where the data starts.
@@ -159,6 +178,8 @@ mod tests {
             assert_eq!(view, Ok(header(stamp).with_ports(80, 4_000)));
             // One byte less than the header says.
             assert_eq!(PlainHeader::parse(&bytes[..bytes.len() - 1]), None);
+            let lens = [bytes.len(), bytes.len() - 1].map(|len| PlainHeader::len_in(&bytes[..len]));
+            assert_eq!(lens, [Some(bytes.len()), None]);
         }
     }
 
@@ -168,7 +189,10 @@ mod tests {
         let with = |at: usize, value: u8| {
             let mut bytes = bytes.clone();
             bytes[at] = value;
-            PlainHeader::parse(&bytes)
+            let parsed = PlainHeader::parse(&bytes);
+            let len = PlainHeader::len_in(&bytes);
+            assert_eq!(len, parsed.map(|header| header.header_len()), "they agree");
+            parsed
         };
         assert!(with(12, 0x8f).is_some(), "reserved bits are ignored (RFC 9293, 3.1)");
         for offset in [0x00, 0x40, 0x60, 0x70, 0x90, 0xf0] {

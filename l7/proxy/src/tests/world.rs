@@ -312,6 +312,14 @@ impl World {
         self.streams.iter().position(|stream| stream.conn == conn && !stream.dead)
     }
 
+    fn credit(&mut self, conn: ConnId, bytes: usize) {
+        // The stack may have buried it while the verb was on its way.
+        let Some(at) = self.find(conn) else { return };
+        let stream = &mut self.streams[at];
+        stream.credited += bytes;
+        assert!(stream.credited <= stream.sent, "no more than was received");
+    }
+
     /// Carries verbs out until there is none.
     pub(crate) fn pump(&mut self) {
         while let Some(verb) = self.proxy.pop_verb() {
@@ -325,15 +333,11 @@ impl World {
                     stream.received.extend(bytes.to_vec());
                     let room = stream.room;
                     drop(bytes);
-                    self.proxy.wrote(conn, room);
+                    if let Some((partner, bytes)) = self.proxy.wrote(conn, room) {
+                        self.credit(partner, bytes);
+                    }
                 }
-                Verb::Credit { conn, bytes } => {
-                    // The stack may have buried it while the verb was on its way.
-                    let Some(at) = self.find(conn) else { continue };
-                    let stream = &mut self.streams[at];
-                    stream.credited += bytes;
-                    assert!(stream.credited <= stream.sent, "no more than was received");
-                }
+                Verb::Credit { conn, bytes } => self.credit(conn, bytes),
                 Verb::Close { conn } => {
                     let at = self.find(conn).expect("a live connection is closed");
                     assert!(!std::mem::replace(&mut self.streams[at].fin, true), "closed once");
