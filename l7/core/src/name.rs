@@ -152,8 +152,8 @@ impl NameId {
     /// The name in lower case; empty for `OTHER`.
     #[inline]
     #[must_use]
-    pub fn as_str(self) -> &'static str {
-        TEXTS[usize::from(self.0)]
+    pub const fn as_str(self) -> &'static str {
+        TEXTS[self.0 as usize]
     }
 
     /// The name with the colon and a space behind it.

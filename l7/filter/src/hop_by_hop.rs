@@ -122,8 +122,8 @@ fn clean_concerned(head: &mut Head, upgrade: bool, scratch: &mut Vec<u8>) -> boo
 
 /// Whether there is one TE field, which says what it may.
 fn has_te_alone(head: &Head) -> bool {
-    // A run that is kept says nothing else.
-    if head.is_in_run_alone(NameId::TE) {
+    // A run with it says nothing else, and then no other field does.
+    if head.run(NameSet::EMPTY).is_some_and(|run| run.contains(NameId::TE)) {
         return true;
     }
     let mut fields = head.get_all(NameId::TE);

@@ -80,6 +80,8 @@ struct Reader<'a> {
     cookies: u32,
     parts: Parts,
     host: Option<Span>,
+    /// There are two of TE: a run with one of them does not say all.
+    te_again: bool,
     content_length: Option<u64>,
     urgency: Option<u8>,
     /// What it starts with, by a known run, which was looked at then.
@@ -91,6 +93,7 @@ struct Reader<'a> {
 }
 
 /// Decodes a block into `head`. The outer error breaks the connection, the inner one the stream.
+#[inline]
 pub(crate) fn head(
     decoder: &mut Decoder,
     block: &[u8],
@@ -102,6 +105,18 @@ pub(crate) fn head(
     if let Some(facts) = run_alone(decoder, block, section, head, limits, heads) {
         return Ok(Ok(facts));
     }
+    any_head(decoder, block, section, head, limits, heads)
+}
+
+#[inline(never)]
+fn any_head(
+    decoder: &mut Decoder,
+    block: &[u8],
+    section: Section,
+    head: &mut Head,
+    limits: &HeadLimits,
+    heads: &mut HeadPool,
+) -> Result<Result<Facts, Fault>, HpackError> {
     let mut text = head.take_own();
     let mut reader = Reader {
         head: &mut *head,
@@ -114,6 +129,7 @@ pub(crate) fn head(
         cookies: 0,
         parts: Parts::default(),
         host: None,
+        te_again: false,
         content_length: None,
         urgency: None,
         start: None,
@@ -179,6 +195,9 @@ impl Lines for Reader<'_> {
         let fields = self.fields + run.fields.len() as u32;
         let starts = run.parts.are_any();
         if fields > self.fields_max || starts && (self.fields > 0 || self.parts.are_any()) {
+            return false;
+        }
+        if run.names.contains(NameId::TE) && self.head.names().contains(NameId::TE) {
             return false;
         }
         if starts {
@@ -295,9 +314,10 @@ impl Reader<'_> {
             }
             NameId::PRIORITY => self.urgency = urgency(value).or(self.urgency),
             NameId::TE if self.section == Section::Request => {
-                if !value.eq_ignore_ascii_case(b"trailers") {
+                if value != b"trailers" && !value.eq_ignore_ascii_case(b"trailers") {
                     return Err(Fault::Te);
                 }
+                self.te_again |= self.head.names().contains(NameId::TE);
             }
             NameId::CONTENT_LENGTH | NameId::HOST | NameId::TE => {}
             _ => return Err(Fault::ConnectionField),
@@ -341,7 +361,7 @@ impl Reader<'_> {
         if self.parts.protocol.is_some() || self.host.is_some() {
             self.start = None;
         }
-        if let Some(known) = self.known {
+        if let Some(known) = self.known.filter(|_| !self.te_again) {
             let starts = known.starts && self.start.is_some();
             self.head.set_run(RunAt { starts, ..known });
         }

@@ -66,12 +66,14 @@ pub(crate) fn request(
         }
     } else {
         request_start(encoder, head, out);
+        if std::mem::take(&mut te) {
+            // Among what comes again, as clients of gRPC write it.
+            encoder.field(NameId::TE, b"te", b"trailers", false, out);
+        }
     }
     if let Some(run) = head.added_run(skipped).copied() {
         let first = usize::from(run.first);
-        for field in head.fields_between(written, first, skipped) {
-            write_field(encoder, head, field, out);
-        }
+        write_fields(encoder, head, (written, first), skipped, out);
         let known = write_run(encoder, head, &run, ADDED, runs, out);
         written = first + if known { usize::from(run.count) } else { 0 };
     }
@@ -163,7 +165,18 @@ impl Length {
 /// The fields from place `from` on.
 #[inline]
 fn fields(encoder: &mut Encoder, head: &Head, from: usize, skipped: NameSet, out: &mut Vec<u8>) {
-    for field in head.fields_between(from, usize::MAX, skipped) {
+    write_fields(encoder, head, (from, usize::MAX), skipped, out);
+}
+
+#[inline]
+fn write_fields(
+    encoder: &mut Encoder,
+    head: &Head,
+    (from, to): (usize, usize),
+    skipped: NameSet,
+    out: &mut Vec<u8>,
+) {
+    for field in head.fields_between(from, to, skipped) {
         write_field(encoder, head, field, out);
     }
 }
@@ -178,8 +191,8 @@ fn write_to_run(
     out: &mut Vec<u8>,
 ) -> usize {
     let first = usize::from(run.first);
-    for field in head.fields_between(0, first, skipped) {
-        write_field(encoder, head, field, out);
+    if first > 0 {
+        write_fields(encoder, head, (0, first), skipped, out);
     }
     first
 }

@@ -148,12 +148,18 @@ fn pass(section: Section, seed: u64) -> (u32, u32) {
             to.set_size_max(size / 2);
             to_plain.set_size_max(size / 2);
         }
-        let block = write(&mut client, &message(&mut rng, section), section);
+        let mut block = write(&mut client, &message(&mut rng, section), section);
+        if section == Section::Request && rng.next_u64().is_multiple_of(8) {
+            block.extend_from_slice(b"\x00\x02te\x08trailers");
+        }
         let (mut head, facts) = by_run.read(&block, section);
         let (mut twin, twin_facts) = plain.read(&block, section);
         assert_eq!(said(&head), said(&twin), "round {round} of {seed}");
         assert_eq!(format!("{facts:?}"), format!("{twin_facts:?}"), "round {round} of {seed}");
         assert!(twin.run(NameSet::EMPTY).is_none(), "it forgets");
+        let te = head.get_all(NameId::TE).count();
+        let says_te = head.run(NameSet::EMPTY).is_some_and(|run| run.contains(NameId::TE));
+        assert!(!says_te || te == 1, "a run with it says all that is said");
         change(&mut rng, [&mut head, &mut twin]);
         if section == Section::Request && rng.next_u64().is_multiple_of(2) {
             let run = added(by_run.heads.runs(), rng.next_u64() % 3);

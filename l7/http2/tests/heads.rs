@@ -343,7 +343,7 @@ fn what_is_written_of_a_head_that_came_by_http_1() {
     ] {
         let mut peer = Peer::client();
         peer.send(&head, body);
-        let line = format!("HEADERS 1{flags} | {start} | {fields}{length} | te: trailers");
+        let line = format!("HEADERS 1{flags} | {start} | te: trailers | {fields}{length}");
         assert_eq!(peer.written(), [line]);
     }
     let mut connect = Head::new();

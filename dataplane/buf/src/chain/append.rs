@@ -11,7 +11,23 @@ impl Chain {
     ///
     /// # Errors
     /// [`PoolEmpty`] if the pool runs out; the bytes copied so far are cut off again.
+    #[inline]
     pub fn append_copy(&mut self, bytes: &[u8], pool: &Pool) -> Result<(), PoolEmpty> {
+        if let Some((segment, end)) = self.last()
+            && room(segment, end) >= bytes.len()
+        {
+            // SAFETY: there is room, and the chain holds the only reference to this buffer, so no
+            // slice covers the bytes behind it.
+            unsafe { segment.bytes_mut(end, bytes.len()) }.copy_from_slice(bytes);
+            self.lengthen(bytes.len());
+            return Ok(());
+        }
+        self.append_to_more(bytes, pool)
+    }
+
+    /// The same where it takes another buffer.
+    #[inline(never)]
+    fn append_to_more(&mut self, bytes: &[u8], pool: &Pool) -> Result<(), PoolEmpty> {
         let before = self.len();
         let taken = self.fill_tail(bytes);
         for rest in bytes[taken..].chunks(crate::DATA_ROOM - crate::HEADROOM) {

@@ -129,19 +129,6 @@ impl Head {
         self.added_run.as_ref().filter(|run| !run.names.meets(gone))
     }
 
-    /// Whether the only fields of a name are those of the run.
-    #[inline]
-    #[must_use]
-    pub fn is_in_run_alone(&self, id: NameId) -> bool {
-        let Some(run) = self.run(NameSet::EMPTY).filter(|run| run.contains(id)) else {
-            return false;
-        };
-        let (first, end) = (usize::from(run.first), usize::from(run.first + run.count));
-        let (before, behind) = (self.fields.get(..first), self.fields.get(end..));
-        let mut others = before.into_iter().chain(behind).flatten();
-        others.all(|field| field.id != id)
-    }
-
     /// Whether Connection is known to name no field (RFC 9110, 7.6.1).
     #[inline]
     #[must_use]

@@ -201,7 +201,7 @@ impl Encoder {
             Class::Remembered => {}
             // Of a call without an error.
             Class::Fleeting if value.is_empty() => {}
-            Class::Fleeting => return literal(0x00, 4, number_of(id), name, value, out),
+            Class::Fleeting => return fleeting(id, name, value, out),
             Class::Secret => return literal(0x10, 4, number_of(id), name, value, out),
             Class::AcceptEncoding if value == ENTRIES[15].value() => return out.push(0x90),
             Class::AcceptEncoding => {}
@@ -369,6 +369,59 @@ fn is_line(line: &[u8], kind: Kind, name: &[u8], value: &[u8]) -> bool {
     line.len() == from + value.len() + 2
         && line.get(from..from + value.len()) == Some(value)
         && (kind != Kind::Field(NameId::OTHER) || line.starts_with(name))
+}
+
+/// How a literal begins whose name is well known: its index, or itself.
+struct Beginning {
+    bytes: [u8; BEGINNING],
+    len: u8,
+}
+
+const BEGINNING: usize = 48;
+
+static BEGINNINGS: [Beginning; NameId::COUNT] = {
+    let mut all = [const { Beginning { bytes: [0; BEGINNING], len: 0 } }; NameId::COUNT];
+    let mut at = 0;
+    while at < all.len() {
+        if let Some(id) = NameId::of_index(at) {
+            all[at] = beginning(id);
+        }
+        at += 1;
+    }
+    all
+};
+
+const fn beginning(id: NameId) -> Beginning {
+    let (mut bytes, number) = ([0; BEGINNING], number_of(id) as u8);
+    // RFC 7541, 5.1: four bits of the first byte, of which all are set where more follows.
+    if number >= 15 {
+        (bytes[0], bytes[1]) = (15, number - 15);
+        return Beginning { bytes, len: 2 };
+    }
+    bytes[0] = number;
+    if number > 0 {
+        return Beginning { bytes, len: 1 };
+    }
+    let name = id.as_str().as_bytes();
+    bytes[1] = name.len() as u8;
+    let mut at = 0;
+    while at < name.len() {
+        bytes[2 + at] = name[at];
+        at += 1;
+    }
+    Beginning { bytes, len: 2 + name.len() as u8 }
+}
+
+/// A literal of a well-known name that no table has.
+#[inline]
+fn fleeting(id: NameId, name: &[u8], value: &[u8], out: &mut Vec<u8>) {
+    let Some(beginning) = BEGINNINGS.get(id.index()).filter(|_| id != NameId::OTHER) else {
+        return literal(0x00, 4, number_of(id), name, value, out);
+    };
+    let end = out.len() + usize::from(beginning.len);
+    out.extend_from_slice(&beginning.bytes);
+    out.truncate(end);
+    plain(value, out);
 }
 
 /// A literal with plain strings.

@@ -131,8 +131,8 @@ static BY_NAME: [u8; NameId::COUNT] = {
 
 /// The number of the static entry with this name; 0 if there is none.
 #[inline]
-pub(super) fn number_of(id: NameId) -> u32 {
-    u32::from(BY_NAME[id.index()])
+pub(super) const fn number_of(id: NameId) -> u32 {
+    BY_NAME[id.index()] as u32
 }
 
 #[cfg(test)]
