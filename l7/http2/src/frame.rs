@@ -161,6 +161,13 @@ fn with_word(kind: FrameKind, stream: StreamId, word: u32) -> [u8; 13] {
     frame
 }
 
+/// Any frame, in one piece: for who writes few of them, of any kind, as tests and tools do.
+#[must_use]
+pub fn whole(kind: FrameKind, flags: u8, stream: StreamId, payload: &[u8]) -> Vec<u8> {
+    let header = FrameHeader { len: payload.len() as u32, kind, flags, stream };
+    [&header.write()[..], payload].concat()
+}
+
 /// RST_STREAM.
 #[must_use]
 pub fn rst_stream(stream: StreamId, code: ErrorCode) -> [u8; 13] {

@@ -364,9 +364,7 @@ impl Peer {
 
 /// A frame.
 pub(crate) fn frame(kind: FrameKind, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let header =
-        FrameHeader { len: payload.len() as u32, kind, flags, stream: StreamId::new(stream) };
-    [&header.write()[..], payload].concat()
+    sluice_l7_http2::frame::whole(kind, flags, StreamId::new(stream), payload)
 }
 
 /// SETTINGS.

@@ -123,6 +123,22 @@ fn closing_just_before_the_end_does_not_help() {
     }
 }
 
+/// It owes as soon as it says that it has no more to say: not when it has let our FIN wait until its
+/// budgets are full again.
+#[test]
+fn closing_slowly_does_not_help_either() {
+    let mut net = Net::single(Version::Two);
+    let at = connect(&mut net, ATTACKER).expect("calm");
+    resets(&mut net, at, 250);
+    net.world.event(at, crate::StreamEvent::PeerClosed);
+    assert!(net.world.streams[at].fin && !net.world.streams[at].dead, "it lingers");
+    assert_eq!(net.world.listener_counters().downstream_cx_flood_suspect.value(), 1);
+    net.advance(6_000);
+    net.world.reset(at);
+    assert_eq!(net.world.listener_counters().downstream_cx_flood_suspect.value(), 1, "once");
+    net.census();
+}
+
 /// A page that is left, and come back to.
 #[test]
 fn who_cancels_what_he_asked_for_is_no_attacker() {

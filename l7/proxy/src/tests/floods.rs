@@ -10,8 +10,7 @@ use super::net::Net;
 
 /// A frame.
 pub(super) fn put(kind: FrameKind, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let (len, stream) = (payload.len() as u32, StreamId::new(stream));
-    [&FrameHeader { len, kind, flags, stream }.write()[..], payload].concat()
+    frame::whole(kind, flags, StreamId::new(stream), payload)
 }
 
 /// A request, of indexed fields and literals that touch no table.

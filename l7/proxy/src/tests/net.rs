@@ -6,7 +6,7 @@ use sluice_buf::Chain;
 use sluice_config_model::{Config, HttpVersion};
 use sluice_l7_core::{BodyLength, Codec, CodecContext, Head, Method, ResetReason, Role};
 use sluice_l7_http2::Config as Http2Config;
-use sluice_l7_http2::frame::{FrameHeader, FrameKind};
+use sluice_l7_http2::frame::{self, FrameKind};
 
 use super::far::{Ended, Far, Machine, Message, Place, Version};
 use super::world::World;
@@ -259,9 +259,7 @@ impl Net {
         flags: u8,
         payload: &[u8],
     ) {
-        let len = payload.len() as u32;
-        let header = FrameHeader { len, kind, flags, stream };
-        self.world.send(at, [&header.write()[..], payload].concat());
+        self.world.send(at, frame::whole(kind, flags, stream, payload));
         self.settle();
     }
 
