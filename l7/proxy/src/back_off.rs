@@ -14,7 +14,6 @@ use sluice_base::Instant;
 use sluice_config_model::BackOff;
 
 use crate::exchange::{ExchangeKey, State};
-use crate::limits::REST;
 use crate::proxy::Proxy;
 
 /// Microseconds that the wait in front of the `nth` retry takes at most, from 1 on.
@@ -70,7 +69,7 @@ impl Proxy {
             return;
         }
         exchange.state = State::Local;
-        self.exchange_timers.set(key.index, deadline.min(self.wires.now + REST));
+        self.exchange_timers.set(key.index, deadline.min(self.rested_at()));
         self.dispatch(key, fresh);
     }
 }

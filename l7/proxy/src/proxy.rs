@@ -15,7 +15,7 @@ use crate::events::{ConnectRefused, StreamEvent};
 use crate::exchange::Exchanges;
 use crate::flooders::Flooders;
 use crate::http2::Http2Plan;
-use crate::limits::{HEADS_KEPT, LOG_RING, PENDING_POLL, REQUESTS_PER_CALL, windows_max};
+use crate::limits::{HEADS_KEPT, LOG_RING, PENDING_POLL, REQUESTS_PER_CALL, REST, windows_max};
 use crate::log::AccessRecord;
 use crate::named::Named;
 use crate::pins::Pins;
@@ -44,6 +44,8 @@ pub struct ProxyConfig {
     /// Packet buffers of the worker for what it receives: windows of HTTP/2 grow as far as half of
     /// them, so that those who leave unread what they asked for do not take them from all others.
     pub receive_buffers: u32,
+    /// How long nothing happens to a request before it rests, and what it holds is packed.
+    pub rest: Duration,
     /// Of all randomness.
     pub seed: u64,
     /// Wall clock at [`Instant::ZERO`], nanoseconds since 1970, for the log.
@@ -59,6 +61,7 @@ impl Default for ProxyConfig {
             exchanges_max: 65_536,
             udp_sessions_max: 32_768,
             receive_buffers: u32::MAX,
+            rest: REST,
             seed: 0,
             wall_clock_origin: 0,
         }
@@ -94,6 +97,8 @@ pub struct Proxy {
     pub(crate) exchange_timers: Wheel,
     /// Of those that are folded.
     pub(crate) folded_timers: Wheel,
+    /// [`ProxyConfig::rest`]
+    pub(crate) rest_nanos: u64,
     pub(crate) listeners: Vec<Option<ListenerState>>,
     pub(crate) pools: Pools,
     pub(crate) udp: Udp,
@@ -143,6 +148,7 @@ impl Proxy {
             session_timers: Wheel::with_capacity(config.connections_max as usize),
             exchange_timers: Wheel::with_capacity(exchanges as usize),
             folded_timers: Wheel::with_capacity(exchanges as usize),
+            rest_nanos: u64::try_from(config.rest.as_nanos()).unwrap_or(u64::MAX),
             listeners: Vec::new(),
             pools: Pools::new(config.worker, config.connections_max),
             udp: Udp::new(config.udp_sessions_max),

@@ -20,7 +20,6 @@
 use sluice_base::Instant;
 
 use crate::exchange::{Exchange, ExchangeKey, State, is_folded, slot_of};
-use crate::limits::REST;
 use crate::proxy::Proxy;
 use crate::tunnel::Tunnel;
 
@@ -40,7 +39,7 @@ impl Proxy {
         let now = self.wires.now;
         let exchange = self.exchanges.get(key)?;
         let (client, upstream) = (exchange.downstream, exchange.upstream);
-        let rests_at = exchange.last_activity + REST;
+        let rests_at = exchange.last_activity.plus_nanos(self.rest_nanos);
         let is_foldable = exchange.is_foldable();
         let endpoint = upstream.map_or(client, |upstream| upstream.conn);
         if !self.is_multiplexed(client) || !self.is_multiplexed(endpoint) {
@@ -50,22 +49,28 @@ impl Proxy {
             self.fold(key);
             return None;
         }
-        Some(look_at.min(if rests_at > now { rests_at } else { now + REST }))
+        Some(look_at.min(if rests_at > now { rests_at } else { self.rested_at() }))
+    }
+
+    /// When what happens now is so long ago that it rests.
+    #[inline]
+    pub(crate) fn rested_at(&self) -> Instant {
+        self.wires.now.plus_nanos(self.rest_nanos)
     }
 
     /// Packs the head of a request that is in nobody's hands, or gives it up; when to look again.
     fn rest_head(&mut self, key: ExchangeKey) -> Instant {
         let now = self.wires.now;
-        let logs = self.logs();
+        let (logs, rest_nanos) = (self.logs(), self.rest_nanos);
         let Some(exchange) = self.exchanges.get_mut(key) else { return Instant::NEVER };
-        let rests_at = exchange.started + REST;
+        let rests_at = exchange.started.plus_nanos(rest_nanos);
         // Who asked for a tunnel has places in its head still to look at.
         let is_sent = matches!(exchange.state, State::Sent | State::Responding)
             && !matches!(exchange.tunnel, Tunnel::Asked(_));
         let Some(head) = exchange.head.take_if(|_| is_sent && rests_at <= now) else {
             return match exchange.head {
                 Some(_) if rests_at > now => rests_at,
-                Some(_) => now + REST,
+                Some(_) => now.plus_nanos(rest_nanos),
                 None => Instant::NEVER,
             };
         };
@@ -97,7 +102,8 @@ impl Proxy {
         head.unpack(&packed);
         exchange.head = Some(head);
         // It may go on for long.
-        self.exchange_timers.set_earlier(key.index, self.wires.now + REST);
+        let look_at = self.rested_at();
+        self.exchange_timers.set_earlier(key.index, look_at);
     }
 }
 
@@ -136,7 +142,7 @@ impl Proxy {
         let unfolded = self.exchanges.unfold(key, &mut self.wires);
         let Some((at_hand, exchange)) = unfolded else { return key };
         self.named.note(exchange.named);
-        let look_at = exchange.deadline().min(self.wires.now + REST);
+        let look_at = exchange.deadline().min(self.wires.now.plus_nanos(self.rest_nanos));
         if let Some(session) = self.sessions.get_mut(exchange.downstream) {
             session.attach(exchange.stream, at_hand);
         }

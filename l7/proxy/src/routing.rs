@@ -7,7 +7,6 @@ use sluice_l7_route::{Action, Path};
 
 use crate::call::is_call;
 use crate::exchange::{ExchangeKey, Kind};
-use crate::limits::REST;
 use crate::proxy::Proxy;
 use crate::responses::{Reply, ReplyParts};
 use crate::sessions::Session;
@@ -37,7 +36,8 @@ impl Proxy {
                 exchange.route_deadline = exchange.call.deadline();
             }
         }
-        self.exchange_timers.set(key.index, exchange.deadline().min(exchange.started + REST));
+        self.exchange_timers
+            .set(key.index, exchange.deadline().min(exchange.started.plus_nanos(self.rest_nanos)));
         if exchange.call.is_call() {
             self.place_call(key);
         }

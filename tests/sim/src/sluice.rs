@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sluice_arch::Waker;
 use sluice_base::{Instant, Rng, WorkerId};
@@ -91,12 +92,15 @@ impl Sluice {
                 connections_max: 4_096,
                 ..StackConfig::default()
             };
+            let seed = rng.next_u64();
             let proxy_config = ProxyConfig {
                 worker: id,
                 workers: count as u16,
                 connections_max: 4_096,
                 receive_buffers: rx.capacity(),
-                seed: rng.next_u64(),
+                // In most worlds requests rest as often as they can.
+                rest: Duration::from_millis([1, 30, 1_000][(seed % 3) as usize]),
+                seed,
                 ..ProxyConfig::default()
             };
             let proxy = Proxy::new(proxy_config, tx.share());

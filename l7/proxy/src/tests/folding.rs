@@ -9,7 +9,7 @@ use super::far::{Ended, Place, Version};
 use super::net::Net;
 use super::world::{routes, web};
 use super::{connects, cuts, grpc, http2, multiplexed, refusals, tunnels, versions};
-use crate::exchange::is_folded;
+use crate::exchange::{Exchanges, is_folded};
 use crate::{GrpcStatus, Text};
 
 use Version::{One, Two};
@@ -479,6 +479,48 @@ fn snapshots_stay_for_those_that_rest() {
     net.end(at, &[]);
     assert_eq!(net.outcome(place), "200 Whole");
     assert_eq!(oldest(&mut net), 2);
+    net.census();
+}
+
+/// The walk over all exchanges takes several calls: one that is unfolded behind it is not overlooked.
+#[test]
+fn the_walk_meets_who_changes_places() {
+    let mut net = Net::with(Two, |config| {
+        routes(config)[0].timeout = None;
+        (config.clusters[0].max_connections, config.clusters[0].max_pending) = (1_000, 1_000);
+    });
+    net.world.proxy.exchanges = Exchanges::new(400);
+    net.world.proxy.exchanges.adopt(1);
+    let client = net.client(Two);
+    let place = net.get(client, "/a");
+    let at = net.only();
+    net.advance(REST);
+    assert_eq!(folded(&net), (1, 1));
+    net.world.reload(|_| {});
+    net.advance(10);
+    let counters = net.world.proxy.counters().clone();
+    assert_eq!(counters.snapshot_oldest_named.value(), 1);
+    net.advance(500);
+    // As many of the newest snapshot as two calls look at, and a place free among the first.
+    let clients: Vec<_> = (0..4).map(|_| net.client(Two)).collect();
+    let places: Vec<_> =
+        (0..320).map(|number| net.get(clients[number % 4], &format!("/{number}"))).collect();
+    net.reset(places[0], ResetReason::Cancelled);
+    let exchanges = &net.world.proxy.exchanges;
+    assert_eq!((exchanges.slots(), exchanges.len()), (320, 320));
+    let later = net.world.now.plus_nanos(510_000_000);
+    net.world.now = later;
+    net.world.proxy.handle_timers(later);
+    net.world.pump();
+    net.answer(at, 200, &[], BodyLength::Chunked);
+    net.body(at, b"x");
+    assert_eq!(folded(&net).0, 0);
+    net.advance(10);
+    assert_eq!(counters.snapshot_oldest_named.value(), 1, "it names them still");
+    net.end(at, &[]);
+    assert_eq!(net.outcome(place), "200 Whole");
+    net.advance(REST);
+    assert_eq!(counters.snapshot_oldest_named.value(), 2);
     net.census();
 }
 
