@@ -52,6 +52,10 @@ deps: ## install what building, testing and linting need; quick when all is ther
 deps-build:
 	@$(if $(FEATURES),tests/scripts/deps build)
 
+.PHONY: pgo
+pgo: deps-build ## the binary laid out by a profile of the benches: target/pgo/sluice, target/pgo/icount (10 minutes)
+	@$(STEP) 2400 "build by profile" tests/scripts/pgo release $(with_features)
+
 # Check
 
 .PHONY: lint
