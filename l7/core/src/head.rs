@@ -53,6 +53,9 @@ pub struct Head {
     /// them stand there the way a writer of HTTP/1.1 would write them. Then `own` is the lines of the
     /// fields that were added since, and nothing else.
     intact: u32,
+    /// Where in `own` the lines of all fields begin, in their order and with nothing else behind
+    /// them; `NOWHERE` if they do not stand like that.
+    lines_from: u32,
     /// Names of fields that were added here.
     added: NameSet,
     /// The run of fields that is part of it, as long as all of it is.
@@ -63,6 +66,8 @@ pub struct Head {
     received: Option<Slice>,
     own: Vec<u8>,
 }
+
+const NOWHERE: u32 = u32::MAX;
 
 impl Head {
     /// An empty trailer section.
@@ -78,6 +83,7 @@ impl Head {
             content_length: None,
             nominates_none: false,
             intact: 0,
+            lines_from: NOWHERE,
             added: NameSet::EMPTY,
             run: None,
             added_run: None,
@@ -107,6 +113,7 @@ impl Head {
         self.content_length = None;
         self.nominates_none = false;
         self.intact = 0;
+        self.lines_from = NOWHERE;
         self.added = NameSet::EMPTY;
         (self.run, self.added_run) = (None, None);
         self.fields.clear();
@@ -161,7 +168,7 @@ impl Head {
 
     /// Appends all of `received` to the own text and points every span there.
     fn move_received(&mut self, received: &[u8]) {
-        self.intact = 0;
+        (self.intact, self.lines_from) = (0, NOWHERE);
         let by = self.own.len();
         self.own.extend_from_slice(received);
         let moved = |span: &mut Span| {

@@ -37,7 +37,13 @@ impl Parts {
     #[inline]
     #[must_use]
     pub const fn are_any(&self) -> bool {
-        self.count() > 0
+        let Self { method, path, authority, scheme, protocol, status } = self;
+        method.is_some()
+            || status.is_some()
+            || path.is_some()
+            || authority.is_some()
+            || scheme.is_some()
+            || protocol.is_some()
     }
 
     /// How many there are.

@@ -178,7 +178,10 @@ impl Write for HeadLines<'_> {
     fn write(&self, sink: &mut impl Sink) {
         if !self.write_intact(sink) {
             self.write_start(sink);
-            write_fields(self.head, self.skipped, sink);
+            match self.head.own_lines(self.skipped) {
+                Some(lines) => sink.put(lines),
+                None => write_fields(self.head, self.skipped, sink),
+            }
         }
         self.write_framing(sink);
         self.write_options(sink);

@@ -358,6 +358,10 @@ impl Reader<'_> {
 
     fn finish(&mut self, text: &[u8]) -> Result<Facts, Fault> {
         self.head.set_nominates_none(true);
+        // But for Host all lines are fields, behind what is none.
+        if self.host.is_none() && self.section != Section::Trailers {
+            self.head.set_lines_own();
+        }
         if self.parts.protocol.is_some() || self.host.is_some() {
             self.start = None;
         }

@@ -57,6 +57,7 @@ pub(crate) fn run_alone(
     text.extend_from_slice(&run.text);
     head.set_own(text);
     head.push_run(run, 0);
+    head.set_lines_own();
     head.set_nominates_none(true);
     head.set_start(start, Version::Http2);
     let count = run.fields.len() as u16;

@@ -139,7 +139,7 @@ fn pass(section: Section, seed: u64) -> (u32, u32) {
     let (mut by_run, mut plain) = (Reader::new(false), Reader::new(true));
     let (mut to, mut to_plain) = (Encoder::default(), Encoder::default());
     let (mut server, mut server_plain) = (Reader::new(true), Reader::new(true));
-    let (mut runs, mut all) = (0, 0);
+    let (mut runs, mut in_one_piece, mut all) = (0, 0, 0);
     for round in 0..2_000 {
         if rng.next_u64().is_multiple_of(100) {
             // The peer of each lets it use less, or again more.
@@ -151,6 +151,9 @@ fn pass(section: Section, seed: u64) -> (u32, u32) {
         let mut block = write(&mut client, &message(&mut rng, section), section);
         if section == Section::Request && rng.next_u64().is_multiple_of(8) {
             block.extend_from_slice(b"\x00\x02te\x08trailers");
+        }
+        if section == Section::Request && rng.next_u64().is_multiple_of(8) {
+            block.extend_from_slice(b"\x0f\x17\x0cshop.example");
         }
         let (mut head, facts) = by_run.read(&block, section);
         let (mut twin, twin_facts) = plain.read(&block, section);
@@ -172,7 +175,14 @@ fn pass(section: Section, seed: u64) -> (u32, u32) {
                 }
             }
         }
-        change(&mut rng, [&mut head, &mut twin]);
+        if rng.next_u64().is_multiple_of(4) {
+            change(&mut rng, [&mut head, &mut twin]);
+        }
+        if let Some(lines) = head.own_lines(NameSet::EMPTY) {
+            let line = |(name, value): (&[u8], &[u8])| [name, b": ", value, b"\r\n"].concat();
+            assert_eq!(lines, head.iter().flat_map(line).collect::<Vec<_>>(), "round {round}");
+            in_one_piece += 1;
+        }
         all += 1;
         runs += u32::from(head.run(NameSet::EMPTY).is_some());
         let sent = write_of(by_run.heads.runs(), &mut to, &head, section);
@@ -187,6 +197,7 @@ fn pass(section: Section, seed: u64) -> (u32, u32) {
         assert_eq!(sorted(&there), sorted(&there_plain), "round {round} of {seed}");
         by_run.heads.put(head);
     }
+    assert!(section == Section::Trailers || in_one_piece * 10 > all, "{in_one_piece} of {all}");
     (runs, all)
 }
 

@@ -2,7 +2,7 @@
 
 use sluice_buf::{Chain, Slice};
 
-use super::{Head, Start};
+use super::{Head, NOWHERE, Start};
 use crate::{Field, HeadPool, Run, RunAt, Span, Version};
 
 impl Head {
@@ -59,6 +59,15 @@ impl Head {
         self.intact = len as u32;
     }
 
+    /// Says that the own text is the lines of all fields from the first one on.
+    #[inline]
+    pub fn set_lines_own(&mut self) {
+        self.lines_from = match self.fields.first() {
+            Some(first) if first.name.is_own() => first.name.start() as u32,
+            _ => NOWHERE,
+        };
+    }
+
     /// Says the value of the one Content-Length field.
     #[inline]
     pub fn set_content_length(&mut self, length: u64) {
@@ -107,7 +116,7 @@ impl Head {
     #[must_use]
     pub fn add_text(&mut self, text: &[u8]) -> Span {
         // The own text is more than lines now, and must not be copied as if it were.
-        self.intact = 0;
+        (self.intact, self.lines_from) = (0, NOWHERE);
         let at = self.own.len();
         self.own.extend_from_slice(text);
         Span::own(at, text.len())

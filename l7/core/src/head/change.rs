@@ -3,7 +3,7 @@
 use sluice_arch::{Lanes, none};
 
 use super::look::{bytes, name_of};
-use super::{Head, Start};
+use super::{Head, NOWHERE, Start};
 use crate::{Field, Name, NameId, NameSet, Run, RunAt, Span};
 
 impl Head {
@@ -108,7 +108,7 @@ impl Head {
 
     /// Fields do not stand where they stood.
     fn forget_order(&mut self) {
-        self.intact = 0;
+        (self.intact, self.lines_from) = (0, NOWHERE);
         (self.run, self.added_run) = (None, None);
     }
 

@@ -17,6 +17,16 @@ pub struct Intact<'a> {
 }
 
 impl Head {
+    /// The lines of all fields, if none of them is one of `without` and they stand behind each other.
+    #[inline]
+    #[must_use]
+    pub fn own_lines(&self, without: NameSet) -> Option<&[u8]> {
+        if !self.removed.is_empty() || self.known.meets(without) {
+            return None;
+        }
+        self.own.get(self.lines_from as usize..)
+    }
+
     /// The received lines, if they can be copied in one piece, and the lines that were added.
     #[inline]
     #[must_use]

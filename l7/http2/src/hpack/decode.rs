@@ -251,7 +251,11 @@ impl Decoder {
                 0x10..0x20 => {
                     self.literal(first, 4, Indexing::Never, &mut rest, sink, lines)?;
                 }
-                _ => self.literal(first, 4, Indexing::Without, &mut rest, sink, lines)?,
+                _ => {
+                    if !plain_literal(first, &mut rest, sink, lines) {
+                        self.literal(first, 4, Indexing::Without, &mut rest, sink, lines)?;
+                    }
+                }
             }
             // No update behind a field (4.2).
             updates = 2;
@@ -463,6 +467,50 @@ impl Decoder {
         let entry = NewEntry { hash, name_len, value_len, kind, valid_value };
         self.table.insert(line, entry, self.size);
     }
+}
+
+/// A literal as most are that enter no table: its strings plain, shorter than 127 bytes, all there
+/// and within the limit; its name, if it is an index, the static table's. False: it is none.
+#[inline]
+fn plain_literal(first: u8, rest: &mut &[u8], sink: &mut Sink<'_>, lines: &mut impl Lines) -> bool {
+    let (name, kind, behind) = match (first, *rest) {
+        (0, block) => {
+            let Some((name, behind)) = plain_string(block) else { return false };
+            (name, None, behind)
+        }
+        (0x0f, [more, behind @ ..]) => {
+            let Some(entry) = ENTRIES.get(14 + usize::from(*more)) else { return false };
+            (entry.name(), Some(entry.kind), behind)
+        }
+        (index, behind) => {
+            let Some(entry) = ENTRIES.get(usize::from(index) - 1) else { return false };
+            (entry.name(), Some(entry.kind), behind)
+        }
+    };
+    let Some((value, behind)) = plain_string(behind) else { return false };
+    let (name_len, value_len) = (name.len() as u32, value.len() as u32);
+    if sink.too_large || sink.left < name_len + value_len + OVERHEAD {
+        return false;
+    }
+    sink.left -= name_len + value_len + OVERHEAD;
+    *rest = behind;
+    let at = sink.text.len() as u32;
+    sink.text.reserve(name.len() + value.len() + b": \r\n".len());
+    for part in [name, b": ", value, b"\r\n"] {
+        sink.text.extend_from_slice(part);
+    }
+    let kind = kind.unwrap_or_else(|| Kind::of_name(name));
+    let (valid_value, never_indexed, hash) = (is_value(value), false, 0);
+    let line = Line { kind, valid_value, never_indexed, at, name_len, value_len, hash };
+    lines.line(sink.text, &line);
+    true
+}
+
+/// A string that is not coded, with its length in one byte; what is behind it.
+#[inline]
+fn plain_string(block: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (len @ ..0x7f, behind) = block.split_first()? else { return None };
+    behind.split_at_checked(usize::from(*len))
 }
 
 /// What a literal's encoder asked for.
