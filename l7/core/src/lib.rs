@@ -75,7 +75,7 @@ pub use host::is_host;
 pub use limits::{HEAD_BYTES_MAX, HeadLimits};
 pub use method::Method;
 pub use name::{Name, NameId, NameSet, equal_lower};
-pub use run::{Framing, Parts, RUN_TEXT_MAX, Run, RunAt, Runs, run_hash};
+pub use run::{Framing, Looked, Parts, RUN_TEXT_MAX, Run, RunAt, Runs, run_hash};
 pub use stream_id::StreamId;
 pub use version::Version;
 

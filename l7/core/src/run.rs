@@ -110,6 +110,15 @@ pub struct Framing {
     pub lines: u16,
 }
 
+/// What is the same for every request that starts with a run.
+#[derive(Clone, Copy, Debug)]
+pub struct Looked {
+    /// Bytes of the path without the query; it stands there as it is to be compared.
+    pub path_len: u32,
+    /// Whether it is a call of gRPC.
+    pub is_call: bool,
+}
+
 /// A sequence of fields, decoded and found good.
 #[derive(Debug, Default)]
 pub struct Run {
@@ -136,6 +145,8 @@ pub struct Run {
     pub size: u32,
     /// Of lines of HTTP/1.1, whose text ends with an empty one.
     pub framing: Framing,
+    /// What a look at the request that it starts has shown.
+    pub looked: Option<Looked>,
     /// What is written of it for everybody alike when it goes out compressed, once somebody has
     /// worked it out.
     pub literals: Option<Box<[u8]>>,
@@ -251,7 +262,7 @@ impl Runs {
         kept.fields.extend_from_slice(&run.fields);
         (kept.names, kept.parts, kept.start) = (run.names, run.parts, run.start);
         (kept.cookies, kept.urgency, kept.size) = (run.cookies, run.urgency, run.size);
-        (kept.framing, kept.literals) = (run.framing, None);
+        (kept.framing, kept.looked, kept.literals) = (run.framing, None, None);
         Some(kept.id)
     }
 

@@ -1,9 +1,9 @@
 //! From a request head to a route, and what filters and the route do to the heads.
 
 use sluice_config_model::{Connect, Scheme};
-use sluice_l7_core::{BodyLength, Head, Method, NameId, Span};
+use sluice_l7_core::{BodyLength, Head, Looked, Method, NameId, NameSet, Runs, Span};
 use sluice_l7_filter::{FilterContext, FilterResult};
-use sluice_l7_route::{Action, Path};
+use sluice_l7_route::{Action, Path, PathError, PathScratch};
 
 use crate::call::is_call;
 use crate::exchange::{ExchangeKey, Kind};
@@ -12,6 +12,39 @@ use crate::responses::{Reply, ReplyParts};
 use crate::sessions::Session;
 use crate::tunnel::{self, Form, Tunnel};
 use crate::websocket;
+
+/// Normalises the path and looks what the request is; not again, where the same was seen before.
+#[inline]
+fn look_at(
+    head: &mut Head,
+    scratch: &mut PathScratch,
+    runs: &mut Runs,
+) -> Result<Looked, PathError> {
+    let run = head.run(NameSet::EMPTY).filter(|run| run.starts);
+    match run.and_then(|run| runs.get(run.id)?.looked) {
+        Some(looked) => Ok(looked),
+        None => look_closer(head, scratch, runs),
+    }
+}
+
+#[inline(always)]
+fn look_closer(
+    head: &mut Head,
+    scratch: &mut PathScratch,
+    runs: &mut Runs,
+) -> Result<Looked, PathError> {
+    let path_len = Path::normalize_len(head, scratch)? as u32;
+    // A request without content is no call, and most requests have none.
+    let looked = Looked { path_len, is_call: head.method() == Method::Post && is_call(head) };
+    // It still says that it starts so: nothing was changed.
+    if let Some(run) = head.run(NameSet::EMPTY).filter(|run| run.starts)
+        && (run.contains(NameId::CONTENT_TYPE) || head.method() != Method::Post)
+        && let Some(run) = runs.get_mut(run.id)
+    {
+        run.looked = Some(looked);
+    }
+    Ok(looked)
+}
 
 /// What becomes of a request.
 enum Decision {
@@ -114,10 +147,11 @@ impl Proxy {
             }
             (exchange.body, exchange.tunnel) = (BodyLength::None, Tunnel::Asked(Form::Connect));
         }
-        let Ok(path_len) = Path::normalize_len(head, &mut self.scratch) else {
+        let looked = look_at(head, &mut self.scratch, self.wires.heads.runs());
+        let Ok(Looked { path_len, is_call }) = looked else {
             return Decision::Reply(Reply::BAD_PATH);
         };
-        let path = Path::with_len(head, path_len);
+        let path = Path::with_len(head, path_len as usize);
         let routes = &listener.routes;
         let found = if connects { routes.find_connect(head) } else { routes.find(head, &path) };
         let Ok(route) = found else {
@@ -131,8 +165,7 @@ impl Proxy {
         plan.virtual_host = Some(route.virtual_host);
         plan.timeout = route.timeout;
         plan.retries_left = route.retries;
-        // A request without content is no call, and most requests have none.
-        if head.method() == Method::Post && is_call(head) {
+        if is_call {
             exchange.call.begin(exchange.started, head, route, plan);
             if exchange.call.is_over(self.wires.now) {
                 return Decision::Reply(Reply::CALL_DEADLINE);

@@ -1,9 +1,11 @@
 //! Every pair of versions carries every kind of message: HTTP/1.1 and HTTP/2 on either side.
 
 use sluice_l7_core::{BodyLength, Method};
+use sluice_l7_grpc::Status;
 
 use super::far::{Ended, PAIRS, Version};
 use super::net::Net;
+use crate::methods::MethodCounters;
 
 /// Bytes that differ everywhere.
 pub(super) fn pattern(len: usize) -> Vec<u8> {
@@ -230,6 +232,51 @@ pub(super) fn a_body_that_came_before_its_connection() {
         assert_eq!(request.trailers.len(), 1, "{down:?} {up:?}");
         net.answer_all(net.only(), 200, b"hi");
         assert_eq!(net.outcome(place), "200 Whole");
+        net.census();
+    }
+}
+
+/// What a connection, a worker or a table remembers of a request changes nothing about the next one
+/// that is the same, or nearly.
+#[test]
+fn requests_that_come_again_are_what_they_were() {
+    type Kind = (Method, &'static str, &'static str, &'static [(&'static str, &'static str)]);
+    const CALL: (&str, &str) = ("content-type", "application/grpc");
+    const KINDS: [Kind; 6] = [
+        (Method::Get, "/a/../b?c=%7e", "/b?c=%7e", &[("te", "trailers")]),
+        (Method::Get, "/b?c=%7e", "/b?c=%7e", &[("te", "trailers")]),
+        (Method::Post, "/a.B/C", "/a.B/C", &[CALL, ("te", "trailers"), ("grpc-timeout", "9S")]),
+        (Method::Post, "/a.B/C", "/a.B/C", &[("content-type", "text/plain")]),
+        (Method::Post, "/a.B/%43", "/a.B/C", &[CALL, ("te", "trailers")]),
+        (Method::Get, "/a.B/C", "/a.B/C", &[CALL, ("te", "trailers")]),
+    ];
+    for (down, up) in PAIRS {
+        let mut net = Net::single(up);
+        let client = net.client(down);
+        let mut first: Vec<Option<String>> = vec![None; KINDS.len()];
+        for round in 0..12 {
+            for (at, (method, path, is, fields)) in KINDS.iter().enumerate() {
+                let asked = net.ask(client, *method, path, fields, BodyLength::None);
+                let there = *net.asked().last().expect("it is there");
+                let seen = net.seen(there);
+                assert!(seen.start.ends_with(is), "{up:?} {down:?} {round}: {}", seen.start);
+                let kept = seen.fields.iter().filter(|(name, _)| name != "x-request-id");
+                let mut kept: Vec<_> = kept.filter(|(name, _)| name != "grpc-timeout").collect();
+                kept.sort();
+                let said = format!("{} {kept:?}", seen.start);
+                let before = first[at].get_or_insert_with(|| said.clone());
+                assert_eq!(*before, said, "{up:?} {down:?} {round} {path}");
+                net.answer_all(there, 200, b"yes");
+                assert_eq!(net.outcome(asked), "200 Whole", "{up:?} {down:?} {round}");
+            }
+        }
+        // Two of a round are calls.
+        let calls = net.world.cluster_counters().methods.iter();
+        let of_all = |method: &MethodCounters| -> u64 {
+            Status::ALL.iter().map(|status| method.calls(*status)).sum()
+        };
+        let calls: u64 = calls.map(of_all).sum();
+        assert_eq!(calls, 24, "{up:?} {down:?}");
         net.census();
     }
 }
