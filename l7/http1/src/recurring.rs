@@ -17,6 +17,14 @@ use crate::limits;
 const CONNECTION_FIELDS: NameSet =
     NameSet::of(&[NameId::CONNECTION, NameId::KEEP_ALIVE, NameId::PROXY_CONNECTION]);
 
+/// Fields of which no other connection is to find out that they were said.
+const SECRETS: NameSet = NameSet::of(&[
+    NameId::AUTHORIZATION,
+    NameId::COOKIE,
+    NameId::PROXY_AUTHORIZATION,
+    NameId::SET_COOKIE,
+]);
+
 /// Of so many heads that were not known ...
 const PERIOD: u8 = 32;
 /// ... so many are looked at: whether they come again costs a little to find out.
@@ -117,7 +125,9 @@ impl Recurring {
             && let Some(id) = runs.keep(&run)
         {
             self.known = [id, self.known[0]];
-            runs.set_hint(direction(role), id);
+            if !run.names.meets(SECRETS) {
+                runs.set_hint(direction(role), id);
+            }
         }
         runs.put_draft(run);
     }

@@ -66,10 +66,8 @@ fn heard(peer: &mut Peer, text: &str) -> (String, Option<(Box<Head>, BodyLength)
     }
 }
 
-/// What another peer writes of it.
-fn passed_on(role: Role, head: &Head, body: BodyLength, tampered: u64) -> String {
-    let mut head_there = Head::new();
-    head_there.copy_from(head);
+/// A peer that may write a head.
+fn writer(role: Role) -> Peer {
     let mut to = Peer::new(role);
     if role == Role::Server {
         to.receive(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -77,6 +75,14 @@ fn passed_on(role: Role, head: &Head, body: BodyLength, tampered: u64) -> String
     } else {
         to.stream = to.codec.open_stream().expect("it is free");
     }
+    to
+}
+
+/// What another peer writes of it.
+fn passed_on(role: Role, head: &Head, body: BodyLength, tampered: u64) -> String {
+    let mut head_there = Head::new();
+    head_there.copy_from(head);
+    let mut to = writer(role);
     // As it was received, and as it is once filters have been at work.
     let received = to.encode_head(head, body);
     let first = format!("{received:?} {}", to.written());
@@ -86,13 +92,7 @@ fn passed_on(role: Role, head: &Head, body: BodyLength, tampered: u64) -> String
         2 => head_there.append("x-forwarded-proto", b"http"),
         _ => head_there.set("x-a", b"3"),
     }
-    let mut again = Peer::new(role);
-    if role == Role::Server {
-        again.receive(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
-        again.decode().expect("a request");
-    } else {
-        again.stream = again.codec.open_stream().expect("it is free");
-    }
+    let mut again = writer(role);
     let written = again.encode_head(&head_there, body);
     format!("{first} | {written:?} {}", again.written())
 }
@@ -185,5 +185,30 @@ fn limits_hold_for_what_is_known() {
         let (said, head) = heard(&mut peer, message);
         assert!(head.is_none() && said.starts_with("Err"), "{said}");
         peer.census();
+    }
+}
+
+/// What one connection said is known on another at once, unless it is a secret.
+#[test]
+fn secrets_are_known_on_their_own_connection() {
+    for (field, is_secret) in [("X-A: 1", false), ("Cookie: a=b", true), ("Authorization: x", true)]
+    {
+        let message = format!("GET / HTTP/1.1\r\nHost: a\r\n{field}\r\n\r\n");
+        let mut heads = HeadPool::new(4, 16);
+        for connection in 0..3 {
+            let mut peer = Peer::server();
+            peer.heads = heads;
+            for round in 0..4 {
+                let (said, head) = heard(&mut peer, &message);
+                let (head, _) = head.unwrap_or_else(|| panic!("{said}"));
+                let known = head.run(NameSet::EMPTY).is_some();
+                let elsewhere = connection > 0 && !is_secret;
+                assert_eq!(known, round >= 2 || elsewhere, "{field}: {connection} {round}");
+                peer.heads.put(head);
+                peer.respond(200, BodyLength::None).expect("an answer");
+            }
+            heads = std::mem::replace(&mut peer.heads, HeadPool::new(0, 0));
+            peer.census();
+        }
     }
 }
