@@ -128,7 +128,8 @@ impl Proxy {
             Some(state) => state.limits,
             None => self.wires.response_limits,
         };
-        let mut turn = EVENTS_PER_TURN;
+        // What an endpoint says was asked for.
+        let mut turn = if listener.is_some() { EVENTS_PER_TURN } else { u32::MAX };
         loop {
             let Some(session) = self.sessions.get_mut(conn) else { return };
             if session.status.lingering {
