@@ -16,8 +16,8 @@ use sluice_config_control::{
     SampleBackends,
 };
 use sluice_config_model::{
-    Config, DeviceSpec, IdRegistry, Idle, Interface, ReversePathCheck, RouterAdvertisements, Rule,
-    RuleAction,
+    Config, DeviceSpec, IdRegistry, Interface, ReversePathCheck, RouterAdvertisements, Rule,
+    RuleAction, Runtime,
 };
 use sluice_config_toml::Style;
 use sluice_l7_proxy::{Proxy, ProxyConfig};
@@ -470,10 +470,10 @@ impl Threads {
         let mut links = Vec::with_capacity(seeds.len());
         for (seed, core) in seeds.into_iter().zip(&config.runtime.cores) {
             let (sender, receiver) = std::sync::mpsc::channel();
-            let (core, idle, setup) = (*core as usize, config.runtime.idle, setup.share());
+            let (core, runtime, setup) = (*core as usize, config.runtime.clone(), setup.share());
             let handle = std::thread::Builder::new()
                 .name(seed.id.to_string())
-                .spawn(move || work(seed, core, idle, &setup, &sender))
+                .spawn(move || work(seed, core, &runtime, &setup, &sender))
                 .map_err(StartError::Thread)?;
             threads.handles.push(handle);
             match receiver.recv() {
@@ -512,7 +512,7 @@ impl Threads {
 fn work(
     seed: WorkerSeed,
     core: usize,
-    idle: Idle,
+    runtime: &Runtime,
     setup: &ThreadSetup,
     links: &std::sync::mpsc::Sender<Result<WorkerLinks, StartError>>,
 ) {
@@ -527,8 +527,9 @@ fn work(
         }
     };
     let clock = seed.clock;
-    let (worker, link) = seed.grow();
+    let (mut worker, link) = seed.grow();
+    worker.coalesce(runtime.receive_coalescing);
     if links.send(Ok(link)).is_ok() {
-        drop(sluice_worker::thread::run(worker, clock, idle));
+        drop(sluice_worker::thread::run(worker, clock, runtime.idle));
     }
 }

@@ -10,6 +10,10 @@ pub const WORKER_CORE: u32 = 1;
 /// `[runtime] control_core`: core 0, where Linux does its housekeeping anyway.
 pub const CONTROL_CORE: u32 = 0;
 
+/// `[runtime] receive_coalescing`: half to a third of what drivers of NICs allow their interrupts, and
+/// what makes most packets of a busy TAP share a heartbeat.
+pub const RECEIVE_COALESCING: Duration = Duration::from_micros(100);
+
 /// `[runtime] drain_timeout`: what orchestrators grant between SIGTERM and SIGKILL.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 

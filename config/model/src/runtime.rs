@@ -17,6 +17,8 @@ pub struct Runtime {
     pub buffers: Buffers,
     /// What a worker does when nothing happens.
     pub idle: Idle,
+    /// How long packets may lie under load, so that more of them are worked on together.
+    pub receive_coalescing: Duration,
     /// How long a drain may take before what is left is closed.
     pub drain_timeout: Duration,
 }
@@ -29,6 +31,7 @@ impl Default for Runtime {
             hugepages: Hugepages::default(),
             buffers: Buffers::default(),
             idle: Idle::default(),
+            receive_coalescing: defaults::RECEIVE_COALESCING,
             drain_timeout: defaults::DRAIN_TIMEOUT,
         }
     }

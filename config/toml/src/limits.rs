@@ -36,6 +36,8 @@ pub(crate) const NEXT_HOPS_MAX: usize = 16;
 pub(crate) const CORES_MAX: usize = 128;
 /// The highest core number, as in Linux's `CPU_SETSIZE`.
 pub(crate) const CORE_MAX: u32 = 1_023;
+/// How long packets may be left lying: far beyond what any load gathers, far below peers' timers.
+pub(crate) const RECEIVE_COALESCING_MAX: Duration = Duration::from_millis(10);
 /// Buffers of one worker: 16 Mi of 2 KiB are 32 GiB.
 pub(crate) const BUFFERS: std::ops::RangeInclusive<i64> = 1_024..=16_777_216;
 /// Bytes of an IP packet: what every host must take (RFC 791, 3.1) to a common jumbo frame.

@@ -115,6 +115,7 @@ pub const RUNTIME: Schema = Schema {
         value("hugepages", "\"auto\", \"required\" or \"off\"", "\"auto\""),
         value("buffers", "\"auto\" or a number of buffers", "\"auto\""),
         value("idle", "\"spin\", \"adaptive\" or \"interrupt\"", "\"adaptive\""),
+        value("receive_coalescing", "duration", "\"100us\""),
         value("drain_timeout", "duration", "\"30s\""),
     ],
     later: &[],

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use sluice_base::{Counter, Instant};
+use sluice_buf::BURST;
 use sluice_stack::Target;
 
 use crate::mesh::Parcel;
@@ -25,8 +26,10 @@ const FOLD_EVERY: u64 = 256;
 pub struct Beat {
     /// Whether there was anything to do: then another one is due at once.
     pub worked: bool,
-    /// When the next timer is due.
+    /// When the next timer is due, or packets that were left lying.
     pub deadline: Instant,
+    /// Whether what the devices have was left for later, until the deadline at most.
+    pub deferred: bool,
     /// Whether the worker was told to stop.
     pub stop: bool,
 }
@@ -39,10 +42,14 @@ impl Worker {
         self.listing.serve(&self.stack, now);
         let stop = self.obey(now);
 
-        worked |= self.receive(now);
+        let deferred = self.coalescing.defers(now);
+        if !deferred {
+            worked |= self.receive_burst(now);
+        }
+        worked |= self.receive_steered(now);
         worked |= self.twins.carry(&mut self.stack, now);
 
-        let due = self.next_deadline() <= now;
+        let due = self.timer_deadline() <= now;
         if due {
             self.stack.handle_timers(now);
             self.proxy.handle_timers(now);
@@ -57,26 +64,35 @@ impl Worker {
         self.stages.edge(Stage::Transmit);
 
         self.count(now, worked);
-        Beat { worked, deadline: self.next_deadline(), stop }
+        Beat { worked, deadline: self.next_deadline(), deferred, stop }
     }
 
-    /// When the next timer of stack or proxy is due.
+    /// When there is something to do again, if nothing comes: the next timer of stack or proxy, or
+    /// packets that were left lying.
     #[inline]
     pub fn next_deadline(&self) -> Instant {
+        self.timer_deadline().min(self.coalescing.next_look())
+    }
+
+    #[inline]
+    fn timer_deadline(&self) -> Instant {
         self.stack.next_deadline().min(self.proxy.next_deadline())
     }
 
-    /// Whether rings, mailbox or command hold something new: asked once more before sleeping.
+    /// Whether devices, rings, mailbox or command hold something new: asked once more before sleeping.
     pub(crate) fn has_mail(&self) -> bool {
+        self.ports.iter().any(|port| port.device.has_pending()) || self.has_orders()
+    }
+
+    /// The same, but for what devices hold.
+    pub(crate) fn has_orders(&self) -> bool {
         let unheard = match self.status.commanded() {
             Command::Run => false,
             Command::Drain => !self.draining,
             Command::Stop => true,
         };
-        let pending = self.ports.iter().any(|port| port.device.has_pending());
         let asked = self.listing.is_asked();
         unheard
-            || pending
             || self.twins.has_output(&self.stack)
             || asked
             || self.mailbox.is_waiting()
@@ -93,19 +109,29 @@ impl Worker {
         command == Command::Stop
     }
 
-    /// Stages 2 to 5.
-    fn receive(&mut self, now: Instant) -> bool {
-        let mut received = 0;
+    /// Stages 2 to 5, of what the devices have.
+    fn receive_burst(&mut self, now: Instant) -> bool {
+        let (mut received, mut is_more) = (0, false);
         for port in &mut self.ports {
             let count = port.device.rx_burst(&mut port.received);
             self.stages.edge(Stage::Receive);
             if count > 0 {
                 received += count;
+                is_more |= count >= BURST;
                 self.stack.handle_batch(port.interface, &mut port.received, now);
                 self.stages.edge(Stage::Input);
             }
         }
-        add(&self.status.packets[0], received);
+        if received > 0 {
+            self.status.packets[0].add(received as u64);
+            let completed = self.proxy.completed();
+            self.coalescing.found(received as u64, is_more, completed, now);
+        }
+        received > 0
+    }
+
+    /// The same, of what other workers have sent.
+    fn receive_steered(&mut self, now: Instant) -> bool {
         while let Some((owner, interface, packet)) = self.stack.pop_handoff() {
             match self.mesh.send(owner, interface, packet) {
                 Ok(()) => self.status.handed_off.increment(),
@@ -129,7 +155,7 @@ impl Worker {
         if parcels > 0 {
             self.stages.edge(Stage::Input);
         }
-        received + parcels > 0
+        parcels > 0
     }
 
     /// Stages 8 and 9: asks each device for room and builds only what fits.
@@ -206,6 +232,7 @@ impl Worker {
         self.status.rx_buffers[1].set(u64::from(rx.capacity()));
         self.status.tx_buffers[0].set(u64::from(tx.in_use()));
         self.status.tx_buffers[1].set(u64::from(tx.capacity()));
+        self.status.receive_interval_nanos.set(self.coalescing.interval());
         self.status.active.set(self.proxy.active() as u64);
         let idle = self.ports.iter().all(|port| port.to_send.is_empty());
         let ended = !self.ports.is_empty() && self.ports.iter().all(|p| p.device.exhausted());

@@ -10,7 +10,7 @@
 //!
 //! ```text
 //!   1 adopt the newest snapshot, work off its changed listeners          adopt.rs
-//!   2 receive from devices and rings                                     heartbeat.rs, mesh.rs
+//!   2 receive from devices (under load at intervals) and rings           heartbeat.rs, coalesce.rs, mesh.rs
 //!   3-5 ethernet .. tcp input, on vectors                                sluice-stack
 //!   6 timers                                                             sluice-stack, -l7-proxy
 //!   7 ready connections: codec, filters, route, balance, upstream        serve.rs, sluice-l7-proxy
@@ -25,6 +25,7 @@
 //! leases.
 
 mod adopt;
+mod coalesce;
 mod heartbeat;
 mod listing;
 mod mailbox;

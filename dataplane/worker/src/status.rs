@@ -45,6 +45,8 @@ pub struct WorkerStatus {
     pub sleeps: Counter,
     /// The longest time between two heartbeats while awake, nanoseconds.
     pub longest_gap_nanos: Counter,
+    /// How long packets are left lying at present, nanoseconds.
+    pub receive_interval_nanos: Counter,
     /// Cycles per stage of the heartbeats that found something to do.
     pub stage_cycles: [Counter; STAGES],
     /// Packets received from and sent to devices.
@@ -92,6 +94,7 @@ impl WorkerStatus {
             busy_nanos: Counter::new(),
             sleeps: Counter::new(),
             longest_gap_nanos: Counter::new(),
+            receive_interval_nanos: Counter::new(),
             stage_cycles: Default::default(),
             packets: Default::default(),
             log_dropped: Counter::new(),

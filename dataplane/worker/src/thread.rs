@@ -12,6 +12,9 @@ use crate::worker::Worker;
 const ADAPTIVE_SPINS: u32 = 256;
 /// How long a worker sleeps at most when one of its devices cannot wake it.
 const BLIND_SLEEP: Duration = Duration::from_micros(200);
+/// Less than that is not worth a sleep, and so much of it goes into waking up.
+const SLEEP_MIN: Duration = Duration::from_micros(30);
+const WAKE_UP: Duration = Duration::from_micros(10);
 /// How long it sleeps at most otherwise; commands and rings wake it, so this is only a backstop.
 const LONG_SLEEP: Duration = Duration::from_secs(1);
 
@@ -37,6 +40,16 @@ pub fn run(mut worker: Worker, clock: MonotonicClock, idle: Idle) -> Worker {
                 worker.status.longest_gap_nanos.set(spent);
             }
             empty = 0;
+            continue;
+        }
+        if beat.deferred {
+            // Not idleness: packets wait, and are asked for at the deadline and not earlier.
+            let left = beat.deadline - Instant::from_nanos(clock.nanos());
+            if idle != Idle::Spin && left >= SLEEP_MIN {
+                doze(&worker, left - WAKE_UP);
+            } else {
+                relax();
+            }
             continue;
         }
         empty = empty.saturating_add(1);
@@ -65,6 +78,17 @@ fn sleep(worker: &Worker, wake_fds: &[i32], limit: Duration) {
     if !worker.has_mail() {
         worker.status.sleeps.increment();
         waker.wait(wake_fds, limit);
+    }
+    waker.awake();
+}
+
+/// The same while packets are left lying, which must not wake it.
+fn doze(worker: &Worker, limit: Duration) {
+    let waker = &worker.waker;
+    waker.announce();
+    if !worker.has_orders() {
+        worker.status.sleeps.increment();
+        waker.wait(&[], limit);
     }
     waker.awake();
 }

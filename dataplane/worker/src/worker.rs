@@ -1,6 +1,7 @@
 //! The worker and what it is made of.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rtrb::{Consumer, Producer, RingBuffer};
 use sluice_arch::Waker;
@@ -9,6 +10,7 @@ use sluice_l7_proxy::{AccessRecord, Proxy, Snapshot};
 use sluice_stack::Stack;
 
 use crate::adopt::Adoption;
+use crate::coalesce::Coalescing;
 use crate::listing::{ListingDesk, ListingLink, listing};
 use crate::mailbox::{MailboxReceiver, MailboxSender, mailbox};
 use crate::mesh::Mesh;
@@ -75,6 +77,7 @@ pub struct Worker {
     pub(crate) listing: ListingDesk,
     pub(crate) status: Arc<WorkerStatus>,
     pub(crate) adoption: Adoption,
+    pub(crate) coalescing: Coalescing,
     pub(crate) stages: StageClock,
     pub(crate) draining: bool,
     pub(crate) last_beat: Instant,
@@ -118,12 +121,19 @@ impl Worker {
             listing: listing_desk,
             status,
             adoption: Adoption::default(),
+            coalescing: Coalescing::default(),
             stages: StageClock::default(),
             draining: false,
             last_beat: Instant::ZERO,
             next_totals: Instant::ZERO,
         };
         (worker, links)
+    }
+
+    /// Has packets lie for up to `longest` under load, so that more of them are worked on together;
+    /// zero, as at first, has them taken as they come.
+    pub fn coalesce(&mut self, longest: Duration) {
+        self.coalescing = Coalescing::new(longest);
     }
 
     /// Its number.

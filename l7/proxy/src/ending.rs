@@ -17,6 +17,8 @@ impl Proxy {
         let conn = exchange.downstream;
         if let Some(state) = exchange.cluster().and_then(|id| self.pools.cluster(id)) {
             state.counters.upstream_rq_completed.increment();
+            let took = self.wires.now.nanos_since(exchange.started);
+            self.completed.add(took);
             if !whole {
                 state.counters.upstream_rq_tx_reset.increment();
             }

@@ -64,6 +64,7 @@ mod back_off;
 mod call;
 mod closing;
 mod codec;
+mod completed;
 mod counters;
 mod deadlines;
 mod dispatch;
@@ -103,6 +104,7 @@ mod verbs;
 mod websocket;
 mod wires;
 
+pub use completed::Completed;
 pub use counters::{
     ClusterCounters, ClusterLeases, CounterRegistry, ListenerCounters, MetricKind, PerWorker,
     WorkerCounters,

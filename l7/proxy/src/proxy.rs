@@ -10,6 +10,7 @@ use sluice_config_model::{ConnectionLife, Protocol};
 use sluice_l7_balance::LoadTable;
 use sluice_l7_core::HeadLimits;
 
+use crate::completed::Completed;
 use crate::counters::{ListenerCounters, WorkerCounters, of_worker};
 use crate::events::{ConnectRefused, StreamEvent};
 use crate::exchange::Exchanges;
@@ -128,6 +129,7 @@ pub struct Proxy {
     /// When the pending queues are looked at again.
     pub(crate) poll_at: Instant,
     pub(crate) log: Ring<AccessRecord>,
+    pub(crate) completed: Completed,
     pub(crate) counters: Arc<WorkerCounters>,
 }
 
@@ -169,6 +171,7 @@ impl Proxy {
             scratch_keys: Vec::with_capacity(128),
             poll_at: Instant::NEVER,
             log: Ring::with_capacity(LOG_RING),
+            completed: Completed::default(),
             counters: Arc::default(),
         }
     }
@@ -383,6 +386,12 @@ impl Proxy {
     #[must_use]
     pub fn active(&self) -> usize {
         self.exchanges.len() + self.relays + self.udp.sessions.len() + self.leaving
+    }
+
+    /// Requests that endpoints have answered, and what they took.
+    #[must_use]
+    pub fn completed(&self) -> Completed {
+        self.completed
     }
 
     /// Connections known, of both sides.

@@ -83,6 +83,7 @@ fn dump(config: &Config) -> Map<String, Value> {
                     Idle::Adaptive => "adaptive",
                     Idle::Interrupt => "interrupt",
                 },
+                "receive_coalescing": duration(runtime.receive_coalescing),
                 "drain_timeout": duration(runtime.drain_timeout),
             }),
         ),

@@ -261,6 +261,13 @@ fn worker_families(worker: &WorkerLinks, out: &mut Vec<Family>) {
         &[],
         status.longest_gap_nanos.value(),
     );
+    put(
+        "sluice_worker_receive_interval_nanoseconds",
+        Gauge,
+        "How long packets lie at most before the worker takes them; 0: they are taken as they come.",
+        &[],
+        status.receive_interval_nanos.value(),
+    );
     put("sluice_worker_active", Gauge, "Requests and relays running.", &[], status.active.value());
     put(
         "sluice_worker_config_version",

@@ -116,6 +116,7 @@ fn workers(state: &State) -> Shown {
             json!(status.handed_off.value()),
             json!(status.sleeps.value()),
             json!(status.longest_gap_nanos.value() / 1_000),
+            json!(status.receive_interval_nanos.value() / 1_000),
             json!(status.listening_version()),
             json!(status.listen_failures()),
         ]
@@ -131,6 +132,7 @@ fn workers(state: &State) -> Shown {
         "handed_off",
         "sleeps",
         "longest_gap_us",
+        "receive_interval_us",
         "config_version",
         "listen_failures",
     ];
@@ -321,6 +323,7 @@ fn runtime(state: &State) -> Shown {
         .fact("control_core", runtime.control_core)
         .fact("idle", format!("{:?}", runtime.idle).to_lowercase())
         .fact("hugepages", format!("{:?}", runtime.hugepages).to_lowercase())
+        .fact("receive_coalescing", format!("{:?}", runtime.receive_coalescing))
         .fact("drain_timeout", format!("{:?}", runtime.drain_timeout))
         .fact("config_path", state.path.display().to_string())
         .fact("config_version", state.publisher.version())

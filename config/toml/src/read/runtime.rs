@@ -3,7 +3,7 @@
 use sluice_config_model::{Buffers, Hugepages, Idle, Node, Runtime};
 use toml::de::DeValue;
 
-use crate::limits::{BUFFERS, CORE_MAX, CORES_MAX};
+use crate::limits::{BUFFERS, CORE_MAX, CORES_MAX, RECEIVE_COALESCING_MAX};
 use crate::report::{At, Report};
 use crate::section::Section;
 use crate::value::{Value, shown};
@@ -48,6 +48,13 @@ pub(super) fn runtime(mut section: Section<'_>, report: &mut Report<'_>) -> Runt
         let words =
             [("spin", Idle::Spin), ("adaptive", Idle::Adaptive), ("interrupt", Idle::Interrupt)];
         runtime.idle = value.word(&words, &[], report).map(|at| at.value).unwrap_or_default();
+    }
+    if let Some(at) = section.take("receive_coalescing").and_then(|value| value.duration(report)) {
+        runtime.receive_coalescing = at.value;
+        if at.value > RECEIVE_COALESCING_MAX {
+            let message = format!("`receive_coalescing` is longer than {RECEIVE_COALESCING_MAX:?}");
+            report.error(at.span, message).hint("every packet may lie so long; \"0s\": none does");
+        }
     }
     if let Some(at) = section.take("drain_timeout").and_then(|value| value.duration(report)) {
         runtime.drain_timeout = at.value;
