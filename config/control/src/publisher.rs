@@ -115,7 +115,7 @@ impl Publisher {
             self.registry = kept;
             // Limits are shared by all snapshots and were set while compiling.
             for cluster in &current.clusters {
-                self.counters.cluster(cluster.id, cluster.max_connections, cluster.max_pending);
+                self.counters.cluster(cluster);
             }
             for listener in &current.listeners {
                 if let Protocol::Udp { max_sessions, .. } = listener.protocol {

@@ -32,6 +32,8 @@ pub struct Cluster {
     pub max_connections: u32,
     /// Requests that wait for a connection, over all workers; beyond: 503, flag UO.
     pub max_pending: u32,
+    /// Requests that are being sent again, over all workers; beyond: what failed is answered, flag UO.
+    pub max_retries: u32,
     /// TCP towards endpoints.
     pub tcp: TcpSettings,
 }

@@ -130,6 +130,9 @@ pub const MAX_CONNECTIONS: u32 = 1_024;
 /// `[[cluster]] max_pending`: Envoy's.
 pub const MAX_PENDING: u32 = 1_024;
 
+/// `[[cluster]] max_retries`: Envoy's.
+pub const MAX_RETRIES: u32 = 3;
+
 /// `fast_open_max_pending` of a listener: at 50 ms of round trip, 5,000 such connections a second of
 /// one worker.
 pub const FAST_OPEN_MAX_PENDING: u32 = 256;

@@ -367,6 +367,7 @@ pub const CLUSTER: Schema = Schema {
         phrase("http2", "section", "the defaults of its keys"),
         value("max_connections", "number", "1024"),
         value("max_pending", "number", "1024"),
+        value("max_retries", "number", "3"),
         value("congestion", "\"cubic\", \"newreno\" or \"bbr\"", "\"cubic\""),
         value("ecn", "\"off\", \"accept\" or \"offer\"", "\"accept\""),
         value("keepalive_time", "duration", "\"0s\""),

@@ -131,6 +131,7 @@ mod tests {
             life: ConnectionLife::default(),
             http2: Http2Settings::default(),
             max_pending: 1,
+            max_retries: 1,
             tcp: TcpSettings::default(),
         })
     }

@@ -38,6 +38,13 @@ pub struct Lease {
     limit: AtomicU32,
 }
 
+impl Default for Lease {
+    /// No permits yet.
+    fn default() -> Self {
+        Self::new(0)
+    }
+}
+
 impl Lease {
     /// `limit` permits.
     #[must_use]

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use sluice_base::{ClusterId, Counter, ListenerId, WorkerId};
+use sluice_config_model::Cluster;
 use sluice_l7_balance::Lease;
 
 use crate::faults::FaultCounters;
@@ -139,6 +140,7 @@ counters! {
         Counter upstream_rq_retry_backoff_exponential: "Requests that waited before they were sent again.",
         Counter upstream_rq_retry_success: "Requests that a retry saved.",
         Counter upstream_rq_retry_limit_exceeded: "Requests whose retries were used up.",
+        Counter upstream_rq_retry_overflow: "Requests not sent again because of max_retries.",
         Counter udp_sess_rx_datagrams: "Datagrams received from endpoints.",
         Counter udp_sess_rx_errors: "Sessions ended because their endpoint was unreachable.",
         Counter udp_sess_tx_datagrams: "Datagrams for endpoints.",
@@ -216,13 +218,15 @@ impl ClusterCounters {
 /// One block per worker.
 pub type PerWorker<T> = Arc<[Arc<T>]>;
 
-/// The two limits of a cluster that all workers share.
-#[derive(Clone, Debug)]
+/// The limits of a cluster that all workers share.
+#[derive(Clone, Debug, Default)]
 pub struct ClusterLeases {
     /// `max_connections`.
     pub connections: Arc<Lease>,
     /// `max_pending`.
     pub pending: Arc<Lease>,
+    /// `max_retries`.
+    pub retries: Arc<Lease>,
 }
 
 /// All counters and leases of the process, by id; the control thread's.
@@ -255,23 +259,14 @@ impl CounterRegistry {
         Arc::clone(lease)
     }
 
-    /// The counters of a cluster, made when first asked for, and its leases, set to the limits.
-    pub fn cluster(
-        &mut self,
-        id: ClusterId,
-        connections_max: u32,
-        pending_max: u32,
-    ) -> (PerWorker<ClusterCounters>, ClusterLeases) {
+    /// The counters of a cluster, made when first asked for, and its leases, set to its limits.
+    pub fn cluster(&mut self, cluster: &Cluster) -> (PerWorker<ClusterCounters>, ClusterLeases) {
         let workers = self.workers;
-        let entry = slot(&mut self.clusters, id.index()).get_or_insert_with(|| {
-            let leases = ClusterLeases {
-                connections: Arc::new(Lease::new(connections_max)),
-                pending: Arc::new(Lease::new(pending_max)),
-            };
-            (blocks(workers), leases)
-        });
-        entry.1.connections.set_limit(connections_max);
-        entry.1.pending.set_limit(pending_max);
+        let slot = slot(&mut self.clusters, cluster.id.index());
+        let entry = slot.get_or_insert_with(|| (blocks(workers), ClusterLeases::default()));
+        entry.1.connections.set_limit(cluster.max_connections);
+        entry.1.pending.set_limit(cluster.max_pending);
+        entry.1.retries.set_limit(cluster.max_retries);
         entry.clone()
     }
 

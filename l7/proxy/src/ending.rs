@@ -128,8 +128,10 @@ impl Proxy {
         self.wake(key);
         self.exchange_timers.clear(key.index);
         let Some(exchange) = self.exchanges.get_mut(key) else { return };
-        if exchange.pending_permit {
+        // One look for both: few hold either.
+        if exchange.pending_permit | exchange.retry_permit {
             self.give_pending_back(key);
+            self.give_retry_back(key);
             self.finish(key, flags);
             return;
         }

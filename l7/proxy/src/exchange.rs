@@ -225,6 +225,8 @@ pub(crate) struct Exchange {
     pub(crate) head_sent: bool,
     /// A pending permit of the cluster is held.
     pub(crate) pending_permit: bool,
+    /// A permit of the cluster to be sent again is held.
+    pub(crate) retry_permit: bool,
     /// The request body went past what a retry could repeat.
     pub(crate) replay_lost: bool,
     /// The request has been retried.
@@ -293,6 +295,7 @@ impl Exchange {
             response_begun: false,
             head_sent: false,
             pending_permit: false,
+            retry_permit: false,
             replay_lost: false,
             retried: false,
             resent: false,
@@ -346,6 +349,7 @@ impl Exchange {
             response_begun,
             head_sent,
             pending_permit,
+            retry_permit,
             replay_lost,
             retried,
             resent,
@@ -396,7 +400,7 @@ impl Exchange {
         (*state, *its_kind, *status, *flags) = (State::Local, kind, 0, ResponseFlags::NONE);
         (*request_ended, *request_forwarded, *response_begun) = (false, false, false);
         (*head_sent, *pending_permit, *replay_lost, *retried) = (false, false, false, false);
-        (*resent, *request_owed, *response_owed) = (false, 0, 0);
+        (*resent, *retry_permit, *request_owed, *response_owed) = (false, false, 0, 0);
         (*its_downstream, *its_stream) = (downstream, stream);
         (*upstream, *endpoint, *awaits, *remote) = (None, None, None, None);
         *tunnel = Tunnel::No;
@@ -508,6 +512,10 @@ impl Exchange {
         debug_assert!(
             !self.pending_permit || self.waits_for_connection(),
             "only who waits holds a pending permit"
+        );
+        debug_assert!(
+            !self.retry_permit || (self.retried && !self.head_sent),
+            "only who was sent again and is not answered holds a permit for it"
         );
         debug_assert!(!self.head_sent || self.status != 0, "a head that was sent has a status");
     }

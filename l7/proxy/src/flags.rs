@@ -70,6 +70,12 @@ impl ResponseFlags {
         self.0 & other.0 == other.0
     }
 
+    /// Whether any of `other` is in this set.
+    #[must_use]
+    pub const fn intersects(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
     /// Whether there is no reason.
     #[must_use]
     pub const fn is_empty(self) -> bool {

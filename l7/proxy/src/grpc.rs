@@ -123,10 +123,15 @@ impl Proxy {
             && !exchange.tried.is_full()
             && exchange.plan.retries_left > 0
             && !exchange.call.is_over(now);
+        let mut overflow = false;
+        let may = may && self.draw_retry(key, &mut overflow);
+        let Some(exchange) = self.exchanges.get_mut(key) else { return false };
         let counters = exchange.cluster().and_then(|id| self.pools.cluster(id));
         let counters = counters.map(|state| &state.counters);
         if !may {
-            if let Some(counters) = counters.filter(|_| exchange.retried) {
+            if overflow {
+                exchange.flags = exchange.flags.with(ResponseFlags::UPSTREAM_OVERFLOW);
+            } else if let Some(counters) = counters.filter(|_| exchange.retried) {
                 counters.upstream_rq_retry_limit_exceeded.increment();
                 exchange.flags = exchange.flags.with(ResponseFlags::RETRY_LIMIT);
             }

@@ -17,7 +17,7 @@ use sluice_base::{ClusterId, ConnId, EndpointId, Slab, SlabKey, WorkerId};
 use sluice_config_model::ConnectionLife;
 use sluice_l7_balance::WorkerLease;
 
-use crate::counters::{ClusterCounters, of_worker};
+use crate::counters::{ClusterCounters, ClusterLeases, of_worker};
 use crate::exchange::{ExchangeKey, Exchanges};
 use crate::http2::Http2Plan;
 use crate::sessions::{Links, NO_SESSION, Role, Sessions};
@@ -39,6 +39,8 @@ pub(crate) struct ClusterState {
     pub(crate) connections: WorkerLease,
     /// `max_pending`, shared with the other workers.
     pub(crate) pending: WorkerLease,
+    /// `max_retries`, shared with the other workers.
+    pub(crate) retries: WorkerLease,
     /// No snapshot names it any more: connections close when their request ends.
     pub(crate) retired: bool,
     /// Youngest idle connection, by protocol.
@@ -143,7 +145,7 @@ impl Pools {
             self.clusters.resize_with(id.index() + 1, || None);
         }
         let slot = &mut self.clusters[id.index()];
-        let (connections, pending) = (&compiled.leases.connections, &compiled.leases.pending);
+        let ClusterLeases { connections, pending, retries } = &compiled.leases;
         let state = slot.get_or_insert_with(|| ClusterState {
             stamp: 0,
             made_with: compiled.made_with,
@@ -154,6 +156,7 @@ impl Pools {
             counters: of_worker(&compiled.counters, self.worker),
             connections: WorkerLease::new(Arc::clone(connections)),
             pending: WorkerLease::new(Arc::clone(pending)),
+            retries: WorkerLease::new(Arc::clone(retries)),
             retired: false,
             idle_head: NOBODY,
             queue_head: None,
@@ -172,6 +175,7 @@ impl Pools {
         if !Arc::ptr_eq(state.connections.lease(), connections) {
             state.connections = WorkerLease::new(Arc::clone(connections));
             state.pending = WorkerLease::new(Arc::clone(pending));
+            state.retries = WorkerLease::new(Arc::clone(retries));
         }
         let idle_head = state.idle_head;
         for endpoint in compiled.endpoints.endpoints() {

@@ -260,8 +260,12 @@ impl Proxy {
         let (downstream, stream) = (exchange.downstream, exchange.stream);
         if let Some(state) = exchange.cluster().and_then(|id| self.pools.cluster(id)) {
             state.counters.count_status(exchange.status);
-            if exchange.retried && !exchange.flags.contains(ResponseFlags::RETRY_LIMIT) {
-                state.counters.upstream_rq_retry_success.increment();
+            if exchange.retried {
+                let gave_up = ResponseFlags::RETRY_LIMIT.with(ResponseFlags::UPSTREAM_OVERFLOW);
+                if !exchange.flags.intersects(gave_up) {
+                    state.counters.upstream_rq_retry_success.increment();
+                }
+                self.give_retry_back(key);
             }
         }
         let draining = self.draining;

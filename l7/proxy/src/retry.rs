@@ -72,8 +72,10 @@ impl Proxy {
         let asked_to = failure != Failure::Refused || exchange.resent;
         // Who closes a connection that was kept, just as we use it, has no trouble.
         let at_once = !asked_to || failure == Failure::Reset { reused: true };
+        let mut overflow = false;
         if may_retry(exchange, failure)
             && let Some(at) = if at_once { Some(self.wires.now) } else { self.retry_time(key) }
+            && (!asked_to || self.draw_retry(key, &mut overflow))
             && let Some(exchange) = self.exchanges.get_mut(key)
         {
             exchange.resent |= failure == Failure::Refused;
@@ -106,11 +108,45 @@ impl Proxy {
         if retries_used {
             reply.flags = reply.flags.with(ResponseFlags::RETRY_LIMIT);
         }
+        if overflow {
+            reply.flags = reply.flags.with(ResponseFlags::UPSTREAM_OVERFLOW);
+        }
         if exchange.kind == Kind::Tcp {
             let conn = exchange.downstream;
             self.abort_downstream(conn, reply.flags);
         } else {
             self.reply(key, reply);
+        }
+    }
+
+    /// A permit of the cluster's `max_retries`, held until the answer's head or the request's end:
+    /// endpoints that fail because of their load get little more of it by our doing. False: there is
+    /// none, which is counted, and said by `overflow`.
+    pub(crate) fn draw_retry(&mut self, key: ExchangeKey, overflow: &mut bool) -> bool {
+        let Some(exchange) = self.exchanges.get_mut(key) else { return false };
+        // A relay's attempts to connect are bounded by its `retries` alone.
+        if exchange.retry_permit || exchange.kind == Kind::Tcp {
+            return true;
+        }
+        let cluster = exchange.cluster().and_then(|id| self.pools.cluster_mut(id));
+        let Some(state) = cluster else { return false };
+        exchange.retry_permit = state.retries.try_take();
+        *overflow = !exchange.retry_permit;
+        if *overflow {
+            state.counters.upstream_rq_retry_overflow.increment();
+        }
+        exchange.retry_permit
+    }
+
+    /// The request that was sent again has its answer, or is over.
+    #[cold]
+    pub(crate) fn give_retry_back(&mut self, key: ExchangeKey) {
+        let Some(exchange) = self.exchanges.get_mut(key) else { return };
+        if !std::mem::take(&mut exchange.retry_permit) {
+            return;
+        }
+        if let Some(state) = exchange.cluster().and_then(|id| self.pools.cluster_mut(id)) {
+            state.retries.give_back();
         }
     }
 }

@@ -256,8 +256,7 @@ fn made_with(protocol: u64, tcp: &TcpSettings, http2: &Http2Plan) -> u32 {
 
 impl CompiledCluster {
     fn compile(cluster: &Cluster, stamp: u64, registry: &mut CounterRegistry) -> Self {
-        let (counters, leases) =
-            registry.cluster(cluster.id, cluster.max_connections, cluster.max_pending);
+        let (counters, leases) = registry.cluster(cluster);
         let protocol = match cluster.http {
             HttpVersion::Http11 => 1,
             HttpVersion::Http2 => 2,

@@ -273,6 +273,7 @@ fn dump_cluster(cluster: &Cluster) -> Value {
         "http2": http2(&cluster.http2),
         "max_connections": cluster.max_connections,
         "max_pending": cluster.max_pending,
+        "max_retries": cluster.max_retries,
         "max_requests_per_connection": cluster.life.max_requests.unwrap_or(0),
         "max_connection_duration": timeout(cluster.life.max_duration),
         "congestion": congestion(cluster.tcp.congestion),

@@ -31,6 +31,7 @@ pub(super) fn clusters(state: &mut State, query: &Query) -> Answer {
                     "circuit_breakers": { "thresholds": [{
                         "max_connections": cluster.max_connections,
                         "max_pending_requests": cluster.max_pending,
+                        "max_retries": cluster.max_retries,
                     }] },
                     "host_statuses": hosts,
                 })
@@ -48,6 +49,7 @@ pub(super) fn clusters(state: &mut State, query: &Query) -> Answer {
         line("observability_name", name);
         line("default_priority::max_connections", &cluster.max_connections);
         line("default_priority::max_pending_requests", &cluster.max_pending);
+        line("default_priority::max_retries", &cluster.max_retries);
         line("added_via_api", &false);
         for endpoint in &cluster.endpoints {
             line(&format!("{}::health_flags", endpoint.address), &"healthy");

@@ -118,6 +118,7 @@ pub(super) fn cluster(
     let http2 = http2::settings(http2::Of::Cluster, http2, life, report);
     let max_connections = number(&mut section, "max_connections", report);
     let max_pending = number(&mut section, "max_pending", report);
+    let max_retries = number(&mut section, "max_retries", report);
     let tcp = tcp_settings(&mut section, report);
     section.close(report);
     Cluster {
@@ -132,6 +133,7 @@ pub(super) fn cluster(
         http2,
         max_connections: max_connections.unwrap_or(defaults::MAX_CONNECTIONS),
         max_pending: max_pending.unwrap_or(defaults::MAX_PENDING),
+        max_retries: max_retries.unwrap_or(defaults::MAX_RETRIES),
         tcp,
     }
 }

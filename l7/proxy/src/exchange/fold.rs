@@ -122,6 +122,7 @@ impl Exchange {
             response_begun,
             head_sent,
             pending_permit: _,
+            retry_permit,
             replay_lost,
             retried,
             resent,
@@ -172,6 +173,7 @@ impl Exchange {
             replay_lost,
             retried,
             resent,
+            retry_permit,
             &mut responding,
             &mut open,
             &mut answered,
@@ -296,6 +298,7 @@ mod tests {
         exchange.upstream = Some(Upstream { conn: conn(u32::MAX - 2), stream: StreamId::new(5) });
         (exchange.state, exchange.tunnel) = (State::Responding, Tunnel::Answered);
         (exchange.request_ended, exchange.retried, exchange.head_sent) = (true, true, true);
+        exchange.retry_permit = true;
         (exchange.status, exchange.flags) = (206, ResponseFlags::RETRY_LIMIT);
         exchange.pin = Some(Pin::numbered(63));
         exchange.body = BodyLength::Known(u64::MAX - 9);
@@ -338,6 +341,7 @@ mod tests {
         assert_eq!(format!("{:?}", exchange.plan), plan);
         assert_eq!(exchange.tried.as_slice(), tried.as_slice());
         assert_eq!(exchange.filters.bits(), 0b1000_0001);
+        assert!(exchange.retry_permit);
         assert_eq!((exchange.state, exchange.tunnel), (State::Responding, Tunnel::Answered));
         assert_eq!(exchange.pin, Some(Pin::numbered(63)));
         assert_eq!((exchange.replay.to_vec(), exchange.endpoint), (b"body".to_vec(), None));

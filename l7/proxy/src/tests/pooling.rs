@@ -93,7 +93,7 @@ fn who_waits_too_long_is_told() {
 #[test]
 fn permits_of_other_workers_are_polled_for() {
     let mut world = limited(1, 10);
-    let (_, leases) = world.registry.cluster(sluice_base::ClusterId(0), 1, 10);
+    let (_, leases) = world.registry.cluster(&world.config.clusters[0]);
     let mut other = sluice_l7_balance::WorkerLease::new(leases.connections);
     assert!(other.try_take());
     let client = world.client();

@@ -112,6 +112,8 @@ pub(crate) fn cluster(id: u32, endpoints: &[u8]) -> Cluster {
         http2: Http2Settings::default(),
         max_connections: defaults::MAX_CONNECTIONS,
         max_pending: defaults::MAX_PENDING,
+        // As many as anybody wants: `retries.rs` is about fewer.
+        max_retries: 1_000,
         tcp: TcpSettings::default(),
     }
 }
@@ -495,6 +497,14 @@ impl World {
             assert_eq!(counters[0].upstream_rq_active.value(), 0, "upstream_rq_active");
             assert_eq!(counters[0].upstream_rq_pending_active.value(), 0, "pending_active");
         }
+        for (id, state) in self.config.clusters.iter().filter_map(|cluster| {
+            self.proxy.pools.cluster(cluster.id).map(|state| (cluster.id, state))
+        }) {
+            // Before the proxy ends, which gives back what it holds.
+            assert_eq!(state.connections.in_use(), 0, "{id}: connection permits left");
+            assert_eq!(state.pending.in_use(), 0, "{id}: pending permits left");
+            assert_eq!(state.retries.in_use(), 0, "{id}: retry permits left");
+        }
         let leases: Vec<_> =
             self.snapshot.clusters().map(|cluster| (cluster.leases.clone(), cluster.id)).collect();
         drop(self.proxy);
@@ -503,6 +513,7 @@ impl World {
                 |lease: &sluice_l7_balance::Lease| lease.available() == i64::from(lease.limit());
             assert!(of(&leases.connections), "{id}: connection permits left");
             assert!(of(&leases.pending), "{id}: pending permits left");
+            assert!(of(&leases.retries), "{id}: retry permits left");
         }
         drop(self.streams);
         assert_eq!(self.rx.in_use(), 0, "receive buffers left");
