@@ -125,6 +125,9 @@ pub struct Http2 {
     pub(crate) hold: bool,
     /// Streams that we gave up, beyond those that were completed.
     pub(crate) worn: u16,
+    /// Frames without an event since `decode` paused, and whether it does now.
+    silent: u16,
+    paused: bool,
 }
 
 // An idle connection costs at most 4 kB, its tables empty.
@@ -170,6 +173,8 @@ impl Http2 {
             credit: 0,
             hold: false,
             worn: 0,
+            silent: 0,
+            paused: false,
         }
     }
 
@@ -266,6 +271,25 @@ impl Http2 {
     /// asked for them, and the streams take turns.
     pub fn hold_output(&mut self, hold: bool) {
         self.hold = hold;
+    }
+
+    /// Whether `decode` said None though there was more: it has taken `pause_after` frames of which
+    /// the caller heard nothing. It goes on when it is called again.
+    #[inline]
+    #[must_use = "what is left is decoded by nobody else"]
+    pub fn take_pause(&mut self) -> bool {
+        std::mem::take(&mut self.paused)
+    }
+
+    /// One frame more that made no event; whether that is enough for now.
+    #[inline]
+    fn pauses(&mut self) -> bool {
+        if self.config.pause_after != 0 {
+            self.silent += 1;
+            self.paused = self.silent >= self.config.pause_after;
+            self.silent = if self.paused { 0 } else { self.silent };
+        }
+        self.paused
     }
 
     /// Whether `poll_body` has something to write.
@@ -373,6 +397,7 @@ impl Http2 {
                 Reading::Data(data) => match self.read_data(data, input, cx) {
                     Step::More => return Ok(None),
                     Step::Event(event) => return Ok(Some(event)),
+                    Step::Begun if self.pauses() => return Ok(None),
                     Step::Begun => {}
                 },
                 Reading::Frame { first } => {
@@ -390,8 +415,9 @@ impl Http2 {
                     if input.len() < HEADER_LEN + header.len as usize {
                         return Ok(None);
                     }
-                    if let Some(event) = self.take_frame(&header, input, cx)? {
-                        return Ok(Some(event));
+                    let event = self.take_frame(&header, input, cx)?;
+                    if event.is_some() || self.pauses() {
+                        return Ok(event);
                     }
                 }
                 Reading::Preface => {

@@ -54,6 +54,10 @@ pub struct Config {
     pub frames: FrameLimits,
     /// How often a connection that hears nothing asks for a sign of life; 0: never.
     pub ping_interval_ms: u32,
+    /// After so many frames that make no event `decode` pauses, see [`Http2::take_pause`]; 0: never.
+    ///
+    /// [`Http2::take_pause`]: crate::Http2::take_pause
+    pub pause_after: u16,
 }
 
 impl Default for Config {
@@ -73,6 +77,7 @@ impl Default for Config {
             resets_max: RESETS,
             frames: FrameLimits::default(),
             ping_interval_ms: 0,
+            pause_after: 0,
         }
     }
 }

@@ -244,3 +244,40 @@ fn a_client_spares_its_servers_patience() {
     assert!(!peer.codec.is_reusable() && peer.codec.must_close());
     peer.census();
 }
+
+/// Frames of which its caller hears nothing do not keep it for as long as they come: it is told that
+/// there is more, and goes on where it stopped.
+#[test]
+fn decoding_pauses_among_frames_that_make_no_event() {
+    let silent: [fn() -> Vec<u8>; 4] = [
+        || window_update(0, 1),
+        || frame(FrameKind::Priority, 0, 9, &[0; 5]),
+        || frame(FrameKind::Unknown(0x77), 0, 0, b"anything"),
+        || data(1, 0, b""),
+    ];
+    for (nth, silent) in silent.into_iter().enumerate() {
+        let mut peer = Peer::server_with(&Config { pause_after: 30, ..Config::default() });
+        peer.answer(&post(1));
+        while peer.codec.take_pause() {}
+        // Events do not count, and do not begin a new turn.
+        let behind = silent().repeat(55);
+        peer.receive(&[silent().repeat(20), get(3), behind, get(5)].concat());
+        let mut turns = vec![(peer.run(), peer.codec.take_pause())];
+        while turns.last().is_some_and(|(_, paused)| *paused) {
+            turns.push((peer.run(), peer.codec.take_pause()));
+        }
+        let heard: Vec<_> = turns.iter().map(|(said, _)| said.len()).collect();
+        assert_eq!(heard[..2], [1, 0], "{nth}: {turns:?}");
+        assert_eq!(heard.iter().sum::<usize>(), 2, "{nth}: {turns:?}");
+        assert_eq!(turns.len(), 3, "{nth}: {turns:?}");
+        peer.written();
+        peer.census();
+        // Nobody else's does.
+        let mut peer = Peer::server();
+        peer.answer(&post(1));
+        peer.receive(&[silent().repeat(75), get(3)].concat());
+        assert_eq!((peer.run().len(), peer.codec.take_pause()), (1, false));
+        peer.written();
+        peer.census();
+    }
+}

@@ -166,6 +166,15 @@ impl SessionCodec {
         matches!(self, Self::Http2(_))
     }
 
+    /// Whether there was more to decode than one turn takes.
+    #[inline]
+    pub(crate) fn take_pause(&mut self) -> bool {
+        match self {
+            Self::Http2(coded) => coded.codec.take_pause(),
+            Self::Opaque | Self::Http1(_) => false,
+        }
+    }
+
     /// Whether everything that was received is decoded.
     #[inline]
     pub(crate) fn is_input_empty(&self) -> bool {

@@ -7,6 +7,7 @@ use sluice_config_model::Http2Settings;
 use sluice_l7_http2::{Config, FrameLimits};
 
 use crate::codec::SessionCodec;
+use crate::limits::SILENT_PER_TURN;
 use crate::proxy::Proxy;
 use crate::sessions::Role;
 
@@ -43,6 +44,7 @@ impl Http2Plan {
                 late: settings.max_late_frames,
             },
             ping_interval_ms: settings.ping_interval.map_or(0, millis),
+            pause_after: 0,
         };
         Self {
             config,
@@ -51,9 +53,10 @@ impl Http2Plan {
         }
     }
 
-    /// Whether clients are told that they may ask for tunnels.
-    pub(crate) fn with_tunnels(mut self, allowed: bool) -> Self {
-        self.config.connect_protocol = allowed;
+    /// For clients; `tunnels`: they are told that they may ask for those.
+    pub(crate) fn for_clients(mut self, tunnels: bool) -> Self {
+        self.config.connect_protocol = tunnels;
+        self.config.pause_after = SILENT_PER_TURN;
         self
     }
 

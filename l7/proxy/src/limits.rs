@@ -28,6 +28,10 @@ pub(crate) const REQUESTS_PER_CALL: u32 = 64;
 /// bodies in frames of one byte: a turn's 256 KiB are some 26,000 of them.
 pub(crate) const EVENTS_PER_TURN: u32 = 1_024;
 
+/// Frames of one client's connection that are read before others have their turn where they make no
+/// event. Answers WINDOW_UPDATE, PRIORITY and the like: a turn's 256 KiB are some 20,000 of them.
+pub(crate) const SILENT_PER_TURN: u16 = 1_024;
+
 /// Sources of floods that a worker remembers, eight to a set; 32 bytes each. Answers attackers with
 /// many addresses, each of which must have completed a handshake.
 pub(crate) const FLOOD_SOURCES: usize = 2_048;

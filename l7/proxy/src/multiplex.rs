@@ -144,7 +144,12 @@ impl Proxy {
                 break;
             }
             match session.decode_http2(&limits, &mut self.wires) {
-                Ok(None) => break,
+                Ok(None) => {
+                    if session.codec.take_pause() && !session.codec.is_input_empty() {
+                        self.interrupt(conn);
+                    }
+                    break;
+                }
                 Ok(Some(event)) if listener.is_some() && !is_reset(&event) => {
                     self.request_event(conn, event);
                 }

@@ -523,7 +523,7 @@ impl Proxy {
                 http2: compiled
                     .listener
                     .http()
-                    .map(|it| Http2Plan::new(&it.http2).with_tunnels(it.allow_connect))
+                    .map(|it| Http2Plan::new(&it.http2).for_clients(it.allow_connect))
                     .unwrap_or_default(),
             });
         }

@@ -7,6 +7,7 @@ use sluice_l7_http2::frame::{self, FrameHeader, FrameKind, HEADER_LEN, PREFACE, 
 
 use super::far::Version;
 use super::net::Net;
+use super::world::web;
 
 /// A frame.
 pub(super) fn put(kind: FrameKind, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
@@ -91,6 +92,57 @@ fn frames_that_cost_us_more_than_the_peer() {
     flood("unknown", "unknown-frame-flood", CALM, |_| put(FrameKind::Unknown(77), 0, 0, b"what"));
     let more = frame::window_update(StreamId::CONNECTION, 1).to_vec();
     flood("WINDOW_UPDATE", "window-update-flood", CALM, |_| more.clone());
+}
+
+/// As many as a connection may send at once are not read at once: others have their turns in between,
+/// and what comes behind them is heard, be it a request or the end.
+#[test]
+fn frames_of_which_nobody_hears_take_turns() {
+    let kinds = [
+        put(FrameKind::WindowUpdate, 0, 0, &[0, 0, 0, 1]),
+        put(FrameKind::Priority, 0, 9, &[0; 5]),
+        put(FrameKind::Unknown(77), 0, 0, b"what"),
+        put(FrameKind::Settings, flag::ACK, 0, b""),
+        put(FrameKind::Data, 0, 1, b""),
+    ];
+    let most = usize::from(crate::limits::SILENT_PER_TURN);
+    for (nth, silent) in kinds.into_iter().enumerate() {
+        let mut net = Net::with(Version::Two, |config| {
+            let http2 = &mut web(config).http2;
+            http2.max_priority_frames = u16::MAX;
+            http2.max_unknown_frames = u16::MAX;
+            http2.max_settings_frames = u16::MAX;
+            http2.max_empty_frames = u16::MAX;
+        });
+        let sender = net.world.client();
+        let mut hello = PREFACE.to_vec();
+        frame::settings(&[], &mut hello);
+        net.say(sender, &[hello, ask(1, false)].concat());
+        net.world.streams[sender].received.clear();
+        let ping = frame::ping(*b"behind!!", false);
+        net.say(sender, &[&silent.repeat(9 * most + most / 2)[..], &ping[..]].concat());
+        let mut turns = 1;
+        while net.world.proxy.interrupted() > 0 {
+            assert!(net.world.streams[sender].received.is_empty(), "{nth}: after {turns} turns");
+            // What comes meanwhile waits its turn.
+            net.say(sender, &silent);
+            net.serves(Version::Two);
+            net.world.resume();
+            net.settle();
+            turns += 1;
+        }
+        assert_eq!(turns, 10, "{nth}");
+        let answer = frame::ping(*b"behind!!", true);
+        assert!(net.world.streams[sender].received.starts_with(&answer), "{nth}");
+        // The end is seen when what is in front of it has been read.
+        net.say(sender, &silent.repeat(most + 1));
+        net.world.fin(sender);
+        assert!(!net.world.streams[sender].fin, "{nth}");
+        net.world.resume();
+        net.settle();
+        assert!(net.world.streams[sender].fin || net.world.streams[sender].dead, "{nth}");
+        net.census();
+    }
 }
 
 /// In a body that goes to an endpoint.
