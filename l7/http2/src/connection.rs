@@ -273,6 +273,13 @@ impl Http2 {
         self.hold = hold;
     }
 
+    /// Whether a header block has begun whose last frame is not here: it holds a large buffer.
+    #[inline]
+    #[must_use]
+    pub fn is_inside_block(&self) -> bool {
+        self.block.is_some()
+    }
+
     /// Whether `decode` said None though there was more: it has taken `pause_after` frames of which
     /// the caller heard nothing. It goes on when it is called again.
     #[inline]

@@ -252,7 +252,8 @@ impl Proxy {
             *known = if is_so { at.min(*known) } else { Instant::NEVER };
         };
         since(&mut more.idle_at, is_idle, idle_at);
-        since(&mut more.whole_at, !coded.input.is_empty() && !session.status.queued, whole_at);
+        let is_partial = !coded.input.is_empty() || coded.codec.is_inside_block();
+        since(&mut more.whole_at, is_partial && !session.status.queued, whole_at);
         since(&mut more.trim_at, coded.codec.is_roomy(), trim_at);
         let deadline = more.idle_at.min(more.whole_at).min(more.ends_at).min(more.trim_at);
         let deadline = deadline.min(coded.codec.next_deadline());
@@ -518,7 +519,7 @@ impl Proxy {
         self.flush_touched();
     }
 
-    /// A frame began and did not arrive.
+    /// A frame began and did not arrive, or a block of several.
     fn multiplexed_slow(&mut self, conn: ConnId) {
         let listener = self.sessions.get(conn).and_then(|s| s.downstream()).map(|d| d.listener);
         if let Some(state) = listener.and_then(|id| self.listener(id)) {

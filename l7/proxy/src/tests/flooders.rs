@@ -1,5 +1,7 @@
 //! Attackers who come again: their source is held back for a while, and nobody else is.
 
+use std::time::Duration;
+
 use sluice_config_model::Config;
 use sluice_l7_core::StreamId;
 use sluice_l7_http2::ErrorCode;
@@ -150,6 +152,54 @@ fn who_cancels_what_he_asked_for_is_no_attacker() {
     }
     let counters = net.world.listener_counters();
     assert_eq!(counters.downstream_cx_flood_suspect.value(), 0);
+    net.census();
+}
+
+/// A frame, or a block of several, has as long to arrive as a head of HTTP/1.1, however it dribbles:
+/// a block holds a large buffer. Its source is not charged: a network that fails does the same.
+#[test]
+fn what_begins_to_arrive_and_does_not_go_on() {
+    let mut hello = PREFACE.to_vec();
+    frame::settings(&[], &mut hello);
+    let open = |more: &[u8]| [&hello[..], more].concat();
+    let head = ask(1, false);
+    let block = put(FrameKind::Headers, 0, 1, b"\x82");
+    let more = put(FrameKind::Continuation, 0, 1, b"\x86");
+    let cases = [
+        ("the preface", PREFACE[..20].to_vec(), Vec::new()),
+        ("the first SETTINGS", hello[..hello.len() - 1].to_vec(), Vec::new()),
+        ("a header", open(&head[..5]), Vec::new()),
+        ("a frame", open(&head[..head.len() - 1]), Vec::new()),
+        ("a frame, byte by byte", open(&head[..1]), head[1..].to_vec()),
+        ("a block", open(&block), Vec::new()),
+        ("a block, frame by frame", open(&block), more.repeat(7)),
+    ];
+    let mut net = Net::with(Version::Two, |config| {
+        config.clusters[0].endpoints.truncate(1);
+        // Nobody acknowledges our settings either, which is another matter.
+        web(config).http2.ping_timeout = Duration::from_secs(60);
+    });
+    for (name, first, then) in cases {
+        let at = net.world.client_from(ATTACKER, WEB);
+        net.say(at, &first);
+        let parts = then.chunks(if name.ends_with("frame") { more.len() } else { 1 });
+        let mut waited = 0;
+        for part in parts.take(7) {
+            net.advance(1_400);
+            waited += 1_400;
+            net.say(at, part);
+        }
+        net.advance(9_990 - waited);
+        assert!(!net.world.streams[at].fin && !net.world.streams[at].dead, "{name}: it has time");
+        net.advance(20);
+        assert!(net.world.streams[at].fin || net.world.streams[at].dead, "{name}: that is over");
+        net.world.reset(at);
+    }
+    let counters = net.world.listener_counters();
+    assert_eq!(counters.downstream_rq_header_timeout.value(), 7);
+    assert_eq!(counters.downstream_cx_flood_close.value(), 0);
+    assert_eq!(counters.downstream_cx_flood_suspect.value(), 0);
+    net.serves(Version::Two);
     net.census();
 }
 
