@@ -1,20 +1,13 @@
 //! Targets for `sluice-l7-http1`: the same bytes give the same events however they are cut, what a
 //! head was decoded to survives being written and decoded again, and every buffer goes home.
 
-use sluice_base::Instant;
-use sluice_buf::{Chain, Pool, chain_nodes_in_use};
-use sluice_l7_core::{
-    BodyLength, Codec, CodecContext, Event, Head, HeadLimits, HeadPool, Method, Role, StreamId,
-};
+use sluice_l7_core::{BodyLength, Codec, Event, Head, HeadLimits, Method, Role, StreamId};
 use sluice_l7_http1::Http1;
 
-/// More than the largest input needs when each byte has a buffer of its own.
-const BUFFERS: u32 = 4_096;
-const INPUT_MAX: usize = 2_048;
+use crate::peer::{Peer, census};
 
-thread_local! {
-    static POOL: Pool = Pool::heap(BUFFERS);
-}
+const INPUT_MAX: usize = 2_048;
+const LIMITS: HeadLimits = HeadLimits { request_line: 256, header_bytes: 1_024, headers: 16 };
 
 /// Requests, pipelined; each complete one is answered.
 pub fn http1_request(data: &[u8]) {
@@ -44,7 +37,7 @@ fn same_however_cut(role: Role, method: Method, data: &[u8]) {
 
 /// What a codec says to `data` in pieces of `step` bytes; body bytes in one piece.
 fn said(role: Role, method: Method, data: &[u8], step: usize) -> Vec<String> {
-    let mut peer = Peer::new(role);
+    let mut peer = Peer::new(Http1::new(role), LIMITS);
     let mut lines = Vec::new();
     if role == Role::Client {
         let mut head = Head::new();
@@ -54,8 +47,7 @@ fn said(role: Role, method: Method, data: &[u8], step: usize) -> Vec<String> {
     }
     let mut body = Vec::new();
     for piece in data.chunks(step) {
-        let mut piece = Chain::copy_from(piece, &peer.pool).expect("the pool is large enough");
-        peer.input.append(&mut piece);
+        peer.receive(piece);
         peer.run(&mut lines, &mut body);
     }
     let end = peer.with(|codec, _, cx| codec.handle_end_of_input(cx));
@@ -66,45 +58,12 @@ fn said(role: Role, method: Method, data: &[u8], step: usize) -> Vec<String> {
         Ok(None) => "nothing".to_owned(),
         Err(error) => error.to_string(),
     });
-    let Peer { input, output, pool, heads, .. } = peer;
-    drop((input, output, heads));
-    assert_eq!(pool.in_use(), 0, "every buffer is home");
-    assert_eq!(chain_nodes_in_use(), 0, "no chain node is held");
+    drop(peer);
+    census();
     lines
 }
 
-struct Peer {
-    codec: Http1,
-    input: Chain,
-    output: Chain,
-    pool: Pool,
-    heads: HeadPool,
-    limits: HeadLimits,
-}
-
-impl Peer {
-    fn new(role: Role) -> Self {
-        Self {
-            codec: Http1::new(role),
-            input: Chain::new(),
-            output: Chain::new(),
-            pool: POOL.with(Pool::share),
-            heads: HeadPool::new(1, 4),
-            limits: HeadLimits { request_line: 256, header_bytes: 1_024, headers: 16 },
-        }
-    }
-
-    fn with<R>(&mut self, f: impl FnOnce(&mut Http1, &mut Chain, &mut CodecContext<'_>) -> R) -> R {
-        let mut cx = CodecContext {
-            output: &mut self.output,
-            pool: &self.pool,
-            heads: &mut self.heads,
-            limits: &self.limits,
-            now: Instant::ZERO,
-        };
-        f(&mut self.codec, &mut self.input, &mut cx)
-    }
-
+impl Peer<Http1> {
     fn encode(&mut self, head: &Head, body: BodyLength) {
         self.with(|codec, _, cx| codec.encode_head(StreamId::new(1), head, body, cx))
             .expect("the pool is large enough");
@@ -157,11 +116,11 @@ impl Peer {
 
 /// A request's head, written by a client and decoded by a server, names the same things.
 fn reads_back(head: &Head) {
-    let mut client = Peer::new(Role::Client);
+    let mut client = Peer::new(Http1::new(Role::Client), LIMITS);
     client.codec.open_stream().expect("a fresh connection is free");
     client.encode(head, BodyLength::None);
-    let mut server = Peer::new(Role::Server);
-    server.limits = HeadLimits { request_line: 4_096, header_bytes: 8_192, headers: 32 };
+    let limits = HeadLimits { request_line: 4_096, header_bytes: 8_192, headers: 32 };
+    let mut server = Peer::new(Http1::new(Role::Server), limits);
     server.input = std::mem::take(&mut client.output);
     if head.authority().is_empty() {
         return;

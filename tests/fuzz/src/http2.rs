@@ -4,26 +4,18 @@
 
 use std::collections::BTreeMap;
 
-use sluice_base::Instant;
-use sluice_buf::{Chain, Pool, chain_nodes_in_use};
-use sluice_l7_core::{
-    BodyLength, Codec, CodecContext, Event, Head, HeadLimits, HeadPool, Method, NameId, Role,
-    StreamId,
-};
+use sluice_l7_core::{BodyLength, Codec, Event, Head, HeadLimits, Method, NameId, Role, StreamId};
 use sluice_l7_http2::frame::{FrameHeader, HEADER_LEN, PREFACE};
 use sluice_l7_http2::hpack::{Decoded, Decoder, Encoder, Kind};
 use sluice_l7_http2::{Config, Http2};
 
+use crate::peer::{Peer, census};
+
 #[path = "../../../l7/http2/tests/twin/mod.rs"]
 mod twin;
 
-/// More than the largest input needs when each byte has a buffer of its own.
-const BUFFERS: u32 = 8_192;
 const INPUT_MAX: usize = 4_096;
-
-thread_local! {
-    static POOL: Pool = Pool::heap(BUFFERS);
-}
+const LIMITS: HeadLimits = HeadLimits { request_line: 64, header_bytes: 1_024, headers: 16 };
 
 /// Header blocks of one connection, each behind its length.
 pub fn http2_hpack(data: &[u8]) {
@@ -87,7 +79,8 @@ fn same_however_cut(role: Role, data: &[u8]) {
 }
 
 fn said(role: Role, data: &[u8], step: usize) -> Vec<String> {
-    let mut peer = Peer::new(role);
+    let config = Config { streams_max: 4, stream_window: 600, ..Config::default() };
+    let mut peer = Peer::new(Http2::new(role, &config), LIMITS);
     if role == Role::Client {
         for method in [Method::Get, Method::Head, Method::Post] {
             let mut head = Head::new();
@@ -99,8 +92,7 @@ fn said(role: Role, data: &[u8], step: usize) -> Vec<String> {
     }
     let (mut lines, mut bodies) = (Vec::new(), BTreeMap::new());
     for piece in data.chunks(step) {
-        let mut piece = Chain::copy_from(piece, &peer.pool).expect("the pool is large enough");
-        peer.input.append(&mut piece);
+        peer.receive(piece);
         if !peer.run(&mut lines, &mut bodies) {
             break;
         }
@@ -108,52 +100,18 @@ fn said(role: Role, data: &[u8], step: usize) -> Vec<String> {
     let end = peer.with(|codec, _, cx| codec.handle_end_of_input(cx).map(|event| event.is_some()));
     lines.push(format!("{end:?} {bodies:?}"));
     assert!(peer.codec.memory() < 200_000, "{} bytes", peer.codec.memory());
-    let Peer { codec, input, output, pool, heads, .. } = peer;
-    let written = output.to_vec();
+    let written = peer.output.to_vec();
     let mut rest = written.strip_prefix(PREFACE).unwrap_or(&written);
     while let Some((header, behind)) = rest.split_first_chunk::<HEADER_LEN>() {
         rest = behind.get(FrameHeader::read(header).len as usize..).expect("frames are whole");
     }
     assert!(rest.is_empty(), "frames are whole");
-    drop((codec, input, output, heads));
-    assert_eq!(pool.in_use(), 0, "every buffer is home");
-    assert_eq!(chain_nodes_in_use(), 0, "no chain node is held");
+    drop(peer);
+    census();
     lines
 }
 
-struct Peer {
-    codec: Http2,
-    input: Chain,
-    output: Chain,
-    pool: Pool,
-    heads: HeadPool,
-    limits: HeadLimits,
-}
-
-impl Peer {
-    fn new(role: Role) -> Self {
-        let config = Config { streams_max: 4, stream_window: 600, ..Config::default() };
-        Self {
-            codec: Http2::new(role, &config),
-            input: Chain::new(),
-            output: Chain::new(),
-            pool: POOL.with(Pool::share),
-            heads: HeadPool::new(1, 4),
-            limits: HeadLimits { request_line: 64, header_bytes: 1_024, headers: 16 },
-        }
-    }
-
-    fn with<R>(&mut self, f: impl FnOnce(&mut Http2, &mut Chain, &mut CodecContext<'_>) -> R) -> R {
-        let mut cx = CodecContext {
-            output: &mut self.output,
-            pool: &self.pool,
-            heads: &mut self.heads,
-            limits: &self.limits,
-            now: Instant::ZERO,
-        };
-        f(&mut self.codec, &mut self.input, &mut cx)
-    }
-
+impl Peer<Http2> {
     /// Whether the connection goes on.
     fn run(&mut self, lines: &mut Vec<String>, bodies: &mut BTreeMap<StreamId, Vec<u8>>) -> bool {
         loop {
@@ -211,7 +169,7 @@ impl Peer {
                 let _answered = self
                     .with(|codec, _, cx| codec.encode_head(stream, &head, BodyLength::Known(3), cx))
                     .map(|()| {
-                        let mut body = Chain::copy_from(b"abc", &self.pool).expect("room");
+                        let mut body = self.chain(b"abc");
                         let sent = self.with(|codec, _, cx| {
                             codec.encode_body(stream, &mut body, cx)?;
                             codec.encode_end(stream, None, cx)

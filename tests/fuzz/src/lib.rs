@@ -21,6 +21,7 @@
 mod config;
 mod http1;
 mod http2;
+mod peer;
 mod stack;
 mod two_stacks;
 mod versions;

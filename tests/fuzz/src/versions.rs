@@ -1,18 +1,16 @@
 //! One target for both versions of HTTP: a request that HTTP/1.1 understands is understood as the same
 //! when it comes over HTTP/2. It takes the same route, and an endpoint of either version gets the same.
 
-use sluice_base::Instant;
-use sluice_buf::{Chain, Pool, chain_nodes_in_use};
 use sluice_config_model::{IdRegistry, Protocol};
-use sluice_l7_core::{
-    BodyLength, Codec, CodecContext, Event, Head, HeadLimits, HeadPool, Method, NameId, Role,
-};
+use sluice_l7_core::{BodyLength, Codec, Event, Head, HeadLimits, Method, NameId, Role};
 use sluice_l7_http1::Http1;
 use sluice_l7_http2::{Config, Http2};
 use sluice_l7_route::{Path, PathScratch, RouteTable};
 
-const BUFFERS: u32 = 8_192;
+use crate::peer::{Peer, census};
+
 const INPUT_MAX: usize = 2_048;
+const LIMITS: HeadLimits = HeadLimits { request_line: 4_096, header_bytes: 16_384, headers: 100 };
 
 /// Routes of every kind of condition, some of which rewrite.
 const ROUTES: &str = r#"
@@ -62,7 +60,6 @@ cluster = "one"
 "#;
 
 thread_local! {
-    static POOL: Pool = Pool::heap(BUFFERS);
     static TABLE: RouteTable = table();
 }
 
@@ -77,8 +74,8 @@ fn table() -> RouteTable {
 /// The first request of a connection.
 pub fn http_versions(data: &[u8]) {
     let data = &data[..data.len().min(INPUT_MAX)];
-    let mut first = Peer::new(Http1::new(Role::Server));
-    first.input = Chain::copy_from(data, &first.pool).expect("the pool is large enough");
+    let mut first = Peer::new(Http1::new(Role::Server), LIMITS);
+    first.receive(data);
     if let Some(plain) = first.request()
         && !plain.is_of_one_version()
     {
@@ -92,8 +89,7 @@ pub fn http_versions(data: &[u8]) {
         }
     }
     drop(first);
-    POOL.with(|pool| assert_eq!(pool.in_use(), 0, "every buffer is home"));
-    assert_eq!(chain_nodes_in_use(), 0, "no chain node is held");
+    census();
 }
 
 /// Through a client that writes it as HTTP/2, and a server that reads that.
@@ -103,7 +99,7 @@ fn over_http2(request: &Request) -> Request {
 }
 
 fn between<C: Codec>(client: C, server: C, request: &Request) -> Request {
-    let (mut client, mut server) = (Peer::new(client), Peer::new(server));
+    let (mut client, mut server) = (Peer::new(client, LIMITS), Peer::new(server, LIMITS));
     client.send(request);
     server.input = std::mem::take(&mut client.output);
     server.request().unwrap_or_else(|| panic!("the other end does not take {request:?}"))
@@ -204,38 +200,7 @@ impl Request {
     }
 }
 
-struct Peer<C> {
-    codec: C,
-    input: Chain,
-    output: Chain,
-    pool: Pool,
-    heads: HeadPool,
-    limits: HeadLimits,
-}
-
 impl<C: Codec> Peer<C> {
-    fn new(codec: C) -> Self {
-        Self {
-            codec,
-            input: Chain::new(),
-            output: Chain::new(),
-            pool: POOL.with(Pool::share),
-            heads: HeadPool::new(1, 4),
-            limits: HeadLimits { request_line: 4_096, header_bytes: 16_384, headers: 100 },
-        }
-    }
-
-    fn with<R>(&mut self, f: impl FnOnce(&mut C, &mut Chain, &mut CodecContext<'_>) -> R) -> R {
-        let mut cx = CodecContext {
-            output: &mut self.output,
-            pool: &self.pool,
-            heads: &mut self.heads,
-            limits: &self.limits,
-            now: Instant::ZERO,
-        };
-        f(&mut self.codec, &mut self.input, &mut cx)
-    }
-
     /// The first request, if all of it is there and good.
     fn request(&mut self) -> Option<Request> {
         let (mut begun, mut bytes) = (None, Vec::new());
@@ -267,7 +232,7 @@ impl<C: Codec> Peer<C> {
         if request.length.is_none() {
             return;
         }
-        let mut body = Chain::copy_from(&request.body, &self.pool).expect("room");
+        let mut body = self.chain(&request.body);
         let sent = self.with(|codec, _, cx| {
             if !body.is_empty() {
                 codec.encode_body(stream, &mut body, cx)?;
