@@ -10,7 +10,9 @@ impl Proxy {
     /// The response is written to its end.
     pub(crate) fn complete(&mut self, key: ExchangeKey) {
         let Some(exchange) = self.exchanges.get(key) else { return };
-        let whole = exchange.request_ended && exchange.request_forwarded;
+        // A tunnel that was refused: its endpoint has had all that there was for it.
+        let forwarded = exchange.request_forwarded;
+        let whole = exchange.request_ended && forwarded;
         if !whole && exchange.tunnel.is_open() {
             return self.tunnel_half_over(key);
         }
@@ -19,11 +21,11 @@ impl Proxy {
             state.counters.upstream_rq_completed.increment();
             let took = self.wires.now.nanos_since(exchange.started);
             self.completed.add(took);
-            if !whole {
+            if !forwarded {
                 state.counters.upstream_rq_tx_reset.increment();
             }
         }
-        self.release_upstream(key, whole);
+        self.release_upstream(key, forwarded);
         // What is here of the request but not forwarded is not needed any more.
         let ended = whole || self.discard_request(key);
         let stream = self.exchanges.get(key).map(|exchange| exchange.stream);

@@ -192,7 +192,7 @@ impl Proxy {
                 exchange.trailers = trailers.take();
             }
             let upstream = exchange.upstream.filter(|_| exchange.takes_request_body());
-            exchange.request_forwarded = upstream.is_some();
+            exchange.request_forwarded |= upstream.is_some();
             self.exchange_timers.set_earlier(key.index, exchange.route_deadline);
             if exchange.tunnel.is_open() {
                 self.end_tunnel(key);

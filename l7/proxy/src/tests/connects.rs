@@ -272,9 +272,7 @@ pub(super) fn a_connect_that_is_declined_is_answered() {
         let there = *net.asked().last().expect("the next request");
         net.answer_all(there, 200, b"hi");
         assert_eq!(net.outcome(next), "200 Whole");
-        // A client's stream that waits for its tunnel leaves a request to HTTP/1.1 unfinished.
-        let made = if (client, server) == (Two, One) { 2 } else { 1 };
-        assert_eq!((net.world.upstreams().len(), net.world.proxy.active()), (made, 0));
+        assert_eq!((net.world.upstreams().len(), net.world.proxy.active()), (1, 0));
         net.census();
     }
 }
@@ -336,5 +334,28 @@ pub(super) fn a_connect_names_a_port_and_has_no_body() {
         assert!(!net.seen(place).start.starts_with("200"), "{}", net.outcome(place));
     }
     assert!(net.world.upstreams().is_empty());
+    net.census();
+}
+
+/// Sent on to an endpoint of HTTP/1.1 that leads nowhere: it can be asked for something else.
+#[test]
+fn a_proxy_that_refuses_keeps_its_connection() {
+    let mut net = Net::with(One, |config| {
+        allow(Connect::Forward)(config);
+        config.clusters[0].endpoints.truncate(1);
+    });
+    net.raw_from = 0;
+    let client = net.client(Two);
+    net.settle();
+    for _ in 0..2 {
+        let place = ask(&mut net, client, DB);
+        let upstream = net.world.upstream();
+        assert!(net.world.take(upstream).starts_with("CONNECT db.example:5432 HTTP/1.1\r\n"));
+        net.body(place, b"SELECT 1;");
+        net.say(upstream, b"HTTP/1.1 403 Forbidden\r\ncontent-length: 2\r\n\r\nno");
+        assert_eq!(net.outcome(place), "403 Whole");
+        assert_eq!(net.world.take(upstream), "");
+    }
+    assert_eq!(net.world.upstreams().len(), 1);
     net.census();
 }

@@ -293,6 +293,55 @@ pub(super) fn an_endpoint_that_agrees_and_says_no_more() {
     }
 }
 
+/// A request of HTTP/1.1 is complete with its head: the connection is as good as before, if the answer
+/// says where it ends, whatever the client has said or says meanwhile.
+#[test]
+pub(super) fn an_endpoint_of_http1_that_refuses() {
+    const SIZED: &str = "HTTP/1.1 403 Forbidden\r\ncontent-length: 2\r\n\r\nn|o";
+    const CHUNKED: &str =
+        "HTTP/1.1 403 Forbidden\r\ntransfer-encoding: chunked\r\n\r\n2\r\nn|o\r\n0\r\n\r\n";
+    const LAST: &str =
+        "HTTP/1.1 403 Forbidden\r\nconnection: close\r\ncontent-length: 2\r\n\r\nn|o";
+    const ENDLESS: &str = "HTTP/1.1 403 Forbidden\r\n\r\nn|o";
+    for (answer, kept) in [(SIZED, true), (CHUNKED, true), (LAST, false), (ENDLESS, false)] {
+        for client_says in ["nothing", "early", "meanwhile", "goodbye"] {
+            let (mut net, place, upstream) =
+                websocket(|config| config.clusters[0].endpoints.truncate(1));
+            let upstream = upstream.expect("a connection to an endpoint");
+            net.world.take(upstream);
+            if client_says == "early" {
+                net.body(place, b"hello");
+            }
+            let (first, last) = answer.split_once('|').expect("two parts");
+            net.say(upstream, first.as_bytes());
+            match client_says {
+                "meanwhile" => net.body(place, b"hello"),
+                "goodbye" => net.end(place, &[]),
+                _ => {}
+            }
+            net.say(upstream, last.as_bytes());
+            if answer == ENDLESS {
+                net.world.fin(upstream);
+                net.settle();
+            }
+            let case = format!("{client_says}: {answer}");
+            assert_eq!(net.outcome(place), "403 Whole", "{case}");
+            assert_eq!(net.seen(place).body, b"no", "{case}");
+            assert_eq!(net.world.take(upstream), "", "nothing that the client said: {case}");
+            let next = net.get(place.0, "/next");
+            let again = net.world.upstream();
+            assert_eq!(again == upstream, kept, "{case}");
+            assert!(net.world.take(again).starts_with("GET /next HTTP/1.1\r\n"), "{case}");
+            net.say(again, b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi");
+            assert_eq!(net.outcome(next), "200 Whole", "{case}");
+            let counters = net.world.cluster_counters();
+            assert_eq!(counters.upstream_rq_tx_reset.value(), 0, "{case}");
+            assert_eq!(counters.upstream_cx_destroy_with_active_rq.value(), 0, "{case}");
+            net.census();
+        }
+    }
+}
+
 #[test]
 pub(super) fn an_endpoint_of_http2_that_refuses() {
     for client in [One, Two] {
