@@ -19,6 +19,8 @@ STEP := tests/scripts/step
 # A workspace of its own, so that libFuzzer stays out of the product's build.
 fuzz := tests/fuzz/Cargo.toml
 with_features = $(if $(FEATURES),--features $(FEATURES))
+all_dpdk := sluice/dpdk,sluice-pktgen/dpdk
+with_generator = -p sluice-pktgen $(if $(FEATURES),--features sluice/$(FEATURES) --features sluice-pktgen/$(FEATURES))
 # The crates of the DPDK feature are not default members: a plain build needs no system library.
 dpdk_crates := -p sluice -p sluice-dpdk -p sluice-dpdk-sys
 
@@ -41,8 +43,8 @@ run: deps-build build ## Sluice on a TAP with two sample backends; Ctrl-C cleans
 	@tests/scripts/demo $(SLUICE) examples/demo.toml
 
 .PHONY: build
-build: ## the binary, by PROFILE and FEATURES: target/PROFILE/sluice
-	@$(STEP) 1500 "build ($(PROFILE))" $(CARGO) build --profile $(PROFILE) -p sluice $(with_features)
+build: ## the binary and the load generator, by PROFILE and FEATURES: target/PROFILE/sluice, sluice-pktgen
+	@$(STEP) 1500 "build ($(PROFILE))" $(CARGO) build --profile $(PROFILE) -p sluice $(with_generator)
 
 .PHONY: deps
 deps: ## install what building, testing and linting need; quick when all is there
@@ -73,7 +75,7 @@ fmt:
 .PHONY: clippy
 clippy:
 	@$(STEP) 900 "clippy, static DPDK" $(CARGO) clippy --quiet --workspace --all-targets \
-		--features sluice/dpdk -- -D warnings
+		--features $(all_dpdk) -- -D warnings
 	@$(STEP) 300 "clippy, end to end" $(CARGO) clippy --quiet -p sluice \
 		--features dpdk --test e2e -- -D warnings
 	@$(STEP) 300 "clippy, no DPDK" $(CARGO) clippy --quiet --all-targets -- -D warnings
@@ -94,15 +96,15 @@ deny:
 .PHONY: docs
 docs: ## rustdoc of every crate, warnings are errors; target/doc/sluice/index.html
 	@RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" $(STEP) 600 "rustdoc" $(CARGO) doc --quiet --workspace \
-		--no-deps --document-private-items --features sluice/dpdk
+		--no-deps --document-private-items --features $(all_dpdk)
 
 .PHONY: test
 test: deps test-unit test-features sim fuzz-replay miri test-e2e icount ## everything that must pass
 
 .PHONY: test-unit
 test-unit: ## unit, property and transcript tests of every crate, with static DPDK
-	@$(STEP) 1500 "build the tests" $(CARGO) test --quiet --workspace --features sluice/dpdk --no-run
-	@$(STEP) 600 "tests, static DPDK" $(CARGO) test --quiet --workspace --features sluice/dpdk
+	@$(STEP) 1500 "build the tests" $(CARGO) test --quiet --workspace --features $(all_dpdk) --no-run
+	@$(STEP) 600 "tests, static DPDK" $(CARGO) test --quiet --workspace --features $(all_dpdk)
 
 .PHONY: test-features
 test-features: ## the binary without DPDK, and with the system's shared libdpdk

@@ -426,7 +426,7 @@ fn device_of(interface: &Interface, open: &Opened, all: &[Opened]) -> Capabiliti
         DeviceSpec::Vlan { parent, .. } => all.get(parent.index()).unwrap_or(open),
         _ => open,
     };
-    open.queues.first().map(|queue| queue.capabilities()).unwrap_or_default()
+    open.queues.first().map(Device::capabilities).unwrap_or_default()
 }
 
 fn random_word() -> Result<u64, StartError> {

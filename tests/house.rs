@@ -122,9 +122,10 @@ const TABLE: &[(&str, Kind, &[&str])] = &[
     ("sluice-tap", Machine, &["sluice-base", "sluice-arch", "sluice-buf"]),
     ("sluice-dpdk-sys", Machine, &[]),
     ("sluice-dpdk", Machine, &["sluice-base", "sluice-arch", "sluice-buf", "sluice-dpdk-sys"]),
-    // Tops: whatever they need, but DPDK reaches the binary alone, behind its feature.
+    // Tops: whatever they need, but DPDK reaches the binary and the load generator alone, behind their feature.
     ("sluice-sim", Top, TOP),
     ("sluice-bench", Top, TOP),
+    ("sluice-pktgen", Top, GENERATOR),
     ("sluice", Top, BINARY),
 ];
 
@@ -148,6 +149,19 @@ const TOP: &[&str] = &[
     "sluice-config-toml",
     "sluice-config-control",
     "sluice-tap",
+];
+
+/// Hosts of the benches on devices of the binary.
+const GENERATOR: &[&str] = &[
+    "sluice-arch",
+    "sluice-base",
+    "sluice-bench",
+    "sluice-buf",
+    "sluice-config-model",
+    "sluice-config-toml",
+    "sluice-dpdk",
+    "sluice-tap",
+    "sluice-tcp",
 ];
 
 const BINARY: &[&str] = &[
@@ -246,7 +260,7 @@ fn doors_to_the_outside_have_one_owner() {
     let owners: &[(&str, &[&str])] = &[
         ("tokio", &["sluice-config-control"]),
         ("sluice-dpdk-sys", &["sluice-dpdk"]),
-        ("sluice-dpdk", &["sluice"]),
+        ("sluice-dpdk", &["sluice", "sluice-pktgen"]),
         ("bindgen", &["sluice-dpdk-sys"]),
     ];
     for krate in workspace() {

@@ -1,4 +1,4 @@
-//! A host with our stack and a small application, at the copying end of a link.
+//! A host with our stack and a small application, at the copying end of a link or on a device.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
@@ -52,14 +52,27 @@ impl Io<'_> {
 }
 
 /// A host: one interface, one stack, one application.
-pub struct Host<A> {
+pub struct Host<A, D = LinkPeer> {
     /// The application.
     pub app: A,
     stack: Stack,
     pool: Pool,
     received: Batch,
     to_send: Batch,
-    device: LinkPeer,
+    device: D,
+}
+
+/// Where a host is.
+#[derive(Clone, Copy, Debug)]
+pub struct HostConfig {
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// Bits of its network.
+    pub prefix_len: u8,
+    /// Its way out.
+    pub gateway: Ipv4Addr,
+    /// Connections that it has room for.
+    pub connections_max: u32,
 }
 
 /// The address of a port, made of its IP address.
@@ -84,17 +97,31 @@ impl<A: App> Host<A> {
         pool: &Pool,
         device: LinkPeer,
     ) -> Self {
+        let config = HostConfig { address, prefix_len: 24, gateway, connections_max };
+        Self::with_mac(app, &config, pool, device, mac_of(address))
+    }
+}
+
+impl<A: App, D: Device> Host<A, D> {
+    /// A host on a device that has an address of its own; `pool` is what the device receives into.
+    #[must_use]
+    pub fn on(app: A, config: &HostConfig, pool: &Pool, device: D) -> Self {
+        let mac = MacAddress(device.mac());
+        Self::with_mac(app, config, pool, device, mac)
+    }
+
+    fn with_mac(app: A, at: &HostConfig, pool: &Pool, device: D, mac: MacAddress) -> Self {
         let route = RouteConfig {
             to: (Ipv4Addr::UNSPECIFIED.into(), 0),
-            via: vec![gateway.into()],
+            via: vec![at.gateway.into()],
             interface: None,
         };
         let config = StackConfig {
             interfaces: vec![InterfaceConfig {
                 id: PORT,
-                mac: mac_of(address),
+                mac,
                 mtu: 1500,
-                addresses: vec![(address.into(), 24)],
+                addresses: vec![(at.address.into(), at.prefix_len)],
                 capabilities: device.capabilities(),
             }],
             routes: vec![route],
@@ -102,10 +129,10 @@ impl<A: App> Host<A> {
             forwarding: false,
             // Who floods a port that nobody has is not to be told.
             icmp_errors_per_second: 0,
-            connections_max,
+            connections_max: at.connections_max,
             ..StackConfig::default()
         };
-        let stack = Stack::new(config, pool.share(), pool.share(), u64::from(address.to_bits()));
+        let stack = Stack::new(config, pool.share(), pool.share(), u64::from(at.address.to_bits()));
         Self {
             app,
             stack,
@@ -141,14 +168,29 @@ impl<A: App> Host<A> {
             worked = true;
         }
         self.app.poll(&mut io);
+        worked | self.transmit(now)
+    }
+
+    /// Sends what there is to send, as far as the device takes it; true if there was something.
+    fn transmit(&mut self, now: Instant) -> bool {
+        let mut sent = false;
         loop {
             let room = self.device.tx_room().min(self.to_send.room());
             self.stack.transmit(PORT, room, &mut self.to_send, now);
             if self.to_send.is_empty() || self.device.tx_burst(&mut self.to_send) == 0 {
-                return worked;
+                return sent;
             }
-            worked = true;
+            sent = true;
         }
+    }
+
+    /// Resets every connection, and sends that.
+    pub fn abort_all(&mut self, now: Instant) {
+        let all: Vec<ConnId> = self.stack.flows().map(|flow| flow.id).collect();
+        for conn in all {
+            self.stack.abort(conn, now);
+        }
+        self.transmit(now);
     }
 
     /// Packets that arrived.

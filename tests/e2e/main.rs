@@ -13,6 +13,7 @@
 //!   upstream.rs  backends that fail     downstream.rs  clients that misbehave
 //!   reload.rs    SIGHUP     drain.rs  SIGTERM     start.rs  what stops a start     cli.rs  exit statuses
 //!   dpdk.rs      net_tap, af_packet, af_xdp, memif, pci: over DPDK     capture.rs  its PCAP device
+//!   pktgen.rs    the load generator on both sides of a Sluice, over memif
 //!   filter.rs  packet rules, fragments, VLANs     ecmp.rs  two next hops     ipv6.rs  both families, and between them
 //!   routers.rs  router advertisements            fast_open.rs  requests in SYNs, with the kernel as client
 //!   twin.rs  the kernel on the same address
@@ -54,6 +55,8 @@ mod lab;
 mod load;
 mod lossy;
 mod nghttp;
+#[cfg(any(feature = "dpdk", feature = "dpdk-shared"))]
+mod pktgen;
 mod relay;
 mod reload;
 mod routers;

@@ -87,3 +87,45 @@ pub trait Device: Send {
     /// Totals since start.
     fn statistics(&self) -> DeviceStatistics;
 }
+
+impl<D: Device + ?Sized> Device for Box<D> {
+    fn rx_burst(&mut self, into: &mut Batch) -> usize {
+        (**self).rx_burst(into)
+    }
+
+    fn tx_burst(&mut self, packets: &mut Batch) -> usize {
+        (**self).tx_burst(packets)
+    }
+
+    fn tx_room(&mut self) -> usize {
+        (**self).tx_room()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        (**self).capabilities()
+    }
+
+    fn mac(&self) -> MacBytes {
+        (**self).mac()
+    }
+
+    fn wake_fd(&self) -> Option<i32> {
+        (**self).wake_fd()
+    }
+
+    fn has_pending(&self) -> bool {
+        (**self).has_pending()
+    }
+
+    fn link_up(&self) -> bool {
+        (**self).link_up()
+    }
+
+    fn exhausted(&self) -> bool {
+        (**self).exhausted()
+    }
+
+    fn statistics(&self) -> DeviceStatistics {
+        (**self).statistics()
+    }
+}
