@@ -5,7 +5,9 @@
 
 One proxy after the other, then all of them again (A-B-A-B), between the same client and the same
 backend. The proxy has a core of its own; client and backend share the others. Kernel proxies, and
-Sluice on `af_packet`, sit between the same two veth pairs; Sluice on `tap` has a TAP on either side.
+Sluice on `af_packet` and `af_xdp`, sit between the same two veth pairs; Sluice on `tap` has a TAP on
+either side. A memif has no kernel at its other end: there `sluice-pktgen` is client and backend, and
+what comes of it is not paired with anybody's.
 
     network.py   spaces, cables, and on which core the kernel works for whom
     proxies.py   how each proxy is configured and started
@@ -17,6 +19,7 @@ lives in namespaces that end with the run; `make peers` installs what it needs a
     tests/scripts/netns python3 bench/peers target/ci/sluice
 """
 import argparse
+import json
 import os
 import re
 import shutil
@@ -31,20 +34,23 @@ import network
 import proxies
 
 SCENARIOS = {
-    # Name: port of the proxy, h2load's words for the protocol and its concurrency.
-    "h2c to h2c": (8001, ["-c", "16", "-m", "16"]),
-    "h2c to HTTP/1.1": (8002, ["-c", "16", "-m", "16"]),
-    "HTTP/1.1 to HTTP/1.1": (8003, ["--h1", "-c", "64", "-m", "1"]),
+    # Name: port of the proxy, h2load's words for the protocol and its concurrency, and the same for
+    # sluice-pktgen, whose connections of HTTP/2 have 16 calls in flight too.
+    "h2c to h2c": (8001, ["-c", "16", "-m", "16"], "--protocol http2 --connections 16 --origin-port 8082"),
+    "h2c to HTTP/1.1": (8002, ["-c", "16", "-m", "16"],
+                        "--protocol http2 --connections 16 --origin-protocol http1 --origin-port 8081"),
+    "HTTP/1.1 to HTTP/1.1": (8003, ["--h1", "-c", "64", "-m", "1"], "--connections 64 --origin-port 8081"),
 }
 BODY_BYTES = 128
 WARM_UP_REQUESTS = 10_000
+WARM_UP_SECONDS = 0.5
 EXPLANATION = """Medians. `core us` is everything on the proxy's side: its threads (of Sluice's worker, which polls, the heartbeats
 that found something to do) and softirqs of its core that hit neither. `kernel` is what the threads spend in system
 calls, with TCP and sockets; of Sluice its receive and transmit stages, which are the driver and what the kernel does
 for it. `own` is the rest, with Sluice's TCP. `packets` are those of a request on both cables, both ways. `core` is
 how busy that made the proxy's core. `client and backend` do a part of the kernel's work for proxies on its sockets:
 what is sent is received by the sender's core (`bench/peers/cost.py`). The last column is the median of the rounds'
-ratios."""
+ratios. On `memif` there is no kernel: client and backend are Sluice's own, on one core, and `kernel` is the driver."""
 BEGIN, END = "<!-- make peers: begin -->", "<!-- make peers: end -->"
 
 
@@ -62,19 +68,43 @@ def load(port, words, count, options, folder):
     return float(rate.group(1)), None
 
 
+def generate(port, words, seconds, options, folder):
+    """Sluice's own client and backend for so long: requests, and how many per second."""
+    command = [proxies.generator(options), "--json", "--core", str(options.load_cores[0]), "--warm-up", "0",
+               "--duration", str(seconds), "--to", f"10.9.0.2:{port}",
+               "--device", f"memif:{proxies.FRONT_SOCKET}".format(folder=folder), "--address", "10.9.0.1/24",
+               "--origin-device", f"memif:{proxies.BACK_SOCKET}".format(folder=folder),
+               "--origin-address", "10.10.0.1/24", *words.split()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=options.limit, check=False)
+    if done.returncode != 0:
+        return 0, None, done.stdout + done.stderr
+    said = json.loads(done.stdout)
+    return said["requests"], said["per_second"], None
+
+
+def ask(proxy, scenario, count, options, folder):
+    """About `count` requests, or as many as pass in a moment: how many it were, their rate, and the fault."""
+    port, words, own_words = SCENARIOS[scenario]
+    if proxy.name == proxies.UNPAIRED:
+        seconds = options.seconds if count is not None else WARM_UP_SECONDS
+        return generate(port, own_words, seconds, options, folder)
+    count = count or WARM_UP_REQUESTS
+    return count, *load(port, words, count, options, folder)
+
+
 def play(proxy, backend, options, folder):
     """Every scenario once through a fresh instance of `proxy`: samples by scenario."""
     samples = {}
     with network.cables(proxy.cable, options) as cables, proxy.started(cables, options, folder) as running:
-        for name, (port, words) in SCENARIOS.items():
+        for name in SCENARIOS:
             if name not in options.scenarios or name in proxy.cannot:
                 continue
-            rate, fault = load(port, words, WARM_UP_REQUESTS, options, folder)
+            _, rate, fault = ask(proxy, name, None, options, folder)
             if fault is None:
                 # As many as take the wanted time, so that a slow proxy does not take for ever.
                 count = max(int(rate * options.seconds), WARM_UP_REQUESTS)
                 before = cost.Reading(running, backend, options.core)
-                rate, fault = load(port, words, count, options, folder)
+                count, rate, fault = ask(proxy, name, count, options, folder)
                 after = cost.Reading(running, backend, options.core)
             if fault is not None:
                 print(f"  {proxy.name}, {name}: failed\n{fault}", file=sys.stderr)
@@ -100,7 +130,7 @@ def table(results, names, against):
             of = [r[scenario] for r in results[name]]
             middle = statistics.median(s.micros for s in of)
             # The pairs of one round are closer in time than the medians of all.
-            ratio = "" if base is None else "%.2f" % statistics.median(
+            ratio = "unpaired" if name == proxies.UNPAIRED else "" if base is None else "%.2f" % statistics.median(
                 mine[scenario].micros / theirs[scenario].micros
                 for mine, theirs in zip(results[name], results[against]))
             lines.append("| %s | %s | %.1f (%.1f .. %.1f) | %.1f | %.1f | %.1f | %.2f | %d %% | %.1f | %s |" % (

@@ -69,9 +69,10 @@ class Reading:
         self.softirq_s = softirq_s(core)
         self.threads = threads(running.pid)
         self.system = system_share(running.pid)
-        self.packets = network.packets()
         # Of a proxy that polls: nanoseconds in busy heartbeats, and the share of each stage in them.
         self.polled = running.polled()
+        own_packets = self.polled.pop("packets") if self.polled else 0
+        self.packets = network.packets() if running.is_on_cables else own_packets
 
 
 class Sample:
@@ -113,13 +114,15 @@ class Sample:
 
 
 def stages(text):
-    """Of Sluice's counters: busy nanoseconds, and cycles by stage."""
-    found = {"busy_ns": 0.0}
+    """Of Sluice's counters: busy nanoseconds, packets, and cycles by stage."""
+    found = {"busy_ns": 0.0, "packets": 0.0}
     for line in text.splitlines():
         series, _, value = line.rpartition(" ")
         stage = re.match(r'sluice_worker_stage_cycles_total\{.*stage="([a-z]+)"', series)
         if series.startswith("sluice_worker_busy_nanoseconds_total"):
             found["busy_ns"] += float(value)
+        elif series.startswith("sluice_worker_packets_total"):
+            found["packets"] += float(value)
         elif stage:
             found[stage.group(1)] = found.get(stage.group(1), 0.0) + float(value)
     return found

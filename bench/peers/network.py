@@ -8,6 +8,10 @@ SIDES = (("p0", "c0", "client", "10.9.0.2/24", "10.9.0.1/24"),
          ("p1", "b0", "backend", "10.10.0.2/24", "10.10.0.1/24"))
 
 
+# Kinds of cables that the proxy makes.
+WITHOUT_CABLES = ("tap", "memif")
+
+
 def run(*command):
     subprocess.run(command, check=True, timeout=60, stdout=subprocess.DEVNULL)
 
@@ -63,11 +67,12 @@ class Cables:
 
     `kernel`: veth pairs with addresses on both ends. `packet`: veth pairs whose proxy's ends have
     none. `tap`: none, until the proxy has made its TAPs, whose kernel's ends `adopt` hands out.
+    `memif`: none at all.
     """
 
     def __init__(self, kind, options):
         self.kind, self.options = kind, options
-        if kind == "tap":
+        if kind in WITHOUT_CABLES:
             return
         for near, far, space, near_address, far_address in SIDES:
             run("ip", "link", "add", near, "netns", "proxy", "type", "veth", "peer", "name", far, "netns", space)
@@ -93,8 +98,8 @@ class Cables:
             self.host(space, far, far_address)
 
     def take_away(self):
-        # TAPs went with the process that had made them.
-        for near, *_ in SIDES if self.kind != "tap" else ():
+        # TAPs and sockets went with the process that had made them.
+        for near, *_ in SIDES if self.kind not in WITHOUT_CABLES else ():
             run(*in_space("proxy", "ip", "link", "del", near))
 
 

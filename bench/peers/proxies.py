@@ -18,6 +18,9 @@ START_S = 30
 # Listeners 8001 (h2c, to h2c), 8002 (h2c, to HTTP/1.1), 8003 (HTTP/1.1 to HTTP/1.1); the backend
 # speaks HTTP/1.1 on 8081 and h2c on 8082.
 ADMIN = "127.0.0.1:9901"
+# The one that has no peer on its device, and the sockets of that.
+UNPAIRED = "Sluice, memif"
+FRONT_SOCKET, BACK_SOCKET = "{folder}/front.sock", "{folder}/back.sock"
 
 BACKEND = """daemon off;
 master_process off;
@@ -141,6 +144,11 @@ def envoy_assignment(name, port):
             f"socket_address: {{ address: 10.10.0.1, port_value: {port} }} }} }} }} ] }} ] }}")
 
 
+def generator(options):
+    """Sluice's own client and backend: beside it."""
+    return os.path.join(os.path.dirname(options.sluice), "sluice-pktgen")
+
+
 def write(folder, name, text):
     path = os.path.join(folder, name)
     with open(path, "w", encoding="utf-8") as file:
@@ -177,9 +185,9 @@ def end(process):
 class Running:
     """A proxy at work."""
 
-    def __init__(self, process, polled):
+    def __init__(self, process, polled, is_on_cables=True):
         # `ip netns exec` and `taskset` become the program: its pid is theirs.
-        self.pid, self.polled = process.pid, polled
+        self.pid, self.polled, self.is_on_cables = process.pid, polled, is_on_cables
 
 
 class Kernel:
@@ -235,7 +243,7 @@ class Envoy(Kernel):
 
 
 class Sluice:
-    """Sluice on one kind of device."""
+    """Sluice on one kind of device, whose names may have the run's `{folder}` in them."""
 
     cannot = ()
 
@@ -243,15 +251,16 @@ class Sluice:
         self.name, self.cable, self.front, self.back = name, cable, front, back
 
     def is_there(self, options):
-        return os.access(options.sluice, os.X_OK)
+        needed = [options.sluice] + [generator(options)] * (self.cable == "memif")
+        return all(os.access(path, os.X_OK) for path in needed)
 
     @contextlib.contextmanager
     def started(self, cables, options, folder):
         rows = ((8001, "two"), (8002, "one"), (8003, "one"))
         listeners = [SLUICE_LISTENER.format(name=f"l{port}", port=port, cluster=cluster) for port, cluster in rows]
         path = write(folder, "sluice.toml", SLUICE.format(
-            core=options.core, control_core=options.load_cores[0], front=self.front, back=self.back,
-            listeners="".join(listeners)))
+            core=options.core, control_core=options.load_cores[0], front=self.front.format(folder=folder),
+            back=self.back.format(folder=folder), listeners="".join(listeners)))
         with open(os.path.join(folder, "sluice.err"), "w+", encoding="utf-8") as log:
             command = network.in_space("proxy", options.sluice, "run", "-c", path)
             process = subprocess.Popen(command, stdout=log, stderr=log)
@@ -263,7 +272,7 @@ class Sluice:
                         for name in ("c0", "b0")))
                     cables.adopt()
                 wait(process, log, self.name, self.is_ready)
-                yield Running(process, self.polled)
+                yield Running(process, self.polled, self.cable != "memif")
             finally:
                 end(process)
 
@@ -314,7 +323,10 @@ def versions(options):
 ALL = (
     Kernel("HAProxy", "haproxy", ["-db", "-f", "{path}"], lambda _: HAPROXY),
     Sluice("Sluice, af_packet", "packet", "af_packet:p0", "af_packet:p1"),
+    Sluice("Sluice, af_xdp", "packet", "af_xdp:p0", "af_xdp:p1"),
     Sluice("Sluice, tap", "tap", "tap:c0", "tap:b0"),
+    # No kernel's end: client and backend are the generator's.
+    Sluice(UNPAIRED, "memif", f"memif:{FRONT_SOCKET}", f"memif:{BACK_SOCKET}"),
     Envoy(),
     Kernel("nginx", "nginx", ["-c", "{path}", "-p", "{folder}", "-e", "{folder}/nginx.log"],
            lambda folder: NGINX.format(folder=folder), cannot=["h2c to h2c"]),

@@ -20,6 +20,10 @@ use crate::ends::{End, ends};
 /// Buffers of an end beside those of its connections: rings of its device, what is on its way.
 const BUFFERS: u32 = 16_384;
 
+/// How long a device stays open behind what was sent last: a memif that closes takes back what its
+/// peer has not read.
+const LINGER: Duration = Duration::from_millis(100);
+
 /// Why nothing could be played.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PlayError {
@@ -106,6 +110,7 @@ pub(crate) fn play(cli: &Cli) -> Result<Outcome, PlayError> {
     if let Some(origin) = &mut origin {
         origin.abort_all(now);
     }
+    std::thread::sleep(LINGER);
     Ok(outcome)
 }
 
