@@ -191,12 +191,18 @@ impl Entry {
     /// The interface to whose list it belongs after these signals; on none so far, it is on that from
     /// now on: the caller puts it there.
     #[inline]
-    fn join_output(&mut self, signals: Signals) -> Option<u16> {
+    pub(crate) fn join_output(&mut self, signals: Signals) -> Option<u16> {
         if !signals.contains(Signals::OUTPUT) || self.queued != Queued::No {
             return None;
         }
         self.queued = Queued::Output;
         Some(self.interface)
+    }
+
+    /// Whether its id names it: the application knows of it, and not that it is over.
+    #[inline]
+    pub(crate) fn is_living(&self) -> bool {
+        self.is_known && !self.closed_said
     }
 
     /// Whether nothing will be read from it any more.

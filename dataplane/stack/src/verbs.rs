@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use sluice_base::{ConnId, Instant, ListenerId, SlabKey};
 use sluice_buf::{Chain, Pressure};
-use sluice_tcp::{CloseReason, Config, Connection, Numbers};
+use sluice_tcp::{CloseReason, Config, Connection, Numbers, Signals};
 
 use crate::addresses::{is_host, is_host_v6, is_link_local_v6};
 use crate::connection::{Entry, Origin, context};
@@ -192,6 +192,29 @@ impl Stack {
         Some((key.into(), Ready { signals, reason }))
     }
 
+    /// As [`Stack::next_ready`], and if there is nothing to tell but that bytes can be read, with up
+    /// to `max` of them, as [`Stack::read`] would give them then. Else with none.
+    #[inline]
+    pub fn next_ready_with_bytes(&mut self, max: usize) -> Option<(ConnId, Ready, Chain)> {
+        let index = self.ready.peek()?;
+        let Some((key, entry)) = self.connections.entry_at_mut(index) else {
+            return self.next_ready().map(|(conn, ready)| (conn, ready, Chain::new()));
+        };
+        if entry.ready != ReadySignals::READABLE {
+            return self.next_ready().map(|(conn, ready)| (conn, ready, Chain::new()));
+        }
+        debug_assert!(entry.is_known && !entry.closed_said, "who is on the list lives");
+        self.ready.pass(&mut entry.behind);
+        entry.in_ready = false;
+        let signals = std::mem::take(&mut entry.ready);
+        let bytes = entry.tcp.read(max);
+        if entry.is_over() {
+            // It was not, but for these.
+            self.settle_at(index, self.now);
+        }
+        Some((key.into(), Ready { signals, reason: None }, bytes))
+    }
+
     /// The slots of the connections that [`Stack::next_ready`] will give next, to be asked for early;
     /// how many there are.
     pub fn ready_ahead(&self, into: &mut [u32]) -> usize {
@@ -255,20 +278,44 @@ impl Stack {
         self.now = now;
         let pressure = self.pressure;
         if self.live(id).is_some_and(|entry| entry.tcp.let_go(bytes, pressure)) {
-            self.drive(id.index, now, Connection::settle_credit);
+            self.drive_credit(id.index, now);
         }
+    }
+
+    #[cold]
+    fn drive_credit(&mut self, index: u32, now: Instant) {
+        self.drive(index, now, Connection::settle_credit);
     }
 
     /// Takes all of `bytes` to be sent. Says how many more there is room for; at 0 wait for
     /// [`ReadySignals::WRITABLE`]. To a dead connection they are dropped, and the answer is 0.
     pub fn write(&mut self, id: ConnId, bytes: &mut Chain, now: Instant) -> usize {
+        self.now = now;
+        let pressure = self.pressure;
+        let entry = self.connections.get_mut(id.into());
+        let Some(entry) = entry.filter(|entry| entry.is_living()) else {
+            drop(std::mem::take(bytes));
+            return 0;
+        };
+        let Some(room) = entry.tcp.append(bytes, self.configs.get(entry.config), pressure) else {
+            return self.settle_written(id.index, now);
+        };
+        if let Some(interface) = entry.join_output(Signals::OUTPUT) {
+            let output = &mut self.interfaces[usize::from(interface)].output;
+            output.push(&mut self.connections, id.index);
+        }
+        room
+    }
+
+    /// What was written to a connection cannot leave at once, or was not taken.
+    #[cold]
+    fn settle_written(&mut self, index: u32, now: Instant) -> usize {
         let mut room = 0;
-        self.verb(id, now, |tcp, cx| {
-            let (signals, left) = tcp.write_for_room(bytes, cx);
+        self.drive(index, now, |tcp, cx| {
+            let (signals, left) = tcp.settle_written(cx);
             room = left;
             signals
         });
-        drop(std::mem::take(bytes));
         room
     }
 
@@ -312,7 +359,7 @@ impl Stack {
         &mut self,
         id: ConnId,
         now: Instant,
-        verb: impl FnOnce(&mut Connection, &sluice_tcp::Context<'_>) -> sluice_tcp::Signals,
+        verb: impl FnOnce(&mut Connection, &sluice_tcp::Context<'_>) -> Signals,
     ) {
         self.now = now;
         if self.live(id).is_some() {
@@ -323,6 +370,6 @@ impl Stack {
     /// The entry that a living id names.
     fn live(&mut self, id: ConnId) -> Option<&mut Entry> {
         let key: SlabKey = id.into();
-        self.connections.get_mut(key).filter(|entry| entry.is_known && !entry.closed_said)
+        self.connections.get_mut(key).filter(|entry| entry.is_living())
     }
 }

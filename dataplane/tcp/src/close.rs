@@ -1,7 +1,8 @@
 //! Writing, closing, aborting (RFC 9293, 3.10.2, 3.10.4 and 3.10.5).
 
-use sluice_buf::Chain;
+use sluice_buf::{Chain, Pressure};
 
+use crate::config::Config;
 use crate::connection::Connection;
 use crate::context::Context;
 use crate::output::Owed;
@@ -22,22 +23,58 @@ impl Connection {
     /// As [`write`](Self::write); also gives what [`send_room`](Self::send_room) is then.
     #[inline]
     pub fn write_for_room(&mut self, bytes: &mut Chain, cx: &Context<'_>) -> (Signals, usize) {
-        if !self.state.may_write() || self.send.fin != Fin::None {
+        match self.append(bytes, cx.config, cx.pressure) {
+            Some(room) => (Signals::OUTPUT, room),
+            None => self.settle_written(cx),
+        }
+    }
+
+    /// As [`write_for_room`](Self::write_for_room), for who has no context in hand: mostly all that
+    /// follows is that a segment is owed ([`OUTPUT`](Signals::OUTPUT)), and this gives the room. None:
+    /// `settle_written` must be called.
+    #[inline]
+    #[must_use]
+    pub fn append(
+        &mut self,
+        bytes: &mut Chain,
+        config: &Config,
+        pressure: Pressure,
+    ) -> Option<usize> {
+        if !self.may_append() {
             drop(std::mem::take(bytes));
-            return (Signals::NONE, self.send_room(cx));
+            return None;
         }
         self.send.queue.append(bytes);
+        if self.congestion.is_paced() {
+            return None;
+        }
+        let room = self.room_for(config, pressure);
+        self.is_write_blocked = room == 0;
+        // Timed when it leaves; nothing else has changed.
+        (self.sendable() > 0 && !self.timers.is_armed(Timer::Persist)).then_some(room)
+    }
+
+    /// Does what follows from bytes that were appended; says how much room is left.
+    #[cold]
+    pub fn settle_written(&mut self, cx: &Context<'_>) -> (Signals, usize) {
+        if !self.may_append() {
+            return (Signals::NONE, self.send_room(cx));
+        }
         if self.congestion.is_paced() {
             self.settle_pacing(cx);
         }
         let room = self.send_room(cx);
         self.is_write_blocked = room == 0;
         if self.sendable() > 0 && !self.timers.is_armed(Timer::Persist) {
-            // Timed when it leaves; nothing else has changed.
             return (Signals::OUTPUT, room);
         }
         self.settle_send_timers(cx);
         (self.finish(Signals::NONE, cx), room)
+    }
+
+    #[inline]
+    fn may_append(&self) -> bool {
+        self.state.may_write() && self.send.fin == Fin::None
     }
 
     /// RFC 9293, 3.10.4, CLOSE: our FIN follows what is queued. Reading goes on.

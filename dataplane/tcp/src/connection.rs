@@ -208,7 +208,13 @@ impl Connection {
     #[inline]
     #[must_use]
     pub fn send_room(&self, cx: &Context<'_>) -> usize {
-        (self.send_limit(cx) as usize).saturating_sub(self.send.queue.len())
+        self.room_for(cx.config, cx.pressure)
+    }
+
+    /// As above.
+    #[inline]
+    pub(crate) fn room_for(&self, config: &Config, pressure: Pressure) -> usize {
+        (self.limit_for(config, pressure) as usize).saturating_sub(self.send.queue.len())
     }
 
     /// Bytes that the send queue takes: what is under way, as much again for the round trip in which
@@ -216,9 +222,15 @@ impl Connection {
     /// receive buffers, so less when those are scarce.
     #[inline]
     pub(crate) fn send_limit(&self, cx: &Context<'_>) -> u32 {
-        let (least, most) = (cx.config.send_queue_min, cx.config.send_queue_max);
-        if cx.pressure != Pressure::None {
-            return limited_queue(least, cx.pressure).min(most);
+        self.limit_for(cx.config, cx.pressure)
+    }
+
+    /// As above.
+    #[inline]
+    fn limit_for(&self, config: &Config, pressure: Pressure) -> u32 {
+        let (least, most) = (config.send_queue_min, config.send_queue_max);
+        if pressure != Pressure::None {
+            return limited_queue(least, pressure).min(most);
         }
         // Behind a hole lies more than the window.
         let window = self.congestion.window.max(self.send.in_flight());

@@ -2,6 +2,7 @@
 
 use sluice_arch::cycles;
 use sluice_base::{ConnId, Instant};
+use sluice_buf::Chain;
 use sluice_config_model::{Congestion, Ecn, TcpSettings};
 use sluice_l7_proxy::{CloseReason, ConnectRefused, StreamEvent, UdpVerb, Verb};
 use sluice_stack::{ConnectError, Ready, UdpEvent};
@@ -62,10 +63,20 @@ impl Worker {
 
     #[inline]
     fn serve_next(&mut self, now: Instant) -> bool {
-        let Some((conn, ready)) = self.stack.next_ready() else { return false };
-        self.deliver(conn, ready, now);
+        self.turn(now).is_some()
+    }
+
+    /// The turn of the connection that has had something to tell for longest.
+    #[inline(always)]
+    fn turn(&mut self, now: Instant) -> Option<ConnId> {
+        let (conn, ready, bytes) = self.stack.next_ready_with_bytes(BYTES_PER_TURN)?;
+        if bytes.is_empty() {
+            self.deliver(conn, ready, now);
+        } else {
+            self.hand_on(conn, bytes, now);
+        }
         self.carry(now);
-        true
+        Some(conn)
     }
 
     /// Among so many connections that what is known of each is far from every cache: the sessions of
@@ -117,9 +128,7 @@ impl Worker {
             if is_far && ahead == 0 {
                 ahead = self.look_ahead();
             }
-            let Some((conn, ready)) = self.stack.next_ready() else { break };
-            self.deliver(conn, ready, now);
-            self.carry(now);
+            let Some(conn) = self.turn(now) else { break };
             (served, ahead) = (served + 1, ahead.saturating_sub(1));
             let ended = cycles();
             self.proxy.note_cycles(conn, ended.saturating_sub(begun) * TIMED_EVERY);
@@ -184,7 +193,21 @@ impl Worker {
         }
     }
 
+    /// Hands bytes that were read to the proxy.
+    #[inline]
+    fn hand_on(&mut self, conn: ConnId, bytes: Chain, now: Instant) {
+        let count = bytes.len();
+        let credit = self.proxy.handle_bytes(conn, bytes, now);
+        if credit > 0 {
+            self.stack.credit(conn, credit, now);
+        }
+        if count >= BYTES_PER_TURN && self.stack.readable(conn) > 0 {
+            self.stack.again(conn);
+        }
+    }
+
     /// Tells the proxy what happened on one connection, in the order in which it happened.
+    #[inline(never)]
     fn deliver(&mut self, conn: ConnId, ready: Ready, now: Instant) {
         if ready.accepted()
             && let Some(info) = self.stack.connection(conn)
@@ -199,15 +222,8 @@ impl Worker {
             // The end of the stream is told after all of its bytes, however many there are.
             let last = ready.peer_closed() || ready.closed();
             let bytes = self.stack.read(conn, if last { usize::MAX } else { BYTES_PER_TURN });
-            let count = bytes.len();
-            if count > 0 {
-                let credit = self.proxy.handle_bytes(conn, bytes, now);
-                if credit > 0 {
-                    self.stack.credit(conn, credit, now);
-                }
-            }
-            if count >= BYTES_PER_TURN && self.stack.readable(conn) > 0 {
-                self.stack.again(conn);
+            if !bytes.is_empty() {
+                self.hand_on(conn, bytes, now);
             }
         }
         if ready.peer_closed() {
@@ -222,15 +238,30 @@ impl Worker {
     }
 
     /// Does what the proxy asked for, until it asks for nothing more.
+    #[inline]
     pub(crate) fn carry(&mut self, now: Instant) {
+        while let Some((conn, bytes)) = self.proxy.pop_write() {
+            self.write(conn, bytes, now);
+        }
+        if self.proxy.has_verbs() {
+            self.carry_verbs(now);
+        }
+    }
+
+    #[inline(always)]
+    fn write(&mut self, conn: ConnId, mut bytes: Chain, now: Instant) {
+        let room = self.stack.write(conn, &mut bytes, now);
+        if let Some((partner, bytes)) = self.proxy.wrote(conn, room) {
+            self.stack.credit(partner, bytes, now);
+        }
+    }
+
+    /// The rest of `carry`, where there is more than a write to be done.
+    #[inline(never)]
+    fn carry_verbs(&mut self, now: Instant) {
         while let Some(verb) = self.proxy.pop_verb() {
             match verb {
-                Verb::Write { conn, mut bytes } => {
-                    let room = self.stack.write(conn, &mut bytes, now);
-                    if let Some((partner, bytes)) = self.proxy.wrote(conn, room) {
-                        self.stack.credit(partner, bytes, now);
-                    }
-                }
+                Verb::Write { conn, bytes } => self.write(conn, bytes, now),
                 Verb::Credit { conn, bytes } => self.stack.credit(conn, bytes, now),
                 Verb::Close { conn } => self.stack.close(conn, now),
                 Verb::Abort { conn } => self.stack.abort(conn, now),

@@ -312,6 +312,19 @@ impl Proxy {
         self.wires.pop_verb()
     }
 
+    /// The next thing to do, where it is a write and the only one: mostly it is, and then it is all.
+    #[inline]
+    pub fn pop_write(&mut self) -> Option<(ConnId, Chain)> {
+        self.wires.pop_write()
+    }
+
+    /// Whether [`Proxy::pop_verb`] has something, when [`Proxy::pop_write`] has nothing.
+    #[inline]
+    #[must_use]
+    pub fn has_verbs(&self) -> bool {
+        !self.wires.verbs.is_empty()
+    }
+
     /// The answer to [`Verb::Write`]: how much more fits. 0: none until `Writable`. Gives a connection
     /// of which bytes were let go thereby, by which its window may open, and how many.
     pub fn wrote(&mut self, conn: ConnId, send_room_left: usize) -> Option<(ConnId, usize)> {

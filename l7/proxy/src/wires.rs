@@ -66,6 +66,12 @@ impl Wires {
         self.verbs.push_back(verb);
     }
 
+    /// The write in front of all verbs.
+    #[inline]
+    pub(crate) fn pop_write(&mut self) -> Option<(ConnId, Chain)> {
+        self.first.take()
+    }
+
     /// What is asked for next.
     #[inline]
     pub(crate) fn pop_verb(&mut self) -> Option<Verb> {
