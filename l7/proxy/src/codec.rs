@@ -66,6 +66,14 @@ impl PingPong {
 /// In nanoseconds.
 const TENTH: u64 = 100_000_000;
 
+impl Coded<Http1, PingPong> {
+    /// Whether it carries nothing, may carry another request, and no time is set at which it ends.
+    #[inline]
+    pub(crate) fn is_free_for_good(&self) -> bool {
+        self.codec.is_reusable() && self.input.is_empty() && self.more.ends_at == u32::MAX
+    }
+}
+
 /// What only a connection that carries many exchanges has.
 #[derive(Debug)]
 pub(crate) struct Multiplexed {

@@ -16,7 +16,7 @@ impl Proxy {
         if !whole && exchange.tunnel.is_open() {
             return self.tunnel_half_over(key);
         }
-        let conn = exchange.downstream;
+        let (conn, stream) = (exchange.downstream, exchange.stream);
         if let Some(state) = exchange.cluster().and_then(|id| self.pools.cluster(id)) {
             state.counters.upstream_rq_completed.increment();
             let took = self.wires.now.nanos_since(exchange.started);
@@ -28,9 +28,8 @@ impl Proxy {
         self.release_upstream(key, forwarded);
         // What is here of the request but not forwarded is not needed any more.
         let ended = whole || self.discard_request(key);
-        let stream = self.exchanges.get(key).map(|exchange| exchange.stream);
         self.finish(key, ResponseFlags::NONE);
-        if let Some(stream) = stream.filter(|_| self.is_multiplexed(conn)) {
+        if self.is_multiplexed(conn) {
             self.stream_over(conn, stream, ended);
         } else if ended {
             self.next_request(conn);
@@ -127,19 +126,17 @@ impl Proxy {
 
     /// Counts, logs and frees. The exchange holds nothing upstream any more.
     pub(crate) fn finish(&mut self, key: ExchangeKey, flags: ResponseFlags) {
-        self.wake(key);
-        self.exchange_timers.clear(key.index);
         let Some(exchange) = self.exchanges.get_mut(key) else { return };
-        // One look for both: few hold either.
-        if exchange.pending_permit | exchange.retry_permit {
-            self.give_pending_back(key);
-            self.give_retry_back(key);
-            self.finish(key, flags);
-            return;
+        // One look for all: few have any of them.
+        let holds = exchange.pending_permit | exchange.retry_permit | exchange.packed.is_some();
+        if holds {
+            return self.finish_unfinished(key, flags);
         }
+        self.exchange_timers.clear(key.index);
         debug_assert!(exchange.upstream.is_none(), "the connection is let go before the exchange");
         exchange.flags = exchange.flags.with(flags);
         let (kind, status, listener) = (exchange.kind, exchange.status, exchange.plan.listener);
+        let is_call = exchange.call.is_call();
         if kind != Kind::Tcp
             && let Some(state) = self.listener(listener)
         {
@@ -149,15 +146,12 @@ impl Proxy {
                 state.counters.downstream_rq_completed.increment();
             }
         }
-        if self.exchanges.get(key).is_some_and(|exchange| exchange.call.is_call()) {
+        if is_call {
             self.count_call(key, flags);
         }
         self.record(key);
-        let Some(exchange) = self.exchanges.get(key) else { return };
-        let (stream, owed) = (exchange.stream, exchange.request_owed);
-        let Some(Ended { pin, head, trailers, downstream }) = self.exchanges.end(key) else {
-            return;
-        };
+        let Some(ended) = self.exchanges.end(key) else { return };
+        let Ended { pin, head, trailers, downstream, stream, owed } = ended;
         if let Some(pin) = pin {
             self.pins.unpin(pin);
         }
@@ -172,5 +166,14 @@ impl Proxy {
         } else {
             session.set_exchange(None);
         }
+    }
+
+    /// As [`Proxy::finish`], for one that still holds permits, or rests.
+    #[cold]
+    fn finish_unfinished(&mut self, key: ExchangeKey, flags: ResponseFlags) {
+        self.wake(key);
+        self.give_pending_back(key);
+        self.give_retry_back(key);
+        self.finish(key, flags);
     }
 }

@@ -99,6 +99,9 @@ pub(crate) struct Ended {
     pub(crate) head: Option<Box<Head>>,
     pub(crate) trailers: Option<Box<Head>>,
     pub(crate) downstream: ConnId,
+    pub(crate) stream: StreamId,
+    /// Bytes of the request that its client was not given back.
+    pub(crate) owed: u32,
 }
 
 impl Exchanges {
@@ -172,6 +175,8 @@ impl Exchanges {
             head: exchange.head.take(),
             trailers: exchange.trailers.take(),
             downstream: exchange.downstream,
+            stream: exchange.stream,
+            owed: exchange.request_owed,
         };
         self.free = key.index;
         self.used -= 1;

@@ -17,6 +17,7 @@ use sluice_base::{ClusterId, ConnId, EndpointId, Slab, SlabKey, WorkerId};
 use sluice_config_model::ConnectionLife;
 use sluice_l7_balance::WorkerLease;
 
+use crate::codec::SessionCodec;
 use crate::counters::{ClusterCounters, ClusterLeases, of_worker};
 use crate::exchange::{ExchangeKey, Exchanges};
 use crate::http2::Http2Plan;
@@ -89,6 +90,14 @@ pub(crate) struct Attempt {
     pub(crate) http2: bool,
     /// Stamp of the exchange that asked.
     pub(crate) named: u64,
+}
+
+/// What becomes of a connection that was taken back.
+pub(crate) struct Parked {
+    pub(crate) cluster: ClusterId,
+    pub(crate) idle_timeout: Option<Duration>,
+    /// Requests wait for any connection of the cluster.
+    pub(crate) waited_for: bool,
 }
 
 /// Attempts for which there is room from the start: the stack answers each at once.
@@ -271,12 +280,35 @@ impl Pools {
         upstream.endpoint_links = Links { next: behind_endpoint, prev: NO_SESSION };
         upstream.cluster_links = Links { next: behind_cluster, prev: NO_SESSION };
         session.status.idle = true;
-        if let Some(links) = endpoint_links(sessions, behind_endpoint) {
-            links.prev = index;
+        put_in_front(index, (behind_endpoint, behind_cluster), sessions);
+    }
+
+    /// Puts a connection of HTTP/1.1 into both lists, if it carries nothing and may carry another
+    /// request, and if no time is set at which it ends: what is true of nearly all, each looked at
+    /// once. None: ask for each.
+    #[inline(always)]
+    pub(crate) fn take_back(&mut self, conn: ConnId, sessions: &mut Sessions) -> Option<Parked> {
+        let session = sessions.get_mut(conn)?;
+        let SessionCodec::Http1(coded) = &session.codec else { return None };
+        let usable = coded.is_free_for_good() && !session.status.peer_closed;
+        let Role::Upstream(upstream) = &mut session.role else { return None };
+        let cluster = upstream.cluster;
+        let state = self.clusters.get_mut(cluster.index())?.as_mut()?;
+        let pool = self.endpoints.get_mut(upstream.endpoint.index())?;
+        let made_alike = state.made_with == upstream.made_with && state.stamp == pool.stamp;
+        if !usable || !made_alike || state.retired {
+            return None;
         }
-        if let Some(links) = cluster_links(sessions, behind_cluster) {
-            links.prev = index;
-        }
+        let list = usize::from(upstream.http2);
+        let behind_cluster = std::mem::replace(&mut state.idle_head[list], conn.index);
+        let behind_endpoint = std::mem::replace(&mut pool.idle_head[list], conn.index);
+        upstream.endpoint_links = Links { next: behind_endpoint, prev: NO_SESSION };
+        upstream.cluster_links = Links { next: behind_cluster, prev: NO_SESSION };
+        session.status.idle = true;
+        session.set_exchange(None);
+        let (idle_timeout, waited_for) = (state.idle_timeout, state.is_waited_for());
+        put_in_front(conn.index, (behind_endpoint, behind_cluster), sessions);
+        Some(Parked { cluster, idle_timeout, waited_for })
     }
 
     /// Takes a connection out of both lists.
@@ -307,6 +339,17 @@ impl Pools {
         if let Some(links) = cluster_links(sessions, of.next) {
             links.prev = of.prev;
         }
+    }
+}
+
+/// Tells those who were first in both lists who is now.
+#[inline]
+fn put_in_front(index: u32, (endpoint, cluster): (u32, u32), sessions: &mut Sessions) {
+    if let Some(links) = endpoint_links(sessions, endpoint) {
+        links.prev = index;
+    }
+    if let Some(links) = cluster_links(sessions, cluster) {
+        links.prev = index;
     }
 }
 

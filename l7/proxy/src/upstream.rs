@@ -6,6 +6,7 @@ use sluice_l7_core::{ResetReason, Role as CodecRole, StreamId};
 use crate::codec::SessionCodec;
 use crate::events::{CloseReason, ConnectRefused};
 use crate::exchange::{ExchangeKey, Kind, State};
+use crate::pool::Parked;
 use crate::proxy::Proxy;
 use crate::retry::Failure;
 use crate::sessions::{Links, NO_SESSION, Role, Upstream};
@@ -172,6 +173,21 @@ impl Proxy {
 
     /// The connection is up and carries nothing: to who waits, or to the pool.
     pub(crate) fn offer(&mut self, conn: ConnId) {
+        let Some(Parked { cluster, idle_timeout, waited_for }) =
+            self.pools.take_back(conn, &mut self.sessions)
+        else {
+            return self.offer_any(conn);
+        };
+        let deadline = self.after(idle_timeout);
+        self.session_timers.set(conn.index, deadline);
+        if waited_for {
+            self.serve_queue(cluster);
+        }
+    }
+
+    /// As above, for one that ends at its time, or now.
+    #[cold]
+    fn offer_any(&mut self, conn: ConnId) {
         let Some(session) = self.sessions.get_mut(conn) else { return };
         session.set_exchange(None);
         let Some(&Upstream { cluster, endpoint, made_with, .. }) = session.upstream() else {
