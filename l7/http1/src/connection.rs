@@ -419,10 +419,10 @@ impl Codec for Http1 {
             Send::Sized { left } => {
                 let left = left.checked_sub(count as u64).ok_or(EncodeError::LengthMismatch)?;
                 self.send = Send::Sized { left };
-                cx.output.append(bytes);
+                cx.output.append_small(bytes);
             }
             Send::Chunked { line_end } => self.send = Self::encode_chunk(line_end, bytes, cx)?,
-            Send::UntilClose | Send::Tunnel => cx.output.append(bytes),
+            Send::UntilClose | Send::Tunnel => cx.output.append_small(bytes),
             Send::Discard => drop(mem::take(bytes)),
             Send::Idle | Send::Head | Send::Done | Send::TunnelEnded | Send::Failed => {
                 return Err(EncodeError::WrongState);

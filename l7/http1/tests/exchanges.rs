@@ -340,6 +340,20 @@ fn chunks_are_framed_around_slices_that_move() {
     peer.census();
 }
 
+/// A reference to them would cost more than the bytes do, here and when they are sent.
+#[test]
+fn a_small_body_is_written_behind_its_head() {
+    let mut peer = get();
+    peer.respond(200, BodyLength::Known(260)).expect("an answer is due");
+    let (in_use, pieces) = (peer.pool.in_use(), peer.output.buffers());
+    assert_eq!(peer.encode_body(&[b'x'; 60]), Ok(60));
+    assert_eq!(peer.encode_body(&[b'y'; 200]), Ok(200));
+    peer.encode_end(None).expect("complete");
+    assert_eq!((peer.pool.in_use(), peer.output.buffers()), (in_use, pieces));
+    assert!(peer.written().ends_with(&"y".repeat(200)));
+    peer.census();
+}
+
 #[test]
 fn bodies_must_be_as_long_as_announced() {
     let mut peer = get();

@@ -296,6 +296,9 @@ impl Proxy {
         }
         if multiplexed {
             self.request_sent(conn);
+        } else if more {
+            // Mostly the body is here already, and leaves with the head in one piece.
+            self.touch_output(conn);
         } else {
             self.flush(conn);
         }

@@ -312,7 +312,7 @@ impl Proxy {
         self.wires.pop_verb()
     }
 
-    /// The next thing to do, where it is a write and the only one: mostly it is, and then it is all.
+    /// The next thing to do, if it is a write that only writes are in front of: mostly these are all.
     #[inline]
     pub fn pop_write(&mut self) -> Option<(ConnId, Chain)> {
         self.wires.pop_write()

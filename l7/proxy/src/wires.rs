@@ -22,8 +22,10 @@ pub(crate) struct Wires {
     pub(crate) heads: HeadPool,
     pub(crate) now: Instant,
     pub(crate) verbs: VecDeque<Verb>,
-    /// A write in front of them: the usual case, in which nothing else is asked for.
+    /// A write in front of them, and more behind that: the usual case, in which nothing else is asked
+    /// for, and mostly the first is all.
     first: Option<(ConnId, Chain)>,
+    writes: VecDeque<(ConnId, Chain)>,
     /// Whose bytes the current call is about, and how many of them were let go: the usual case, in
     /// which no verb is queued for it.
     pub(crate) current: Option<ConnId>,
@@ -40,6 +42,7 @@ impl Wires {
             now: Instant::ZERO,
             verbs: VecDeque::with_capacity(VERBS),
             first: None,
+            writes: VecDeque::with_capacity(VERBS),
             current: None,
             earned: 0,
             response_limits: HeadLimits::default(),
@@ -54,28 +57,32 @@ impl Wires {
     /// Asks for `bytes` to be sent.
     #[inline]
     pub(crate) fn write(&mut self, conn: ConnId, bytes: Chain) {
-        if self.first.is_none() && self.verbs.is_empty() {
+        if self.first.is_none() && self.writes.is_empty() && self.verbs.is_empty() {
             self.first = Some((conn, bytes));
         } else {
-            self.queue(Verb::Write { conn, bytes });
+            self.write_behind(conn, bytes);
         }
     }
 
-    #[cold]
-    fn queue(&mut self, verb: Verb) {
-        self.verbs.push_back(verb);
+    #[inline(never)]
+    fn write_behind(&mut self, conn: ConnId, bytes: Chain) {
+        if self.verbs.is_empty() {
+            self.writes.push_back((conn, bytes));
+        } else {
+            self.verbs.push_back(Verb::Write { conn, bytes });
+        }
     }
 
-    /// The write in front of all verbs.
+    /// The next of the writes in front of all verbs.
     #[inline]
     pub(crate) fn pop_write(&mut self) -> Option<(ConnId, Chain)> {
-        self.first.take()
+        self.first.take().or_else(|| self.writes.pop_front())
     }
 
     /// What is asked for next.
     #[inline]
     pub(crate) fn pop_verb(&mut self) -> Option<Verb> {
-        match self.first.take() {
+        match self.pop_write() {
             Some((conn, bytes)) => Some(Verb::Write { conn, bytes }),
             None => self.verbs.pop_front(),
         }

@@ -51,15 +51,18 @@ impl Chain {
     /// than they do.
     #[inline]
     pub fn append_small(&mut self, other: &mut Self) {
-        if let Some((segment, offset)) = other.one()
+        if let (Some((segment, end)), Some((from, offset))) = (self.last(), other.one())
             && other.len() <= crate::COPY_MAX
+            && room(segment, end) >= other.len()
         {
+            let count = other.len();
+            // SAFETY: there is room, and the chain holds the only reference to this buffer, so no
+            // slice covers the bytes behind it.
+            let place = unsafe { segment.bytes_mut(end, count) };
             // SAFETY: `other` is borrowed; its reference keeps the bytes alive and unwritten.
-            let bytes = unsafe { segment.bytes(usize::from(offset), other.len()) };
-            if self.tail_room() >= bytes.len() {
-                self.fill_tail(bytes);
-                return other.clear();
-            }
+            place.copy_from_slice(unsafe { from.bytes(usize::from(offset), count) });
+            self.lengthen(count);
+            return other.clear();
         }
         self.append(other);
     }

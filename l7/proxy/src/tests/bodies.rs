@@ -17,6 +17,29 @@ fn a_sized_body_goes_up() {
     world.census();
 }
 
+/// Without it each request with a body would be two segments, and two turns of a connection.
+#[test]
+fn a_head_and_the_body_that_came_with_it_leave_in_one_piece() {
+    let mut world = World::new();
+    let client = world.client();
+    let head = "POST /a HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\n";
+    for _ in 0..4 {
+        world.send(client, format!("{head}01234"));
+        let upstream = world.asked();
+        let writes = std::mem::take(&mut world.streams[upstream].writes);
+        assert_eq!(writes, 1, "on a new connection, and on one that is known");
+        assert!(world.answer(OK).ends_with("\r\n\r\n01234"));
+    }
+    // A head whose body is long in coming does not wait for it.
+    world.send(client, head);
+    let upstream = world.asked();
+    assert!(world.take(upstream).ends_with("\r\n\r\n"));
+    world.send(client, "01234");
+    assert_eq!(world.streams[upstream].writes, 2);
+    assert_eq!(world.answer(OK), "01234");
+    world.census();
+}
+
 #[test]
 fn a_chunked_body_with_trailers_goes_both_ways() {
     let mut world = World::new();

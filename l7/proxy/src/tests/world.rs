@@ -36,6 +36,8 @@ pub(crate) struct Stream {
     pub(crate) remote: Option<SocketAddr>,
     /// Bytes the proxy wrote and the test has not taken.
     pub(crate) received: Vec<u8>,
+    /// In how many pieces it wrote.
+    pub(crate) writes: usize,
     /// Bytes the test sent.
     pub(crate) sent: usize,
     /// Bytes the proxy gave back.
@@ -239,6 +241,7 @@ impl World {
             conn,
             remote,
             received: Vec::new(),
+            writes: 0,
             sent: 0,
             credited: 0,
             fin: false,
@@ -333,6 +336,7 @@ impl World {
                     assert!(!stream.fin, "nothing is written after Close");
                     assert!(!bytes.is_empty(), "a write has bytes");
                     stream.received.extend(bytes.to_vec());
+                    stream.writes += 1;
                     let room = stream.room;
                     drop(bytes);
                     if let Some((partner, bytes)) = self.proxy.wrote(conn, room) {
