@@ -2,7 +2,7 @@
 
 use sluice_buf::Chain;
 use sluice_config_model::HttpListener;
-use sluice_l7_core::{BodyLength, Head};
+use sluice_l7_core::{BodyLength, Head, NameSet};
 
 use crate::filter::{Filter, FilterContext, FilterResult, FilterState};
 use crate::{Forwarded, HopByHop, RequestId, RouteEdits};
@@ -17,6 +17,8 @@ pub const FILTERS_MAX: usize = 8;
 pub struct FilterChain {
     filters: Box<[StockFilter]>,
     looks_at_bodies: bool,
+    /// Names of which a response must have one for any filter to change it.
+    concerned: NameSet,
 }
 
 /// What the filters of a chain remember of one exchange; by the filter's place in the chain.
@@ -93,6 +95,7 @@ impl FilterChain {
         Self {
             filters: filters.into(),
             looks_at_bodies: filters.iter().any(StockFilter::looks_at_bodies),
+            concerned: filters.iter().fold(NameSet::EMPTY, |all, it| all.or(it.concerned())),
         }
     }
 
@@ -120,6 +123,14 @@ impl FilterChain {
     #[must_use]
     pub const fn looks_at_bodies(&self) -> bool {
         self.looks_at_bodies
+    }
+
+    /// Whether a final response whose fields have these names passes every filter as it is, where the
+    /// route edits none: then it need not be shown to them.
+    #[inline]
+    #[must_use]
+    pub const fn leaves(&self, names: NameSet) -> bool {
+        !self.looks_at_bodies && !names.meets(self.concerned)
     }
 
     /// A request's head, through the filters in order.
@@ -191,6 +202,15 @@ fn run<T>(filters: impl Iterator<Item = T>, hook: impl FnMut(T) -> FilterResult)
 }
 
 impl StockFilter {
+    /// Names of which a final response must have one for the filter to change it, beside what its
+    /// route asks for.
+    const fn concerned(&self) -> NameSet {
+        match self {
+            Self::HopByHop(_) => HopByHop::CONCERNED,
+            Self::Forwarded(_) | Self::RequestId(_) | Self::RouteEdits(_) => NameSet::EMPTY,
+        }
+    }
+
     const fn looks_at_bodies(&self) -> bool {
         match self {
             Self::HopByHop(_) | Self::Forwarded(_) | Self::RequestId(_) | Self::RouteEdits(_) => {

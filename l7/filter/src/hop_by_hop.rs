@@ -38,6 +38,11 @@ const CONCERNED: NameSet = ALWAYS.with(NameId::TE).with(NameId::UPGRADE);
 #[derive(Clone, Copy, Debug, Default)]
 pub struct HopByHop;
 
+impl HopByHop {
+    /// A final response without any of these names is left alone.
+    pub(crate) const CONCERNED: NameSet = CONCERNED;
+}
+
 impl Filter for HopByHop {
     #[inline]
     fn decode_head(

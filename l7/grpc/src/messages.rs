@@ -47,11 +47,7 @@ impl Messages {
     /// The body is not gRPC's, from here on or since an earlier call.
     pub fn pass(&mut self, bytes: &Chain) -> Result<u32, BadPrefix> {
         // Most are one message in one piece.
-        if let Some([0 | 1, length @ ..]) = bytes.front().first_chunk::<5>()
-            && u32::from_be_bytes(*length) as usize + usize::from(PREFIX) == bytes.len()
-            && self.seen == 0
-            && !self.bad
-        {
+        if self.is_one(bytes.front(), bytes.len()) {
             return Ok(1);
         }
         let mut ended = 0;
@@ -59,6 +55,24 @@ impl Messages {
             ended += self.pass_piece(piece)?;
         }
         Ok(ended)
+    }
+
+    /// Whether the next `len` bytes, of which these are the first, are one message.
+    #[inline]
+    fn is_one(self, front: &[u8], len: usize) -> bool {
+        let Some([0 | 1, length @ ..]) = front.first_chunk::<5>() else { return false };
+        u32::from_be_bytes(*length) as usize + usize::from(PREFIX) == len
+            && self.seen == 0
+            && !self.bad
+    }
+
+    /// As [`Messages::pass`], of what is most often one message.
+    ///
+    /// # Errors
+    /// As there.
+    #[inline]
+    pub fn pass_whole(&mut self, bytes: &[u8]) -> Result<u32, BadPrefix> {
+        if self.is_one(bytes, bytes.len()) { Ok(1) } else { self.pass_piece(bytes) }
     }
 
     /// As [`Messages::pass`], of bytes in one piece.

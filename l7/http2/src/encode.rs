@@ -220,6 +220,29 @@ fn write_run(
     write_run_anew(encoder, head, run, part, runs, out)
 }
 
+/// A run that was written before, once more, where no size of the table is to be said first; whether it
+/// could be.
+#[inline]
+pub(crate) fn run_again(
+    encoder: &mut Encoder,
+    id: u64,
+    starts: bool,
+    runs: &mut Runs,
+    out: &mut Vec<u8>,
+) -> bool {
+    if encoder.has_news() {
+        return false;
+    }
+    let Some(literals) = runs.get(id).and_then(|known| known.literals.as_deref()) else {
+        return false;
+    };
+    let written = encoder.run(id, if starts { WITH_START } else { 0 }, out);
+    if !literals.is_empty() {
+        out.extend_from_slice(literals);
+    }
+    written
+}
+
 /// First what the peer's table helps with, which is remembered if all of it is in the table; then
 /// what is the same for every peer.
 #[cold]

@@ -23,6 +23,7 @@
 //! | `decode.rs`, `encode.rs` | a header block to a `Head` and back |
 //! | `recurring.rs` | blocks and parts of blocks that were met before |
 //! | `output.rs` | header blocks and bodies, written |
+//! | `answer.rs` | answers that pass from one connection to another in one piece |
 //! | `window.rs`, `timer.rs` | receiving windows and how they grow; deadlines |
 //! | `settings.rs` | what both ends say about themselves; [`Config`] |
 //! | `budget.rs`, `limits.rs`, `error.rs` | floods, bounds, and the list of every rule a peer can break |
@@ -51,6 +52,7 @@
 pub mod frame;
 pub mod hpack;
 
+mod answer;
 mod budget;
 mod check;
 mod client;
@@ -74,6 +76,7 @@ mod window;
 #[cfg(test)]
 mod tests;
 
+pub use answer::Answer;
 pub use budget::FrameLimits;
 pub use connection::Http2;
 pub use error::{ErrorCode, Fault, Scope};

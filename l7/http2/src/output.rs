@@ -60,7 +60,7 @@ impl Http2 {
     }
 
     /// The last of our message has been written.
-    fn sent_all(&mut self, slot: u16, now: Instant) {
+    pub(crate) fn sent_all(&mut self, slot: u16, now: Instant) {
         let state = self.streams.get_mut(slot);
         state.send = Send::Done;
         if self.role == Role::Server && state.receive == Receive::Body {

@@ -54,6 +54,12 @@ impl Passed {
         self.count = self.count.saturating_add(self.messages.pass(bytes).unwrap_or(0));
     }
 
+    /// The same of bytes in one piece.
+    #[inline]
+    pub(crate) fn pass_whole(&mut self, bytes: &[u8]) {
+        self.count = self.count.saturating_add(self.messages.pass_whole(bytes).unwrap_or(0));
+    }
+
     /// Whether the last one that has begun has passed whole.
     pub(crate) fn is_between(&self) -> bool {
         self.messages.is_between()

@@ -59,6 +59,7 @@
 //! framing shows the cut it is closed, else reset (`ending`).
 
 mod address;
+mod answers;
 mod awaiting;
 mod back_off;
 mod call;

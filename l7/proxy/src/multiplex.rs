@@ -135,6 +135,10 @@ impl Proxy {
             if session.status.lingering {
                 return;
             }
+            if listener.is_none() && self.pass_answer(conn) {
+                continue;
+            }
+            let Some(session) = self.sessions.get_mut(conn) else { return };
             turn -= 1;
             if turn == 0 {
                 (turn, self.budget) = (EVENTS_PER_TURN, 0);

@@ -221,7 +221,9 @@ impl Decoder {
             {
                 let indexes = Indexes::at_start_of(rest);
                 run_left = indexes.len();
-                if run_left > 1 && self.take_run(indexes, *part, runs, sink, lines) {
+                if (run_left > 1 || run_left == block.len())
+                    && self.take_run(indexes, *part, runs, sink, lines)
+                {
                     rest = &rest[run_left..];
                     (run_left, updates) = (0, 2);
                     continue;
@@ -266,7 +268,7 @@ impl Decoder {
     /// The number of the run that is all of a block, if it is known.
     #[inline]
     pub(crate) fn known_run(&mut self, block: &[u8], part: u8) -> Option<u64> {
-        if !(2..=LANES).contains(&block.len()) || self.size > self.allowed {
+        if !(1..=LANES).contains(&block.len()) || self.size > self.allowed {
             return None;
         }
         let known = self.runs.as_mut()?;

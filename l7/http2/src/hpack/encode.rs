@@ -130,6 +130,12 @@ impl Encoder {
         }
     }
 
+    /// Whether [`Encoder::begin`] has something to say.
+    #[inline]
+    pub(crate) fn has_news(&self) -> bool {
+        self.announce.is_some()
+    }
+
     /// `:status`.
     pub fn status(&mut self, status: u16, out: &mut Vec<u8>) {
         match status {

@@ -1,5 +1,6 @@
 //! Journeys: bytes in, bytes and verbs out, each ending with the leak census.
 
+mod answers;
 mod back_off;
 mod bodies;
 mod connects;

@@ -208,6 +208,40 @@ impl Net {
         }
     }
 
+    /// A whole answer with trailers; unless `at_once`, its parts come one after the other.
+    pub(crate) fn answer_call(
+        &mut self,
+        place: Place,
+        status: u16,
+        [fields, trailers]: [&[(&str, &str)]; 2],
+        bytes: &[u8],
+        at_once: bool,
+    ) {
+        let (at, stream) = place;
+        if !at_once {
+            self.answer(place, status, fields, BodyLength::Chunked);
+            if !bytes.is_empty() {
+                self.body(place, bytes);
+            }
+            return self.end(place, trailers);
+        }
+        let (mut head, mut end) = (Head::new(), Head::new());
+        head.reset_to_response(status);
+        for (head, fields) in [(&mut head, fields), (&mut end, trailers)] {
+            fields.iter().for_each(|(name, value)| head.append(*name, value.as_bytes()));
+        }
+        let far = self.far(at);
+        far.message(stream).answered = true;
+        let mut chain = Chain::copy_from(bytes, &far.pool).expect("the pool has room");
+        self.lend(at, |codec, cx| {
+            codec.encode_head(stream, &head, BodyLength::Chunked, cx).expect("a response");
+            codec.encode_body(stream, &mut chain, cx).expect("a body");
+            let trailers = (!trailers.is_empty()).then_some(&end);
+            codec.encode_end(stream, trailers, cx).expect("an end");
+        });
+        self.settle();
+    }
+
     /// Either side gives its stream up: with HTTP/1.1, the connection.
     pub(crate) fn reset(&mut self, (at, stream): Place, reason: ResetReason) {
         let far = self.far(at);
