@@ -147,14 +147,9 @@ impl Http2 {
     pub fn take_answer(&mut self, answer: &Answer, input: &mut Chain, cx: &mut CodecContext<'_>) {
         let len = answer.body_len as u32;
         self.heard(cx.now);
-        self.window.charge(len);
         self.credit += answer.len;
-        let state = self.streams.get_mut(answer.slot);
-        state.outstanding += len;
-        state.moved = state.moved.saturating_add(len);
-        state.receive = Receive::Done;
         input.advance(answer.len);
-        self.credit_received(answer.stream, len, cx);
+        self.pass_ended(answer.slot, len, cx);
         self.settle_later(answer.slot);
     }
 

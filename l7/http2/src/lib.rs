@@ -23,7 +23,7 @@
 //! | `decode.rs`, `encode.rs` | a header block to a `Head` and back |
 //! | `recurring.rs` | blocks and parts of blocks that were met before |
 //! | `output.rs` | header blocks and bodies, written |
-//! | `answer.rs` | answers that pass from one connection to another in one piece |
+//! | `answer.rs`, `last.rs` | answers, and ends of requests, that pass from one connection to another in one piece |
 //! | `window.rs`, `timer.rs` | receiving windows and how they grow; deadlines |
 //! | `settings.rs` | what both ends say about themselves; [`Config`] |
 //! | `budget.rs`, `limits.rs`, `error.rs` | floods, bounds, and the list of every rule a peer can break |
@@ -63,6 +63,7 @@ mod decode;
 mod encode;
 mod ending;
 mod error;
+mod last;
 mod limits;
 mod output;
 mod recurring;
@@ -80,4 +81,5 @@ pub use answer::Answer;
 pub use budget::FrameLimits;
 pub use connection::Http2;
 pub use error::{ErrorCode, Fault, Scope};
+pub use last::Last;
 pub use settings::Config;

@@ -179,6 +179,24 @@ impl Http2 {
         }
     }
 
+    /// The last bytes of a stream's body came, and have gone on: they are charged and credited.
+    #[inline]
+    pub(crate) fn pass_ended(&mut self, slot: u16, len: u32, cx: &mut CodecContext<'_>) {
+        let state = self.streams.get_mut(slot);
+        state.receive = Receive::Done;
+        state.moved = state.moved.saturating_add(len);
+        state.outstanding += len;
+        state.credited += len;
+        if self.window.sampled == state.id {
+            self.window.stream_sample = self.window.stream_sample.saturating_add(len);
+        }
+        self.window.charge(len);
+        let given_back = self.credit_connection(len, cx);
+        if given_back > 0 {
+            self.measure(StreamId::CONNECTION, given_back, cx);
+        }
+    }
+
     /// Gives bytes back to the connection's window; how many, if now.
     pub(crate) fn credit_connection(&mut self, bytes: u32, cx: &mut CodecContext<'_>) -> u32 {
         let window = &mut self.window;

@@ -207,3 +207,66 @@ fn in_one_piece_or_in_parts_the_same_is_written() {
     }
     assert!(passed[0] > 200 && passed[1] > 200, "{passed:?}");
 }
+
+/// The same of ends of requests, until windows are used up.
+#[test]
+fn ends_of_requests_are_charged_and_credited_as_others() {
+    // In one piece here, in parts there.
+    let mut servers = [Peer::server(), Peer::server()];
+    let mut clients = [Peer::client(), Peer::client()];
+    let (mut rng, mut written) = (Rng::new(9), 0);
+    for round in 0..700 {
+        if round > written + 9 {
+            break;
+        }
+        let len = [1, 100, 256][rng.below(3) as usize];
+        let length = match rng.below(2) {
+            0 => BodyLength::Chunked,
+            _ => BodyLength::Known(len as u64),
+        };
+        let bytes = vec![b'l'; len];
+        let mut said = Vec::new();
+        for (at, (server, client)) in servers.iter_mut().zip(&mut clients).enumerate() {
+            let stream = client.request(Method::Post, length);
+            let in_one =
+                at == 0 && client.lend(|codec, _, cx| codec.write_last(stream, &bytes, cx));
+            if !in_one {
+                let gone = client.encode_last(stream.number(), &bytes).expect("an end");
+                assert!(at == 1 || gone < len, "what has a window goes in one piece");
+            }
+            written += usize::from(in_one);
+            let all = StreamId::CONNECTION;
+            let left = [client.codec.send_window(all), client.codec.send_window(stream)];
+            let output = std::mem::take(&mut client.output).to_vec();
+            server.receive(&output);
+            let head = server.lend(Codec::decode);
+            assert!(matches!(head, Ok(Some(Event::Head { .. }))), "{head:?}");
+            let found = match at {
+                0 => server.lend(|codec, input, _| codec.find_last(input)),
+                _ => None,
+            };
+            assert_eq!(found.is_some(), in_one);
+            match found {
+                Some(last) => {
+                    assert_eq!((last.stream, last.body(&server.input)), (stream, &bytes[..]));
+                    let taken = server.lend(|codec, input, cx| codec.take_last(&last, input, cx));
+                    assert_eq!(taken.to_vec(), bytes);
+                }
+                None => drop(server.run()),
+            }
+            assert_eq!(server.run(), [""; 0]);
+            assert_eq!((server.codec.check(), server.codec.uncredited()), (Ok(()), 0));
+            let windows = [server.codec.receive_window(all), server.codec.receive_window(stream)];
+            let given_back = std::mem::take(&mut server.output).to_vec();
+            said.push((output, left, windows, server.codec.take_credit(), given_back.clone()));
+            server.respond(stream.number(), 200, BodyLength::None).expect("a response");
+            let answer = std::mem::take(&mut server.output).to_vec();
+            client.receive(&[given_back, answer].concat());
+            client.run();
+            client.output.clear();
+        }
+        assert_eq!(said[0], said[1], "round {round}");
+    }
+    // The window of all together is used up before any of it is given back: the last ones wait.
+    assert!((200..660).contains(&written), "{written}");
+}

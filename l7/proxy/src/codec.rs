@@ -89,6 +89,9 @@ pub(crate) struct Multiplexed {
     pub(crate) trim_at: Instant,
     /// Bytes of window beyond those of every connection.
     pub(crate) granted: u32,
+    /// So many times no end of a request is looked for that could pass in one piece: one that did not
+    /// went to an endpoint of HTTP/1.1, as others will.
+    pub(crate) lasts_off: u8,
     /// The first request that waits for the endpoint's settings, or the name of nothing.
     pub(crate) awaiting: SlabKey,
     /// The process ends, and the client may not have heard so yet.
@@ -117,6 +120,7 @@ impl Default for Multiplexed {
             requests_left: u32::MAX,
             trim_at: never,
             granted: 0,
+            lasts_off: 0,
             awaiting: SlabKey::NONE,
             leaving: false,
             held: false,

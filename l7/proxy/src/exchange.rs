@@ -419,21 +419,37 @@ impl Exchange {
         (*queue_next, *queue_prev) = (None, None);
     }
 
-    /// Keeps body bytes that are sent, by reference, as long as they may be sent once more;
+    /// Keeps a reference to body bytes that are to be sent, as long as they may be sent once more;
     /// `refusable`: on a stream, which may be refused and is sent again whatever the route says.
     #[inline]
-    pub(crate) fn keep_for_replay(&mut self, bytes: &Chain, refusable: bool) {
+    pub(crate) fn copy_for_replay(&mut self, bytes: &Chain, refusable: bool) {
+        if self.is_kept_for_replay(bytes.len(), refusable) {
+            self.replay.append(&mut bytes.clone_range(0, bytes.len()));
+        }
+    }
+
+    /// The same of bytes that have been sent as a copy.
+    #[inline]
+    pub(crate) fn keep_for_replay(&mut self, mut bytes: Chain, refusable: bool) {
+        if self.is_kept_for_replay(bytes.len(), refusable) {
+            self.replay.append(&mut bytes);
+        }
+    }
+
+    /// Whether so many bytes more are kept, or none any more.
+    #[inline]
+    fn is_kept_for_replay(&mut self, count: usize, refusable: bool) -> bool {
         if self.replay_lost {
-            return;
+            return false;
         }
         let may_be = self.plan.retries_left > 0 || (!self.resent && refusable);
         let repeatable = may_be && !self.response_begun;
-        if repeatable && self.replay.len() + bytes.len() <= REPLAY_BYTES_MAX {
-            self.replay.append(&mut bytes.clone_range(0, bytes.len()));
-        } else {
+        let is_kept = repeatable && self.replay.len() + count <= REPLAY_BYTES_MAX;
+        if !is_kept {
             self.replay_lost = true;
             self.replay = Chain::new();
         }
+        is_kept
     }
 
     /// Whether body bytes of the request can go upstream now.

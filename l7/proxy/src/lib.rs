@@ -78,6 +78,7 @@ mod flags;
 mod flooders;
 mod grpc;
 mod http2;
+mod last;
 mod limits;
 mod log;
 mod methods;

@@ -147,6 +147,10 @@ impl Proxy {
                 self.interrupt(conn);
                 break;
             }
+            if listener.is_some() && self.pass_last(conn) {
+                continue;
+            }
+            let Some(session) = self.sessions.get_mut(conn) else { return };
             match session.decode_http2(&limits, &mut self.wires) {
                 Ok(None) => {
                     if session.codec.take_pause() && !session.codec.is_input_empty() {

@@ -124,7 +124,7 @@ impl Proxy {
         let Some(exchange) = self.exchanges.get_mut(key) else { return false };
         let Some(upstream) = exchange.upstream else { return false };
         let Some(session) = self.sessions.get_mut(upstream.conn) else { return false };
-        exchange.keep_for_replay(&bytes, session.codec.is_multiplexed());
+        exchange.copy_for_replay(&bytes, session.codec.is_multiplexed());
         let written = session.encode_body(upstream.stream, &mut bytes, &mut self.wires);
         let multiplexed = session.codec.is_multiplexed();
         self.touch_output(upstream.conn);
@@ -150,7 +150,7 @@ impl Proxy {
         let Some((from, to)) = self.sessions.pair(exchange.downstream, upstream.conn) else {
             return;
         };
-        exchange.keep_for_replay(&bytes, true);
+        exchange.copy_for_replay(&bytes, true);
         let written = if from.codec.take_end() {
             exchange.request_ended = true;
             exchange.request_forwarded = true;

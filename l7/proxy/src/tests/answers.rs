@@ -3,13 +3,14 @@
 
 use sluice_base::Rng;
 use sluice_config_model::{Config, HeaderValue, RetryOn};
-use sluice_l7_core::{BodyLength, Method};
+use sluice_l7_core::{BodyLength, Method, ResetReason};
 use sluice_l7_http2::Config as Http2Config;
 
 use super::far::Version;
 use super::net::Net;
-use super::world::routes;
+use super::world::{routes, web};
 use crate::answers::PASSED;
+use crate::last::PASSED as LASTS;
 
 use Version::Two;
 
@@ -26,11 +27,11 @@ fn message(len: usize) -> Vec<u8> {
     bytes
 }
 
-/// What was counted, but for bytes to clients: windows cut frames.
+/// What was counted, but for bytes of connections: frames differ.
 fn counted(net: &Net) -> String {
     let mut said = String::new();
     let mut each = |name: &str, _, _: &str, value: u64| {
-        if value > 0 && name != "downstream_cx_tx_bytes_total" {
+        if value > 0 && !name.ends_with("x_bytes_total") {
             said.push_str(&format!("{name} {value}\n"));
         }
     };
@@ -91,15 +92,24 @@ impl Twins {
                 fields,
                 BodyLength::Chunked,
             );
-            net.body(place, &message(9));
-            net.end(place, &[]);
+            if at == 1 {
+                net.last(place, &message(9));
+            } else {
+                net.body(place, &message(9));
+                net.end(place, &[]);
+            }
             let asked = net.only();
             if self.drains {
                 net.world.proxy.start_drain(net.world.now);
             }
             net.answer_call(asked, answer.status, answer.fields, &answer.body, at == 1);
             let record = net.world.logs.pop().map(|record| record.to_string());
-            said[at] = format!("{:?}\n{}{record:?}\n", net.seen(place), counted(net));
+            said[at] = format!(
+                "{:?}\n{:?}\n{}{record:?}\n",
+                net.seen(place),
+                net.seen(asked),
+                counted(net)
+            );
             passed = PASSED.get() > before;
             assert!(at == 1 || !passed, "parts are no piece");
         }
@@ -198,4 +208,65 @@ fn what_is_done_with_answers_is_done_with_those_that_could_pass() {
     twins.drains = true;
     assert!(!twins.call(CALL, &Answer::good()), "its client is told to go");
     twins.end();
+}
+
+/// Requests whose last bytes come with their end, few of them or many, whatever came before.
+#[test]
+fn ends_of_requests_pass_in_one_piece_or_in_parts() {
+    // Some are larger than they may be.
+    let mut twins = Twins::with(&Http2Config::default(), |config| {
+        web(config).max_body = Some(2_000);
+    });
+    let (mut rng, mut passed) = (Rng::new(5), [0; 2]);
+    for _ in 0..300 {
+        let mut pick = |most: u32| rng.below(most) as usize;
+        let (first, last) = ([0, 0, 40, 1_900][pick(4)], [1, 20, 256, 257, 0][pick(5)]);
+        let known = pick(3) == 0;
+        let mut said = [const { String::new() }; 2];
+        for (at, net) in twins.nets.iter_mut().enumerate() {
+            let before = LASTS.get();
+            let length = match known {
+                true => BodyLength::Known((first + last) as u64),
+                false => BodyLength::Chunked,
+            };
+            let length = if known && first + last == 0 { BodyLength::None } else { length };
+            let place = net.ask(twins.clients[at], Method::Post, "/a", CALL, length);
+            if first > 0 {
+                net.body(place, &message(first)[..first]);
+            }
+            let bytes = vec![b'z'; last];
+            match length {
+                BodyLength::None => {}
+                _ if at == 1 => net.last(place, &bytes),
+                _ => {
+                    if last > 0 {
+                        net.body(place, &bytes);
+                    }
+                    net.end(place, &[]);
+                }
+            }
+            if at == 1 {
+                passed[usize::from(LASTS.get() > before)] += 1;
+            }
+            // An endpoint that did not take it hears all of it once more.
+            if is_refused(first, last)
+                && let [asked] = net.asked()[..]
+            {
+                net.reset(asked, ResetReason::Refused);
+            }
+            if let [asked] = net.asked()[..] {
+                said[at] = format!("{:?}", net.seen(asked));
+                net.answer_all(asked, 200, b"hi");
+            }
+            let record = net.world.logs.pop().map(|record| record.to_string());
+            said[at].push_str(&format!("{:?}\n{}{record:?}", net.outcome(place), counted(net)));
+        }
+        assert_eq!(said[0], said[1], "{first} and {last}");
+    }
+    assert!(passed[0] > 50 && passed[1] > 50, "{passed:?}");
+    twins.end();
+}
+
+fn is_refused(first: usize, last: usize) -> bool {
+    (first + last) % 7 == 6
 }

@@ -173,6 +173,14 @@ impl Net {
         self.settle();
     }
 
+    /// The last part of a body, and the end.
+    pub(crate) fn last(&mut self, (at, stream): Place, bytes: &[u8]) {
+        let far = self.far(at);
+        let mut chain = Chain::copy_from(bytes, &far.pool).expect("the pool has room");
+        self.lend(at, |codec, cx| codec.encode_last(stream, &mut chain, cx).expect("an end"));
+        self.settle();
+    }
+
     /// An endpoint's head, 1xx or final.
     pub(crate) fn answer(
         &mut self,
