@@ -223,7 +223,7 @@ fn grpc_s_own_interoperability_tests_pass() {
         &lab,
         &tap_config(&SITE.replace("prefix = \"/same/\"", "prefix = \"/grpc.testing\"")),
     );
-    let _server = lab.spawn("grpc", &format!("timeout 120 {} -port 8083", peer("server")));
+    let _server = lab.spawn("grpc", &format!("{} -port 8083", peer("server")));
     wait_until(10, "the server to listen", || {
         std::net::TcpStream::connect(("10.9.0.1", 8083)).is_ok()
     });
@@ -284,7 +284,7 @@ fn connections_of_grpc_are_replaced() {
             "http = \"same\"\nhttp2 = { max_requests_per_connection = 2, ping_interval = \"1s\" }\n",
         );
     let sluice = Sluice::start(&lab, &tap_config(&site));
-    let _server = lab.spawn("grpc", &format!("timeout 120 {} -port 8083", peer("server")));
+    let _server = lab.spawn("grpc", &format!("{} -port 8083", peer("server")));
     wait_until(10, "the server to listen", || {
         std::net::TcpStream::connect(("10.9.0.1", 8083)).is_ok()
     });
