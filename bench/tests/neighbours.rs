@@ -359,9 +359,9 @@ fn a_flood_costs_its_neighbours_few_heartbeats_and_no_memory() {
 const FLOODS_MAX: usize = 11;
 /// Requests of one connection before a flood of resets ends it, and those that were read with the last.
 const RESETS_MAX: u64 = 600;
-/// Bytes of one connection before any flood ends it: 20,000 WINDOW_UPDATE, and what was read with the
-/// last.
-const BYTES_MAX: u64 = 20_000 * 13 + (256 << 10);
+/// Bytes of one connection before any flood ends it: 20,000 WINDOW_UPDATE, and the receive window of 512 KiB
+/// that fills behind them while they take their turns.
+const BYTES_MAX: u64 = 20_000 * 13 + (512 << 10) + (16 << 10);
 /// Of its new connections one is served in so long while it is held back.
 const PAUSE_NANOS: u64 = 100_000_000;
 
